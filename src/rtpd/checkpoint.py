@@ -1,0 +1,147 @@
+"""Atomic, verified save and load of a pytree of arrays with its metadata. Floor 1.
+
+A checkpoint is a folder: `arrays.safetensors` (small arrays), `NAME-0000.zlib` ... (segments of the
+first axis of large ones: Atari frames shrink 20 to 70 times), `meta.json`, and `sha256.json` with
+the digest of every file. It is written under a temporary name, flushed to disk, and renamed, so a
+folder with the final name is whole; digests are checked before anything is used.
+"""
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import safetensors.numpy
+
+from rtpd.errors import CheckpointError
+from rtpd.files import read_json, sha256, sync_folder, write_json, write_synced
+
+SEGMENT_BYTES = 64 * 2**20
+Tree = TypeVar("Tree")
+
+
+def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
+    """Write `tree` (arrays as leaves, random keys among them) and JSON-ready `meta`."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    small, large = {}, {}
+    for name, array in _named(tree).items():
+        (large if array.nbytes > SEGMENT_BYTES else small)[name] = array
+    digests = {}
+    for name, data in _files(small, large, meta):
+        write_synced(temporary / name, data)
+        digests[name] = sha256(data)
+    write_json(temporary / "sha256.json", digests)
+    sync_folder(temporary)
+    if folder.exists():  # only after a crash between this rename and the caller's next note
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
+    sync_folder(folder.parent)
+
+
+def load(folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
+    """Read back a tree with the structure, shapes and dtypes of `like`, and its metadata."""
+    data = _verified(folder)
+    meta = read_json(folder / "meta.json")
+    found = safetensors.numpy.load(data["arrays.safetensors"])
+    for name, (shape, dtype, count) in meta["large"].items():
+        raw = b"".join(zlib.decompress(data[f"{name}-{i:04d}.zlib"]) for i in range(count))
+        found[name] = np.frombuffer(raw, dtype).reshape(shape)
+    return restore(like, found, folder), meta["user"]
+
+
+def restore(like: Tree, found: dict[str, np.ndarray], source: Path) -> Tree:
+    """`like` with its arrays replaced by those of the same names; CheckpointError if one differs."""
+    wanted = _shapes(like)
+    if wanted.keys() != found.keys():
+        odd = sorted(wanted.keys() ^ found.keys())
+        raise CheckpointError(f"{source} holds other arrays than asked for, first: '{odd[0]}'")
+    for name, (shape, dtype) in wanted.items():
+        if (found[name].shape, found[name].dtype) != (shape, dtype):
+            raise CheckpointError(
+                f"{source}: '{name}' is {found[name].dtype}{list(found[name].shape)}, "
+                f"{dtype}{list(shape)} is needed"
+            )
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
+    arrays = [_restored(leaf, found[jax.tree_util.keystr(path)]) for path, leaf in leaves]
+    return jax.tree.unflatten(treedef, arrays)
+
+
+def arrays_of(tree: object) -> dict[str, np.ndarray]:
+    """The arrays of a pytree under their paths, as `restore` takes them."""
+    return _named(tree)
+
+
+def newest(parent: Path) -> list[Path]:
+    """Complete checkpoints in a folder, newest first; their names are step counts."""
+    whole = (p for p in parent.glob("[0-9]*") if (p / "sha256.json").is_file())
+    return sorted(whole, key=lambda p: int(p.name), reverse=True)
+
+
+def remove(folder: Path) -> None:
+    """Delete a checkpoint; its digests go first, so that a half-deleted one is no checkpoint."""
+    (folder / "sha256.json").unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _files(
+    small: dict[str, np.ndarray], large: dict[str, np.ndarray], meta: dict[str, Any]
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a checkpoint's files; segments are compressed on all cores."""
+    yield "arrays.safetensors", safetensors.numpy.save(small)
+    layout = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, array in large.items():
+            rows = max(1, SEGMENT_BYTES // array[0].nbytes)
+            parts = [array[i : i + rows] for i in range(0, len(array), rows)]
+            layout[name] = (array.shape, array.dtype.str, len(parts))
+            packed = pool.map(lambda part: zlib.compress(np.ascontiguousarray(part), 1), parts)
+            for i, data in enumerate(packed):
+                yield f"{name}-{i:04d}.zlib", data
+    yield "meta.json", json.dumps({"large": layout, "user": meta}, allow_nan=False).encode()
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    """The files of a checkpoint, each checked against its digest."""
+    files = {}
+    for name, digest in read_json(folder / "sha256.json").items():
+        try:
+            files[name] = (folder / Path(name).name).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{folder / name} is missing: {error.strerror}") from None
+        if sha256(files[name]) != digest:
+            raise CheckpointError(f"{folder / name} is damaged: its sha256 differs")
+    return files
+
+
+def _is_key(leaf: Any) -> bool:  # noqa: ANN401
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _named(tree: object) -> dict[str, np.ndarray]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path): np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        for path, leaf in leaves
+    }
+
+
+def _shapes(tree: object) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Names, shapes and dtypes without touching the arrays, which may be abstract."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    shapes = {}
+    for path, leaf in leaves:
+        like = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        shapes[jax.tree_util.keystr(path)] = (like.shape, np.dtype(like.dtype))
+    return shapes
+
+
+def _restored(leaf: Any, array: np.ndarray) -> jax.Array:  # noqa: ANN401
+    return jax.random.wrap_key_data(array) if _is_key(leaf) else jax.numpy.asarray(array)

@@ -1,0 +1,231 @@
+"""The command line: a view of `Config`, and one line for every error. Floor 5.
+
+Exit codes: 0 done, 1 failed while running, 2 bad request, 130 interrupted after saving.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from rtpd import console
+from rtpd.config import Config, load
+from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
+
+USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
+
+  rtpd train GAME      train a teacher and distil it into tiny students, at once
+  rtpd evaluate DIR    let the agents of a run play whole episodes
+  rtpd games           list the games
+
+  rtpd COMMAND --help  explains a command
+
+examples:
+  rtpd train pong --minutes 30
+  rtpd train breakout --students net4:kl net1.7:kl net0.5:mse --steps 1000000
+  rtpd train --resume runs/pong-1
+  rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 30"""
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train a teacher on an environment and distil it into small students, in the same update.
+
+    Settings come from the defaults, then the preset, then the TOML file, then the flags.
+    Ctrl-C saves; `--resume DIR` goes on.
+
+    examples:
+      rtpd train pong --minutes 30
+      rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
+      rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
+      rtpd train --resume runs/pong-1 --steps 1000000
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: str | None = None
+    """cpu, gpu (the default is the one for the device), nature, or demo"""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """TOML file with any of the settings below, over the preset"""
+    resume: Path | None = None
+    """go on with this run from its last checkpoint; only --steps and --minutes go with it"""
+    out: Path | None = None
+    """a new or empty folder for the run (default: runs/GAME-N)"""
+    quiet: bool = False
+    """print nothing but errors"""
+    tensorboard: bool = False
+    """also write TensorBoard events into the run folder (needs the `track` extra)"""
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """Let the agents of a run play whole episodes, side by side, with unclipped returns.
+
+    % of teacher is measured from random play where the game's random score is known.
+
+    examples:
+      rtpd evaluate runs/pong-1
+      rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json
+    """
+
+    run: tyro.conf.Positional[Path]
+    """run folder"""
+    agents: tuple[str, ...] = ()
+    """which agents (default: all)"""
+    episodes: int = 30
+    """whole episodes per agent"""
+    epsilon: float = 0.05
+    """share of random actions, 0 to 1"""
+    seed: int = 1
+    """of the envs and of the random actions"""
+    json: bool = False
+    """print JSON with every return instead of a table"""
+
+
+@dataclass(frozen=True)
+class GamesCommand:
+    """List the Atari games that come with ale-py, with their number of actions."""
+
+    json: bool = False
+    """print JSON instead of a table"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code and prints at most one line about an error."""
+    args = sys.argv[1:] if argv is None else argv
+    commands = {"train": _train, "evaluate": _evaluate, "games": _games}
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    try:
+        if args[0] == "--version":
+            from importlib.metadata import version
+
+            print(f"rtpd {version('rtpd')}")
+            return 0
+        if args[0] not in commands:
+            raise RequestError(unknown("command", args[0], commands))
+        return commands[args[0]](args[1:])
+    except RtpdError as error:
+        print(console.error_line(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("rtpd: interrupted", file=sys.stderr)
+        return 130
+
+
+def _train(args: list[str]) -> int:
+    asked = _value_of(args, "--preset"), _value_of(args, "--config")
+    helping = not {"-h", "--help"}.isdisjoint(args)
+    resuming = _value_of(args, "--resume") is not None
+    preset = asked[0]
+    if preset is None and not resuming:
+        preset = "cpu" if helping else _device_preset()
+    default = load(preset, Path(asked[1]) if asked[1] else None)
+    command = _parse(TrainCommand, args, "train", TrainCommand(default))
+    monitor = _monitor(command)
+    from rtpd import train
+
+    if command.resume is not None:
+        _check_resume_flags(args)
+        given = {
+            name: getattr(command.config, name)
+            for name in ("steps", "minutes")
+            if _value_of(args, f"--{name}") is not None
+        }
+        summary = train.resume(command.resume, **given, monitor=monitor)
+    else:
+        summary = train.train(command.config, out=command.out, preset=preset, monitor=monitor)
+    return 0 if summary["status"] == "finished" else 130
+
+
+def _monitor(command: TrainCommand) -> console.Monitor:
+    return console.monitor(quiet=command.quiet)
+
+
+def _evaluate(args: list[str]) -> int:
+    command = _parse(EvaluateCommand, args, "evaluate")
+    from rtpd.evaluate import evaluate
+
+    result = evaluate(
+        command.run,
+        agents=command.agents,
+        episodes=command.episodes,
+        epsilon=command.epsilon,
+        seed=command.seed,
+    )
+    if command.json:
+        print(json.dumps(result, indent=2))
+    else:
+        console.print_evaluation(result)
+    return 0
+
+
+def _games(args: list[str]) -> int:
+    command = _parse(GamesCommand, args, "games")
+    from rich.console import Console
+
+    from rtpd.envs.ale import games
+
+    if command.json:
+        print(json.dumps(games(), indent=2))
+    else:
+        Console().print(console.games_table(games()))
+    return 0
+
+
+def _device_preset() -> str:
+    from rtpd.train import default_preset
+
+    return default_preset()
+
+
+def _check_resume_flags(args: list[str]) -> None:
+    """A resumed run keeps its settings, so flags that would be ignored are refused."""
+    allowed = ("--resume", "--steps", "--minutes", "--quiet", "--tensorboard")
+    for arg in args:
+        name = arg.partition("=")[0]
+        if name.startswith("--") and name.replace("_", "-") not in allowed:
+            raise ConfigError(f"{name} does not go with --resume: allowed: {', '.join(allowed)}")
+    if args and not args[0].startswith("-"):
+        raise ConfigError(f"'{args[0]}' does not go with --resume: the run knows its environment")
+
+
+def _value_of(args: list[str], name: str) -> str | None:
+    """The value that follows a flag, before the real parse; None if it is not there."""
+    for i, arg in enumerate(args):
+        if arg == name:
+            return args[i + 1] if i + 1 < len(args) else None
+        if arg.startswith(f"{name}="):
+            return arg.partition("=")[2]
+    return None
+
+
+def _parse[T](kind: type[T], args: list[str], name: str, default: T | None = None) -> T:
+    """tyro's parse, its boxed complaints made into one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind, args=args, prog=f"rtpd {name}", default=default,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )  # fmt: skip
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise SystemExit(0) from None
+        raise RequestError(_one_line(said.getvalue(), name)) from None
+
+
+def _one_line(box: str, name: str) -> str:
+    """The first paragraph of a box of text, and the flag that it suggests."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
+    end = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    text = " ".join(lines[:end]).rstrip(".")
+    if "Perhaps you meant:" in lines:
+        flag = lines[lines.index("Perhaps you meant:") + 1].split()[0].rstrip(",")
+        text += f": did you mean {flag}?"
+    return f"{text or ' '.join(box.split())} (rtpd {name} --help lists what is allowed)"

@@ -1,0 +1,352 @@
+"""What a run is asked to do: frozen dataclasses, ranges, TOML layers. Floor 2.
+
+Defaults < preset < TOML file < flags. The command line is a view of `Config`; so is the manifest.
+Units are in the names: steps are agent steps (one action in one env), updates are the teacher's.
+"""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import tyro
+
+from rtpd import envs
+from rtpd.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Gradient descent of one net."""
+
+    name: Literal["adam", "rmsprop"] = "adam"
+    """adam, or rmsprop (centred, as in Mnih et al. 2015)"""
+    learning_rate: float = 2.5e-4
+    """step size"""
+    eps: float = 1.5e-4
+    """added to the denominator"""
+    decay: float = 0.95
+    """rmsprop: decay of the running moments"""
+    max_grad_norm: float = 10.0
+    """gradients are scaled down to this global norm; 0 leaves them alone"""
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The teacher's net and its TD learning."""
+
+    net: str = "auto"
+    """net of the teacher; auto: nature for images, mlp64-64 for vectors"""
+    dueling: bool = False
+    """value and advantage streams (Wang et al. 2016)"""
+    n_step: int = 3
+    """length of the n-step return, in steps"""
+    gamma: float = 0.99
+    """discount per step"""
+    loss: Literal["huber", "mse"] = "huber"
+    """of the TD error; huber is quadratic up to 1"""
+    clip_rewards: bool = True
+    """learn from rewards clipped to -1..1; reported returns never are"""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    target_period_updates: int = 500
+    """the target net is renewed every so many updates"""
+    target_rate: float = 1.0
+    """how far it then moves to the online net: 1 copies, less is Polyak averaging"""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """How every student learns; its net and loss are in `students`."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, eps=1e-8)
+    temperature: float = 0.01
+    """of the softmax over the teacher's Q (losses kl, reverse-kl, kl-td)"""
+    temperature_unit: Literal["q", "gap"] = "q"
+    """q: the temperature itself; gap: times the teacher's mean action gap in the minibatch"""
+    updates: int = 1
+    """student updates per teacher update; those after the first see fresh minibatches"""
+    average_decay: float = 0.0
+    """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
+    follow: Literal["latest", "ema"] = "latest"
+    """whose Q-values are the target: the latest teacher's, or those of its averaged weights"""
+    follow_decay: float = 0.999
+    """ema: decay per update of the teacher's averaged weights"""
+    td_weight: float = 1.0
+    """weight of the student's own TD loss in kl-td"""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What is learnt from."""
+
+    capacity: int = 150_000
+    """transitions kept; one Atari transition takes 7.1 kB"""
+    batch_size: int = 32
+    """transitions per update"""
+    warmup_steps: int = 8_000
+    """steps of uniformly random play before the first update; they also give the centre"""
+    steps_per_update: int = 4
+    """steps between two updates of the teacher"""
+    save: bool = True
+    """keep the replay in checkpoints; without it a resumed run plays a new warm-up"""
+
+
+@dataclass(frozen=True)
+class ExplorationConfig:
+    """Epsilon-greedy play of the teacher."""
+
+    start: float = 1.0
+    """epsilon at step 0"""
+    end: float = 0.01
+    """epsilon after the decay"""
+    decay_steps: int = 50_000
+    """steps over which epsilon falls, linearly"""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Whole episodes played beside the training."""
+
+    period_steps: int = 25_000
+    """steps between evaluations; 0 evaluates only when asked"""
+    episodes: int = 5
+    """episodes per agent and evaluation"""
+    epsilon: float = 0.05
+    """share of random actions (Rusu et al. 2015)"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training: a teacher and its students, at once."""
+
+    env: tyro.conf.Positional[str] = "ale/pong"
+    """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them)"""
+    teacher: str = "double-dqn"
+    """dqn or double-dqn"""
+    students: tuple[str, ...] = ("auto",)
+    """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
+    reverse-kl nll mse kl-td; auto: net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
+    steps: int = 500_000
+    """stop after so many steps (one action in one env, 4 frames on Atari)"""
+    minutes: float = 0.0
+    """stop after so many minutes if that is sooner; 0: no limit"""
+    seed: int = 0
+    """every random number derives from it"""
+    num_envs: int = 8
+    """emulators played at once"""
+    centre: str = "mean"
+    """subtracted from every frame: mean (the warm-up's mean frame), a number, or none"""
+    checkpoint_steps: int = 100_000
+    """steps between checkpoints; 0: only at the end and when interrupted"""
+    log_steps: int = 2_000
+    """steps between lines of metrics.jsonl"""
+    environment: envs.EnvOptions = envs.EnvOptions()
+    td: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    replay: ReplayConfig = ReplayConfig()
+    explore: ExplorationConfig = ExplorationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """One student: the name it is listed under, its net's text and its loss."""
+
+    name: str
+    net: str
+    loss: str
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, math.inf),
+    "minutes": (0, math.inf),
+    "seed": (0, 2**31 - 1),
+    "num_envs": (1, 4096),
+    "checkpoint_steps": (0, math.inf),
+    "log_steps": (1, math.inf),
+    "td.n_step": (1, 100),
+    "td.gamma": (0, 1),
+    "td.optimizer.learning_rate": (0, 10),
+    "td.optimizer.eps": (0, 10),
+    "td.optimizer.decay": (0, 1),
+    "td.optimizer.max_grad_norm": (0, math.inf),
+    "td.target_period_updates": (1, math.inf),
+    "td.target_rate": (1e-9, 1),
+    "student.optimizer.learning_rate": (0, 10),
+    "student.optimizer.eps": (0, 10),
+    "student.optimizer.decay": (0, 1),
+    "student.optimizer.max_grad_norm": (0, math.inf),
+    "student.temperature": (1e-9, 1e9),
+    "student.updates": (1, 100),
+    "student.average_decay": (0, 0.999999),
+    "student.follow_decay": (0, 0.999999),
+    "student.td_weight": (0, math.inf),
+    "replay.capacity": (1, 10**9),
+    "replay.batch_size": (1, 65_536),
+    "replay.warmup_steps": (1, math.inf),
+    "replay.steps_per_update": (1, 10**6),
+    "explore.start": (0, 1),
+    "explore.end": (0, 1),
+    "explore.decay_steps": (0, math.inf),
+    "evaluation.period_steps": (0, math.inf),
+    "evaluation.episodes": (1, 10_000),
+    "evaluation.epsilon": (0, 1),
+}
+
+
+def validate(config: Config) -> None:
+    """Raise ConfigError or EnvError in one line for the first value that cannot be met."""
+    from rtpd.teachers import TEACHERS
+
+    for path, (low, high) in RANGES.items():
+        value: Any = config
+        for part in path.split("."):
+            value = getattr(value, part)
+        if not low <= value <= high:  # also catches NaN
+            limit = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+            raise ConfigError(f"{flag(path)} {value}: allowed: {limit}")
+        if value == math.inf:
+            raise ConfigError(f"{flag(path)} {value}: must be finite")
+    envs.check(config.env, config.environment)
+    if config.teacher not in TEACHERS:
+        raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
+    parse_students(config.students)
+    parse_centre(config.centre)
+    replay, batch = config.replay, config.replay.batch_size
+    least = max(batch, (config.td.n_step + 8) * config.num_envs)
+    for name in ("warmup_steps", "capacity"):
+        if getattr(replay, name) < least:
+            raise ConfigError(
+                f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
+                f"of {batch} from {config.num_envs} envs and {config.td.n_step}-step returns needs"
+            )
+
+
+def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:
+    """NET:LOSS texts to specs; the loss may be left out (kl). `auto` stays for `resolve`.
+
+    A student is named after its net, and net-loss where the same net comes with several losses.
+    """
+    from rtpd import nets
+    from rtpd.distill import LOSSES
+
+    if texts in ((), ("none",)):
+        return ()
+    if "none" in texts:
+        raise ConfigError(f"--students {' '.join(texts)}: 'none' stands alone")
+    pairs = []
+    for text in texts:
+        net, _, loss = text.partition(":")
+        loss = loss or "kl"
+        if net != "auto":
+            nets.parse(net)
+        if loss not in LOSSES:
+            raise ConfigError(f"student '{text}': {unknown('loss', loss, LOSSES)}")
+        if (net, loss) in pairs:
+            raise ConfigError(f"student '{net}:{loss}' is listed twice")
+        pairs.append((net, loss))
+    count = [net for net, _ in pairs]
+    return tuple(
+        StudentSpec(net if count.count(net) == 1 else f"{net}-{loss}", net, loss)
+        for net, loss in pairs
+    )
+
+
+def parse_centre(text: str) -> float | None:
+    """The constant to subtract from frames, or None for their mean."""
+    if text == "mean":
+        return None
+    if text == "none":
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"--centre '{text}': allowed: mean, none, or a number such as 128")
+    return value
+
+
+def resolve(config: Config, *, is_image: bool) -> Config:
+    """Fill in `auto` for the kind of observations, so that the manifest says what ran."""
+    net, student = ("nature", "net1.7") if is_image else ("mlp64-64", "mlp16")
+    students = tuple(
+        student + s.removeprefix("auto") if s.partition(":")[0] == "auto" else s
+        for s in config.students
+    )
+    students = tuple(f"{s.net}:{s.loss}" for s in parse_students(students))
+    td = replace(config.td, net=net) if config.td.net == "auto" else config.td
+    return replace(config, env=envs.canonical(config.env), students=students or ("none",), td=td)
+
+
+def presets() -> dict[str, Path]:
+    """The presets that ship with rtpd, by name."""
+    folder = Path(str(resources.files("rtpd") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load(preset: str | None = None, file: Path | None = None) -> Config:
+    """Defaults, under a preset, under a TOML file. ConfigError names the file and key."""
+    data: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in presets():
+            raise ConfigError(unknown("preset", preset, presets()))
+        data = _read(presets()[preset])
+    if file is not None:
+        data = _merge(data, _read(file))
+    return from_dict(data)
+
+
+def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
+    """A Config from nested tables over the defaults; unknown keys and wrong types are refused."""
+    _refuse_unknown(data, Config, source)
+    try:
+        return msgspec.convert(_merge(to_dict(Config()), data), Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested JSON-ready tables; `from_dict` takes them back."""
+    return msgspec.to_builtins(config)
+
+
+def flag(path: str) -> str:
+    """The command-line spelling of a setting's path."""
+    return "--" + path.replace("_", "-")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    from_dict(data, str(path))  # names the file in any error
+    return data
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _refuse_unknown(data: Mapping[str, Any], table: Any, source: str, path: str = "") -> None:  # noqa: ANN401
+    """Nearest match for any key that is not a setting."""
+    known = {f.name: f for f in fields(table)}
+    for key, value in data.items():
+        if key not in known:
+            raise ConfigError(f"{source}: {unknown('key', path + key, [path + k for k in known])}")
+        if is_dataclass(known[key].type):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{source}: '{path}{key}' must be a table, got {value!r}")
+            _refuse_unknown(value, known[key].type, source, f"{path}{key}.")

@@ -1,0 +1,156 @@
+"""Atari games through ale-py's own vector environment, which carries the ROMs.
+
+Emulation, frame skip, max-pooling over the last two frames, grayscale and the resize to 84x84
+happen in C++ threads, which run on between `send` and `recv`.
+"""
+
+from functools import cache
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py import roms
+from ale_py.vector_env import AtariVectorEnv
+from jaxtyping import Int
+
+from rtpd.envs.common import EnvOptions, env_seeds, read_table, valid_actions
+from rtpd.errors import EnvError, RtpdError, unknown
+from rtpd.types import EnvSpec, Timestep
+
+
+def canonical(name: str) -> str:
+    """ALE's snake_case spelling of a game: "MsPacman", "ms-pacman" -> "ms_pacman"."""
+    return {_squash(game): game for game in _playable()}.get(_squash(name), name)
+
+
+def check(name: str) -> None:
+    """Raise EnvError unless `name` is a game that one player can play."""
+    if name not in _playable():
+        raise EnvError(unknown("game", name, _playable()))
+
+
+def make(name: str, num_envs: int, options: EnvOptions) -> "AleEnv":
+    """Start the emulators of `num_envs` games."""
+    return AleEnv(name, num_envs, options)
+
+
+@cache
+def games() -> dict[str, int]:
+    """Every game, by ALE name, with the number of its own actions.
+
+    ALE tells the number only by loading the ROM, at some 0.15 s each. So the known ones come
+    from `ale.csv`, which a test compares with the emulator, and only new ones are loaded.
+    """
+    known = {row["game"]: int(row["num_actions"]) for row in read_table("ale.csv")}
+    return {game: known.get(game) or count_actions(game) for game in _playable()}
+
+
+def count_actions(game: str) -> int:
+    """The number of a game's own actions, asked of the emulator."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.loadROM(str(roms.get_rom_path(game)))
+    return len(ale.getMinimalActionSet())
+
+
+class AleEnv:
+    """E copies of one Atari game. Frames u8[E 84 84], rewards unclipped.
+
+    A lost life is marked `terminal` here rather than in ale-py: its `episodic_life` would start
+    the whole game anew, and its `life_loss_info` mixes lost lives with the end of the game.
+    """
+
+    def __init__(self, game: str, num_envs: int, options: EnvOptions) -> None:
+        """Load the ROM `num_envs` times; `game` is an ALE name."""
+        self.num_envs = num_envs
+        self._episodic_life = options.episodic_life
+        self._native = _start(game, num_envs, options)
+        meanings = tuple(action.name for action in self._native.ale.get_action_set())
+        self.spec = EnvSpec(
+            name=f"ale/{game}",
+            num_actions=len(meanings),
+            frame_shape=(84, 84),
+            frames_per_step=options.frame_skip,
+            action_meanings=meanings,
+        )
+        self._lives = np.zeros(num_envs, np.int32)
+        self._last = np.zeros(num_envs, bool)
+        self._sent = False
+
+    def reset(self, seed: int) -> Timestep:
+        """Start a new game in every env; equal seeds give equal games, whatever went before."""
+        if self._sent:
+            self._native.recv()  # else the native queue would answer with the step under way
+            self._sent = False
+        frame, info = self._native.reset(seed=env_seeds(seed, self.num_envs))
+        no = np.zeros(self.num_envs, bool)
+        self._lives, self._last = info["lives"], no
+        reward = np.zeros(self.num_envs, np.float32)
+        return Timestep(frame[:, 0], reward, no.copy(), no.copy(), ~no, no.copy())
+
+    def send(self, action: Int[np.ndarray, " E"]) -> None:
+        """Begin a step and return at once; the emulators run in their own threads."""
+        self._native.send(valid_actions(action, self.num_envs, self.spec.num_actions))
+        self._sent = True
+
+    def recv(self) -> Timestep:
+        """Wait for the step begun by `send`. ale-py allots new arrays at every call: no copies."""
+        if not self._sent:
+            raise RtpdError("recv without send: the emulators would keep it waiting for ever")
+        frame, reward, over, cut, info = self._native.recv()
+        self._sent = False
+        first, last = self._last, over | cut
+        terminal = over
+        if self._episodic_life:
+            # The row of a reset holds a new game's lives, which no action has cost.
+            terminal = over | ((info["lives"] < self._lives) & (info["lives"] > 0) & ~first)
+        self._lives, self._last = info["lives"], last
+        truncated = cut & ~terminal
+        return Timestep(
+            frame[:, 0], reward.astype(np.float32), terminal, truncated, first, last.copy()
+        )
+
+    def close(self) -> None:
+        """Stop the threads and free the emulators; calling it twice is harmless."""
+        self.__dict__.pop("_native", None)  # its destructor joins the threads
+
+
+def _start(game: str, num_envs: int, options: EnvOptions) -> AtariVectorEnv:
+    """Ask ale-py for single frames and whole games; what we derive ourselves is off."""
+    try:
+        return AtariVectorEnv(
+            game,
+            num_envs,
+            num_threads=options.threads,
+            stack_num=1,
+            frameskip=options.frame_skip,
+            repeat_action_probability=options.sticky_actions,
+            full_action_space=options.full_action_set,
+            max_num_frames_per_episode=options.max_episode_frames,
+            # ale-py draws 0..noop_max - 1.
+            noop_max=options.noop_max + 1 if options.noop_max > 0 else 0,
+            # As in Baselines, CleanRL and EnvPool: games that wait for FIRE are started with it
+            # (it takes the place of one no-op). Nature DQN has no such rule, but there a greedy
+            # policy can wait for the whole 30 minutes, which measures nothing.
+            use_fire_reset=True,
+            episodic_life=False,
+            life_loss_info=False,
+            reward_clipping=False,
+        )
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise EnvError(f"game '{game}' cannot be started: {reason}") from error
+
+
+@cache
+def _playable() -> tuple[str, ...]:
+    """Games for one player, sorted: those that ale-py registers with Gymnasium.
+
+    Of the ROMs that it carries a few are for two players; loading one ends the process.
+    """
+    specs = gymnasium.registry.values()
+    return tuple(sorted(spec.kwargs["game"] for spec in specs if spec.namespace == "ALE"))
+
+
+def _squash(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

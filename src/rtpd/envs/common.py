@@ -1,0 +1,76 @@
+"""How an environment is played, and what the families share."""
+
+import csv
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+from jaxtyping import Int
+
+from rtpd.errors import EnvError
+
+
+@dataclass(frozen=True)
+class EnvOptions:
+    """How an environment is played. The defaults are those of Nature DQN, without sticky actions.
+
+    Only `ale` reads them: a `gym` environment is played exactly as it is registered, and a
+    `probe` is fully described by its table.
+    """
+
+    sticky_actions: float = 0.0
+    """Probability that a frame repeats the previous action (0.25 in Machado et al. 2018)."""
+    episodic_life: bool = False
+    """Whether a lost life counts as terminal for learning; the game itself goes on."""
+    noop_max: int = 30
+    """Most emulator frames without action at the start of a game, drawn from 0..noop_max."""
+    frame_skip: int = 4
+    """Emulator frames an agent step lasts."""
+    full_action_set: bool = False
+    """Whether to offer all 18 joystick actions instead of the game's own."""
+    max_episode_frames: int = 108_000
+    """Emulator frames after which a game is truncated (30 minutes of play)."""
+    threads: int = 0
+    """Emulator threads; 0 means as many as there are envs, at most one a core."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that the emulator would take silently.
+
+        Raises:
+            EnvError: if an option is out of range.
+        """
+        if not 0 <= self.sticky_actions < 1:
+            raise EnvError(f"sticky_actions is {self.sticky_actions}: allowed: 0 <= p < 1")
+        least = {"noop_max": 0, "frame_skip": 1, "max_episode_frames": 1, "threads": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise EnvError(f"{name} is {getattr(self, name)}: allowed: {minimum} or more")
+
+
+def env_seeds(seed: int, num_envs: int) -> Int[np.ndarray, " E"]:
+    """A seed for each env, int32 >= 0, hashed so that neighbouring run seeds share none."""
+    # ALE seeds are signed 32-bit, and -1 would mean "from the clock".
+    return (np.random.SeedSequence(seed).generate_state(num_envs) >> 1).astype(np.int32)
+
+
+def valid_actions(action: Int[np.ndarray, " E"], num_envs: int, num_actions: int) -> np.ndarray:
+    """The actions as an int32[E] of the callee's own.
+
+    Raises:
+        EnvError: if their number or a value does not fit. Worth a check on every step: ALE's
+            worker threads swallow a bad action and `recv` would then wait for ever.
+    """
+    action = np.array(action)
+    fits = action.shape == (num_envs,) and action.dtype.kind in "iu"
+    if not fits or action.min() < 0 or action.max() >= num_actions:
+        raise EnvError(
+            f"actions {action.tolist()} ({action.dtype}) do not fit {num_envs} envs "
+            f"with actions 0..{num_actions - 1}"
+        )
+    return action.astype(np.int32)
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """The rows of a CSV file of this package by column name; lines that begin with # are notes."""
+    lines = files("rtpd.envs").joinpath(name).read_text().splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -1,0 +1,162 @@
+"""Any Gymnasium environment with discrete actions; none of `EnvOptions` applies.
+
+| observation space                       | frame                | stack |
+|-----------------------------------------|----------------------|-------|
+| Box uint8 (H, W), (H, W, 1), (H, W, 3)  | uint8 luminance 84x84| 4     |
+| any other Box                           | float32, flattened   | 1     |
+| Discrete                                | float32, one-hot     | 1     |
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Int
+from PIL import Image
+
+from rtpd.envs.common import EnvOptions, env_seeds, valid_actions
+from rtpd.errors import EnvError, RtpdError, unknown
+from rtpd.types import EnvSpec, Timestep
+
+_SIDE = 84  # pixels
+
+
+def canonical(name: str) -> str:
+    """Gymnasium ids are case-sensitive and have one spelling."""
+    return name
+
+
+def check(name: str) -> None:
+    """Raise EnvError unless `name` is registered, can be made, and has spaces we can play.
+
+    `module:id` imports the module first, so that it can register the id. One copy of the
+    environment is made and closed, for only it knows its spaces and missing packages.
+    """
+    module, _, env_id = name.rpartition(":")
+    try:
+        if module:
+            import_module(module)
+    except Exception as error:  # anyone's code
+        raise EnvError(f"'{name}': cannot import '{module}': {_one_line(error)}") from error
+    if env_id not in gymnasium.registry:
+        raise EnvError(unknown("Gymnasium id", env_id, gymnasium.registry))
+    try:
+        env = gymnasium.make(env_id)
+    except Exception as error:
+        raise EnvError(f"Gymnasium cannot make '{env_id}': {_one_line(error)}") from error
+    try:
+        _discrete(env_id, env.action_space)
+        _frames(env_id, env.observation_space)
+    finally:
+        env.close()
+
+
+def make(name: str, num_envs: int, options: EnvOptions) -> "GymEnv":
+    """Make `num_envs` copies of a registered environment."""
+    del options  # played as registered
+    return GymEnv(name.rpartition(":")[2], num_envs)
+
+
+class GymEnv:
+    """E copies of one Gymnasium environment, stepped in turn by `recv`.
+
+    Frames u8[E 84 84] or f32[E D]; see the table above.
+    """
+
+    def __init__(self, env_id: str, num_envs: int) -> None:
+        """Make the copies; `env_id` has passed `check`."""
+        self.num_envs = num_envs
+        self._native = gymnasium.make_vec(
+            env_id,
+            num_envs,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+        )
+        actions = _discrete(env_id, self._native.single_action_space)
+        self._first_action = int(actions.start)
+        shape, self._convert = _frames(env_id, self._native.single_observation_space)
+        is_image = len(shape) == 2
+        self.spec = EnvSpec(
+            name=f"gym/{env_id}",
+            num_actions=int(actions.n),
+            frame_shape=shape,
+            frame_dtype="uint8" if is_image else "float32",
+            stack=4 if is_image else 1,
+            frames_per_step=1,
+            action_meanings=tuple(str(self._first_action + i) for i in range(int(actions.n))),
+        )
+        self._last = np.zeros(num_envs, bool)
+        self._action: np.ndarray | None = None
+
+    def reset(self, seed: int) -> Timestep:
+        """Start an episode in every env."""
+        self._action = None
+        obs, _ = self._native.reset(seed=env_seeds(seed, self.num_envs).tolist())
+        no = np.zeros(self.num_envs, bool)
+        self._last = no
+        reward = np.zeros(self.num_envs, np.float32)
+        return Timestep(self._convert(obs), reward, no.copy(), no.copy(), ~no, no.copy())
+
+    def send(self, action: Int[np.ndarray, " E"]) -> None:
+        """Note the actions, 0 <= action < num_actions whatever number the space starts at."""
+        self._action = valid_actions(action, self.num_envs, self.spec.num_actions)
+
+    def recv(self) -> Timestep:
+        """Step every env with the actions of the last `send`."""
+        if self._action is None:
+            raise RtpdError("recv without send: there is no action to step with")
+        actions = self._action.astype(np.int64) + self._first_action
+        self._action = None
+        obs, reward, over, cut, _ = self._native.step(actions)
+        terminal, truncated = over.copy(), cut & ~over
+        first, self._last = self._last, over | cut
+        frame = self._convert(obs)
+        return Timestep(
+            frame, reward.astype(np.float32), terminal, truncated, first, self._last.copy()
+        )
+
+    def close(self) -> None:
+        """Close every copy; calling it twice is harmless."""
+        self._native.close()
+
+
+def _discrete(env_id: str, space: Space) -> Discrete:
+    if isinstance(space, Discrete):
+        return space
+    raise EnvError(f"'{env_id}' has actions {space}: allowed: Discrete")
+
+
+def _frames(env_id: str, space: Space) -> tuple[tuple[int, ...], Callable]:
+    """The shape of a frame, and the function from a batch of observations to frames."""
+    match space:
+        case Discrete():
+            one_hot = np.eye(int(space.n), dtype=np.float32)
+            return (int(space.n),), lambda obs: one_hot[obs - space.start]
+        case Box() if space.dtype == np.uint8 and _is_picture(space.shape):
+            return (_SIDE, _SIDE), lambda obs: np.stack([_luminance(image) for image in obs])
+        case Box() if space.dtype != np.uint8 or len(space.shape) < 2:
+            size = int(np.prod(space.shape))
+            return (size,), lambda obs: np.array(obs, np.float32).reshape(len(obs), size)
+    raise EnvError(
+        f"'{env_id}' has observations {space}: allowed: Discrete, a Box of numbers, "
+        "or a uint8 Box of shape (H, W), (H, W, 1) or (H, W, 3)"
+    )
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+
+
+def _luminance(image: np.ndarray) -> np.ndarray:
+    """u8[H W], [H W 1] or [H W 3] -> u8[84 84], each pixel the mean of the area it covers."""
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    grey = Image.fromarray(image).convert("L")  # ITU-R 601 weights
+    return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

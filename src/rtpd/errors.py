@@ -1,0 +1,51 @@
+"""The errors that a caller of rtpd can catch. Floor 0.
+
+RtpdError                 anything rtpd itself reports; the command line exits with 1
+ +-- RequestError         the request cannot be met as written (bad value, unknown name); exits with 2
+ |    +-- ConfigError     a setting, flag or TOML key
+ |    +-- EnvError        an environment: unknown game, unsupported spaces
+ |    `-- RunError        a run folder: not one, finished, or without the agent asked for
+ `-- CheckpointError      a checkpoint or agent file that is damaged or incomplete; exits with 1
+
+Every message is one line: the offending value, what is allowed, the nearest match.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RtpdError(Exception):
+    """Base of everything rtpd reports; `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class RequestError(RtpdError):
+    """The request cannot be met as written; nothing was started or written."""
+
+    exit_code = 2
+
+
+class ConfigError(RequestError):
+    """A setting, flag or TOML key is unknown, of the wrong type or out of range."""
+
+
+class EnvError(RequestError):
+    """An environment is unknown or has spaces that rtpd does not support."""
+
+
+class RunError(RequestError):
+    """A folder is not a run, is finished, or lacks what was asked of it."""
+
+
+class CheckpointError(RtpdError):
+    """A checkpoint or agent file is damaged, incomplete or does not fit."""
+
+
+def unknown(kind: str, value: object, allowed: Iterable[str], *, most: int = 12) -> str:
+    """One line for a name that is not in a table: the value, the nearest match, what is allowed."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    shown = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+    return f"unknown {kind} '{value}': {hint}allowed: {shown}"

@@ -1,0 +1,302 @@
+"""THE compiled update: sample, teacher TD, every student, target net, in one program. Floor 3.
+
+The one seam of the method: students see `q[B A]` of the minibatch, which the teacher's own TD loss
+has just computed, and never the teacher's weights. The law kept by tests: on CPU the teacher's
+weights are bit-identical with no student, one or five.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from rtpd import nets
+from rtpd import replay as ring
+from rtpd.config import Config, OptimizerConfig, StudentConfig, StudentSpec, parse_students
+from rtpd.distill import LOSSES, action_gap
+from rtpd.teachers import TEACHERS
+from rtpd.types import EnvSpec, Preprocess, Transitions
+
+
+class Model(eqx.Module):
+    """A net and its optimiser's state; `average` and `target` are nets too, where they are used.
+
+    Teacher: `target` bootstraps, `average` is what students follow with `follow = "ema"`.
+    Student: `target` bootstraps its own TD term, `average` acts and is evaluated.
+    """
+
+    net: nets.QNet
+    opt_state: Any
+    target: nets.QNet | None = None
+    average: nets.QNet | None = None
+
+
+class LearnerState(eqx.Module):
+    """All that the update reads and writes."""
+
+    teacher: Model
+    students: dict[str, Model]
+    preprocess: Preprocess
+    updates: Int[Array, ""]
+    key: PRNGKeyArray
+
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The static side of an update: what `config` and `spec` make of it."""
+
+    config: Config
+    spec: EnvSpec
+
+    @property
+    def students(self) -> tuple[StudentSpec, ...]:
+        """The students, in the order of the command line."""
+        return parse_students(self.config.students)
+
+    def init(self, key: PRNGKeyArray, centre: Float[Array, " *F"]) -> LearnerState:
+        """Fresh nets. Each draws from its own key, so no student changes another or the teacher."""
+        config, spec = self.config, self.spec
+        num_outputs = TEACHERS[config.teacher].num_outputs(spec.num_actions)
+        teacher = nets.build(
+            config.td.net, spec, num_outputs, key=_named(key, "teacher"), dueling=config.td.dueling
+        )
+        students = {}
+        for student in self.students:
+            net = nets.build(student.net, spec, spec.num_actions, key=_named(key, student.name))
+            students[student.name] = Model(
+                net,
+                _optimizer(config.student.optimizer).init(net),
+                target=_copy(net) if LOSSES[student.loss].td else None,
+                average=_copy(net) if config.student.average_decay else None,
+            )
+        return LearnerState(
+            Model(
+                teacher,
+                _optimizer(config.td.optimizer).init(teacher),
+                target=_copy(teacher),
+                average=_copy(teacher) if config.student.follow == "ema" else None,
+            ),
+            students,
+            Preprocess(centre, 255.0 if spec.is_image else 1.0),
+            jnp.zeros((), jnp.int32),
+            _named(key, "updates"),
+        )
+
+    def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """The teacher's Q-values from its net's outputs."""
+        return TEACHERS[self.config.teacher].q_values(outputs)
+
+    def zero_metrics(self) -> Metrics:
+        """Sums that `update` adds to; divide by the number of updates."""
+        names = ["loss", "q", *(f"{s.name}/{m}" for s in self.students for m in ("loss", "agree"))]
+        return {name: jnp.zeros(()) for name in names}
+
+    def update(
+        self, state: LearnerState, totals: Metrics, replay: ring.Replay
+    ) -> tuple[LearnerState, Metrics]:
+        """One update of the teacher and of every student. Jit it with state and totals donated."""
+        config = self.config
+        sample_key, extra_key, next_key = jr.split(state.key, 3)
+        batch = self._sample(replay, sample_key)
+        inputs = self._inputs(state, batch)
+        teacher, q, metrics = self._improve_teacher(state.teacher, batch, *inputs, state.updates)
+        # The barrier keeps XLA from fusing the students' work into the teacher's, which would
+        # change the teacher's rounding with the number of students.
+        batch, inputs, q = jax.lax.optimization_barrier((batch, inputs, jax.lax.stop_gradient(q)))
+        students = dict(state.students)
+        for i in range(config.student.updates if students else 0):
+            if i:
+                batch = self._sample(replay, jr.fold_in(extra_key, i))
+                inputs = self._inputs(state, batch)
+            if i or config.student.follow == "ema":
+                q = jax.lax.stop_gradient(self._followed_q(teacher, inputs[0]))
+            temperature = _temperature(config.student, q)
+            students, found = self._improve_students(
+                students, batch, *inputs, q, temperature, state.updates
+            )
+            metrics |= found
+        totals = {name: totals[name] + metrics[name] for name in totals}
+        state = LearnerState(teacher, students, state.preprocess, state.updates + 1, next_key)
+        return state, totals
+
+    def diagnose(
+        self, state: LearnerState, replay: ring.Replay, key: PRNGKeyArray, batch_size: int = 256
+    ) -> dict[str, Metrics]:
+        """How well each student follows, on states of the replay; see `_follow`."""
+        batch = self._sample(replay, key, batch_size)
+        x = jax.vmap(state.preprocess)(batch.obs)
+        q = self._followed_q(state.teacher, x)
+        return {name: _follow(acting_net(model), x, q) for name, model in state.students.items()}
+
+    def _sample(
+        self, replay: ring.Replay, key: PRNGKeyArray, batch_size: int | None = None
+    ) -> Transitions:
+        config = self.config
+        return ring.sample(
+            replay,
+            key,
+            batch_size=batch_size or config.replay.batch_size,
+            stack=self.spec.stack,
+            n_step=config.td.n_step,
+            gamma=config.td.gamma,
+            clip_reward=config.td.clip_rewards,
+        )
+
+    def _inputs(self, state: LearnerState, batch: Transitions) -> tuple[Array, Array]:
+        """The nets' inputs at both ends of the window, made once for all nets."""
+        return jax.lax.optimization_barrier(
+            (jax.vmap(state.preprocess)(batch.obs), jax.vmap(state.preprocess)(batch.next_obs))
+        )
+
+    def _improve_teacher(
+        self, model: Model, batch: Transitions, x: Array, next_x: Array, updates: Array
+    ) -> tuple[Model, Float[Array, "B A"], Metrics]:
+        config, teacher = self.config.td, TEACHERS[self.config.teacher]
+
+        def loss(net: nets.QNet) -> tuple[Array, Array]:
+            outputs = jax.vmap(net)(x)
+            next_target = jax.vmap(model.target)(next_x)
+            next_online = jax.vmap(net)(next_x) if teacher.double else next_target
+            error = jax.vmap(teacher.td_error)(
+                outputs, jax.lax.stop_gradient(next_online), next_target,
+                batch.action, batch.reward, batch.discount,
+            )  # fmt: skip
+            return jnp.mean(_penalty(error, config.loss)), outputs
+
+        (value, outputs), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
+        net, opt_state = _descend(config.optimizer, model, gradient)
+        target = _follow_slowly(model.target, net, updates, self.config)
+        average = model.average
+        if average is not None:
+            average = _average(average, net, self.config.student.follow_decay)
+        q = jax.vmap(teacher.q_values)(outputs)
+        metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
+        return Model(net, opt_state, target, average), q, metrics
+
+    def _improve_students(
+        self, models: dict[str, Model], batch: Transitions, x: Array, next_x: Array,
+        q: Array, temperature: Array, updates: Array,
+    ) -> tuple[dict[str, Model], Metrics]:  # fmt: skip
+        """One step of every student. Their sum is descended: each net is in one term only."""
+        config, kinds = self.config.student, {s.name: LOSSES[s.loss] for s in self.students}
+        with_td = {name: model.target for name, model in models.items() if kinds[name].td}
+
+        def loss(family: dict[str, nets.QNet]) -> tuple[Array, tuple[Metrics, dict[str, Array]]]:
+            outputs = jax.vmap(nets.outputs_of, (None, 0))(family, x)
+            losses = {
+                name: jnp.mean(jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature))
+                for name, kind in kinds.items()
+            }
+            for name, target in with_td.items():
+                error = jax.vmap(TEACHERS["double-dqn"].td_error)(
+                    outputs[name], jax.lax.stop_gradient(jax.vmap(family[name])(next_x)),
+                    jax.vmap(target)(next_x), batch.action, batch.reward, batch.discount,
+                )  # fmt: skip
+                losses[name] += config.td_weight * jnp.mean(_penalty(error, self.config.td.loss))
+            return sum(losses.values(), jnp.zeros(())), (losses, outputs)
+
+        family = {name: model.net for name, model in models.items()}
+        gradients, (losses, outputs) = jax.grad(loss, has_aux=True)(family)
+        metrics, improved = {}, {}
+        for name, model in models.items():
+            net, opt_state = _descend(config.optimizer, model, gradients[name])
+            target, average = model.target, model.average
+            if target is not None:
+                target = _follow_slowly(target, net, updates, self.config)
+            if average is not None:
+                average = _average(average, net, config.average_decay)
+            improved[name] = Model(net, opt_state, target, average)
+            agree = jnp.mean(jnp.argmax(outputs[name], axis=1) == jnp.argmax(q, axis=1))
+            metrics |= {f"{name}/loss": losses[name], f"{name}/agree": agree}
+        return improved, metrics
+
+    def _followed_q(self, model: Model, x: Array) -> Float[Array, "B A"]:
+        """The Q-values that students follow."""
+        net = model.net if model.average is None else model.average
+        return jax.vmap(TEACHERS[self.config.teacher].q_values)(jax.vmap(net)(x))
+
+
+def acting_net(model: Model) -> nets.QNet:
+    """The weights that act and are evaluated: the averaged ones where a student keeps them."""
+    return model.net if model.average is None else model.average
+
+
+def _follow(net: nets.QNet, x: Array, q: Float[Array, "B A"]) -> Metrics:
+    """How a student follows the teacher on B states.
+
+    agreement: share of states with the teacher's greedy action; constant_agreement: what the best
+    constant policy would get; dead: share of hidden units that are 0 on all B states;
+    spread: share of the outputs' variance that lies between states rather than between actions
+    (0: the same output for every state, a collapsed student).
+    """
+    outputs, hidden = jax.vmap(net.trace)(x)
+    greedy = jnp.argmax(q, axis=1)
+    counts = jnp.sum(jax.nn.one_hot(greedy, q.shape[1]), axis=0)
+    silent = [jnp.all(h.reshape(h.shape[0], -1) <= 0, axis=0) for h in hidden]
+    preference = outputs - jnp.mean(outputs, axis=1, keepdims=True)
+    between_states = jnp.mean(jnp.var(preference, axis=0))
+    return {
+        "agreement": jnp.mean(jnp.argmax(outputs, axis=1) == greedy),
+        "constant_agreement": jnp.max(counts) / q.shape[0],
+        "dead": jnp.mean(jnp.concatenate(silent)),
+        "spread": between_states / jnp.maximum(jnp.var(preference), 1e-30),
+    }
+
+
+def _temperature(config: StudentConfig, q: Float[Array, "B A"]) -> Float[Array, ""]:
+    if config.temperature_unit == "q":
+        return jnp.float32(config.temperature)
+    return jnp.maximum(config.temperature * jnp.mean(jax.vmap(action_gap)(q)), 1e-6)
+
+
+def _penalty(error: Float[Array, " B"], kind: str) -> Float[Array, " B"]:
+    """Huber (quadratic up to 1, Mnih et al. 2015) or half the square of a TD error."""
+    return optax.losses.huber_loss(error) if kind == "huber" else 0.5 * jnp.square(error)
+
+
+def _optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    steps = [optax.clip_by_global_norm(config.max_grad_norm)] if config.max_grad_norm else []
+    if config.name == "adam":
+        steps.append(optax.adam(config.learning_rate, eps=config.eps))
+    else:
+        steps.append(
+            optax.rmsprop(config.learning_rate, decay=config.decay, eps=config.eps, centered=True)
+        )
+    return optax.chain(*steps)
+
+
+def _descend(config: OptimizerConfig, model: Model, gradient: nets.QNet) -> tuple[nets.QNet, Any]:
+    steps, opt_state = _optimizer(config).update(gradient, model.opt_state)
+    return eqx.apply_updates(model.net, steps), opt_state
+
+
+def _follow_slowly(
+    target: nets.QNet, net: nets.QNet, updates: Int[Array, ""], config: Config
+) -> nets.QNet:
+    """Every `target_period_updates` the target moves by `target_rate` towards the online net."""
+    due = (updates + 1) % config.td.target_period_updates == 0
+    rate = config.td.target_rate
+    return jax.lax.cond(due, lambda: optax.incremental_update(net, target, rate), lambda: target)
+
+
+def _average(average: nets.QNet, net: nets.QNet, decay: float) -> nets.QNet:
+    return optax.incremental_update(net, average, 1 - decay)
+
+
+def _copy(tree: nets.QNet) -> nets.QNet:
+    """Buffers of its own, since the state is donated."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _named(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    """A key that depends on the name alone, not on which other names there are."""
+    return jr.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)

@@ -1,0 +1,45 @@
+"""How much memory a run may take, checked before it starts. Floor 1."""
+
+from pathlib import Path
+
+import jax
+import psutil
+
+from rtpd.errors import ConfigError
+
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+
+def free_bytes() -> int:
+    """Memory free where JAX keeps its arrays: the GPU's, or the machine's within its cgroup."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    free = psutil.virtual_memory().available
+    for limit, used in CGROUPS:
+        try:
+            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):
+            continue  # no such cgroup, or "max"
+    return free
+
+
+def check_replay(needed: int, free: int, capacity: int, reserve: int) -> None:
+    """ConfigError with both numbers, and the capacity that would fit beside `reserve` bytes."""
+    if needed + reserve > free:
+        fits = max(0, int(capacity * (free - reserve) / needed))
+        raise ConfigError(
+            f"--replay.capacity {capacity}: needs {gigabytes(needed + reserve)} in all, "
+            f"{gigabytes(free)} are free; {fits // 1000 * 1000} would fit"
+        )
+
+
+def gigabytes(number: int) -> str:
+    """Bytes as GB with two digits after the point."""
+    return f"{number / 1e9:.2f} GB"

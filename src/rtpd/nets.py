@@ -1,0 +1,226 @@
+"""Q-networks, one example at a time: the caller vmaps. Floor 1.
+
+A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of three convolutions with the kernels
+8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64), or `mlp64-64`.
+Image nets read [H W K] (frames last, the layout XLA's CPU convolutions want), vector nets [D].
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from rtpd.errors import ConfigError, unknown
+from rtpd.types import EnvSpec
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """Convolutions without padding, then one dense layer; one entry of each tuple per layer."""
+
+    channels: tuple[int, ...]
+    hidden: int
+    kernels: tuple[int, ...] = (8, 4, 3)
+    strides: tuple[int, ...] = (4, 2, 1)
+
+
+@dataclass(frozen=True)
+class MlpShape:
+    """Dense layers of these widths."""
+
+    hidden: tuple[int, ...]
+
+
+NETS: dict[str, ConvShape | MlpShape] = {
+    # Mnih et al. 2015: 1,693,362 parameters at 18 actions
+    "nature": ConvShape((32, 64, 64), 512),
+    # Rusu et al. 2015, table 1 (net4: their smallest); named after their % of "nature"
+    "net25": ConvShape((16, 32, 32), 256),
+    "net7": ConvShape((16, 16, 16), 128),
+    "net4": ConvShape((16, 16, 16), 64),
+    # our choice for the 1.7 % of Sun & Fazli 2019
+    "net1.7": ConvShape((8, 8, 8), 64),
+    # ours: a third stride of 2 leaves a 4x4 map, so that the dense layer stays small;
+    # the first layer has the kernel and stride of the others, so that all are computed as one
+    "net0.5": ConvShape((8, 8, 8), 32, strides=(4, 2, 2)),
+    "net0.1": ConvShape((3, 4, 4), 8, kernels=(8, 3, 3), strides=(4, 2, 2)),
+}
+
+
+class Conv(eqx.Module):
+    """A 2-d convolution without padding, [H W I] -> [H' W' O]."""
+
+    weight: Float[Array, "k k I O"]
+    bias: Float[Array, " O"]
+    stride: int = eqx.field(static=True)
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, *, key: PRNGKeyArray):
+        """Draw weights and bias from U(-b, b), b = 1/sqrt(fan in), as Mnih et al. 2015."""
+        bound = 1 / math.sqrt(inputs * kernel * kernel)
+        weight_key, bias_key = jr.split(key)
+        shape = (kernel, kernel, inputs, outputs)
+        self.weight = jr.uniform(weight_key, shape, minval=-bound, maxval=bound)
+        self.bias = jr.uniform(bias_key, (outputs,), minval=-bound, maxval=bound)
+        self.stride = stride
+
+    def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
+        """Convolve one example."""
+        return _convolve(x, self.weight, self.stride) + self.bias
+
+
+class Dense(eqx.Module):
+    """A dense layer; flattens what comes in."""
+
+    weight: Float[Array, "I O"]
+    bias: Float[Array, " O"]
+
+    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray):
+        """Draw weights and bias from U(-b, b), b = 1/sqrt(fan in)."""
+        bound = 1 / math.sqrt(inputs)
+        weight_key, bias_key = jr.split(key)
+        self.weight = jr.uniform(weight_key, (inputs, outputs), minval=-bound, maxval=bound)
+        self.bias = jr.uniform(bias_key, (outputs,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " O"]:
+        """Apply to one example."""
+        return x.reshape(-1) @ self.weight + self.bias
+
+
+class QNet(eqx.Module):
+    """A ReLU torso and one stream of outputs, or two for a dueling net.
+
+    Dueling: q = value + advantage - mean(advantage), Wang et al. 2016, arXiv:1511.06581, eq. 9,
+    with a hidden layer for each stream.
+    """
+
+    torso: tuple[Conv | Dense, ...]
+    streams: tuple[tuple[Dense, Dense], ...]
+
+    def trace(
+        self, x: Float[Array, "..."], first: Float[Array, "..."] | None = None
+    ) -> tuple[Float[Array, " Q"], list[Array]]:
+        """Outputs of one example and the activations of each hidden ReLU layer, input side first.
+
+        `first` is what the first layer gives for `x`, where that is known already.
+        """
+        hidden = []
+        for i, layer in enumerate(self.torso):
+            x = jax.nn.relu(layer(x) if i or first is None else first)
+            hidden.append(x)
+        outputs = []
+        for dense, out in self.streams:
+            h = jax.nn.relu(dense(x))
+            hidden.append(h)
+            outputs.append(out(h))
+        if len(outputs) == 2:
+            advantage, value = outputs
+            return value + advantage - jnp.mean(advantage), hidden
+        return outputs[0], hidden
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " Q"]:
+        """Outputs of one example."""
+        return self.trace(x)[0]
+
+
+def outputs_of(
+    family: Mapping[str, QNet], x: Float[Array, "..."]
+) -> dict[str, Float[Array, " Q"]]:
+    """Outputs of several nets for one example, by name.
+
+    First convolutions of the same kernel and stride are done as one: a small net's few channels
+    alone leave most of the arithmetic units idle, forwards and backwards (docs/LOG.md).
+    """
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name, net in family.items():
+        if net.torso and isinstance(net.torso[0], Conv):
+            alike.setdefault((net.torso[0].weight.shape[0], net.torso[0].stride), []).append(name)
+    first: dict[str, Array] = {}
+    for (_, stride), names in alike.items():
+        layers = [family[name].torso[0] for name in names]
+        together = _convolve(x, jnp.concatenate([c.weight for c in layers], axis=-1), stride)
+        ends = list(itertools.accumulate(c.bias.shape[0] for c in layers))
+        parts = jnp.split(together, ends[:-1], axis=-1)
+        first |= {n: part + c.bias for n, part, c in zip(names, parts, layers, strict=True)}
+    return {name: net.trace(x, first.get(name))[0] for name, net in family.items()}
+
+
+def _convolve(x: Float[Array, "H W I"], weight: Array, stride: int) -> Float[Array, "h w O"]:
+    y = jax.lax.conv_general_dilated(
+        x[None], weight, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y[0]
+
+
+def parse(text: str) -> ConvShape | MlpShape:
+    """The shape that a net's text names; ConfigError in one line if it names none."""
+    if text in NETS:
+        return NETS[text]
+    if match := re.fullmatch(r"conv(\d+)-(\d+)-(\d+)x(\d+)", text):
+        *channels, hidden = (int(n) for n in match.groups())
+        shape = ConvShape(tuple(channels), hidden)
+        sizes = (*channels, hidden)
+    elif match := re.fullmatch(r"mlp(\d+(?:-\d+)*)", text):
+        sizes = tuple(int(n) for n in match.group(1).split("-"))
+        shape = MlpShape(sizes)
+    else:
+        raise ConfigError(unknown("net", text, [*NETS, "conv8-8-8x64", "mlp64-64"]))
+    if not all(0 < n <= 4096 for n in sizes):
+        raise ConfigError(f"net '{text}': every width must be 1 to 4096")
+    return shape
+
+
+def build(
+    text: str, spec: EnvSpec, num_outputs: int, *, key: PRNGKeyArray, dueling: bool = False
+) -> QNet:
+    """A freshly initialised net for the observations of `spec`; ConfigError if it cannot read them."""
+    shape = parse(text)
+    if isinstance(shape, ConvShape) != spec.is_image:
+        needs, has = ("images", "vectors") if isinstance(shape, ConvShape) else ("vectors", "images")
+        fix = "mlp64-64" if has == "vectors" else "net1.7 or conv8-8-8x64"
+        raise ConfigError(f"net '{text}' reads {needs} but {spec.name} gives {has}: use {fix}")
+    torso_key, *stream_keys = jr.split(key, 3)
+    torso, features = (
+        _convolutions(shape, text, spec, torso_key)
+        if isinstance(shape, ConvShape)
+        else _hidden_layers(shape, spec, torso_key)
+    )
+    hidden = shape.hidden if isinstance(shape, ConvShape) else shape.hidden[-1]
+    streams = []
+    for width, stream_key in zip((num_outputs, 1) if dueling else (num_outputs,), stream_keys):
+        dense_key, out_key = jr.split(stream_key)
+        dense = Dense(features, hidden, key=dense_key)
+        streams.append((dense, Dense(hidden, width, key=out_key)))
+    return QNet(torso, tuple(streams))
+
+
+def _convolutions(
+    shape: ConvShape, text: str, spec: EnvSpec, key: PRNGKeyArray
+) -> tuple[tuple[Conv, ...], int]:
+    """The convolutions and the number of features that they give."""
+    layers, (height, width), inputs = [], spec.frame_shape, spec.stack
+    keys = jr.split(key, len(shape.channels))
+    for outputs, kernel, stride, k in zip(shape.channels, shape.kernels, shape.strides, keys):
+        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        if min(height, width) < 1:
+            raise ConfigError(f"net '{text}': frames of {spec.frame_shape} are too small for it")
+        layers.append(Conv(inputs, outputs, kernel, stride, key=k))
+        inputs = outputs
+    return tuple(layers), height * width * inputs
+
+
+def _hidden_layers(
+    shape: MlpShape, spec: EnvSpec, key: PRNGKeyArray
+) -> tuple[tuple[Dense, ...], int]:
+    """All dense layers but the last, which belongs to the streams, and their features."""
+    widths = (spec.stack * math.prod(spec.frame_shape), *shape.hidden[:-1])
+    keys = jr.split(key, len(widths))
+    return tuple(
+        Dense(i, o, key=k) for i, o, k in zip(widths, widths[1:], keys)
+    ), widths[-1]

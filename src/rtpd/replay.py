@@ -1,0 +1,166 @@
+"""A ring of single frames as a JAX pytree, updated in place (donate it). Floor 1.
+
+Row t of an env holds the frame seen, the action chosen there, and what came of it: the reward and
+whether the next state was terminal. So one row is written once, a step late, when all is known.
+`first` marks an episode's first frame: a stack does not look back past it. `last` marks a frame
+after which nothing of the same episode follows: its action was ignored, no window crosses it.
+A lost life may be `terminal` without `last`: the bootstrap stops there and the stack goes on.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from rtpd.types import Transitions
+
+
+class Replay(NamedTuple):
+    """C rows of E envs; the newest row is `cursor - 1` modulo C."""
+
+    frames: Array  # [C E *F]
+    action: Int[Array, "C E"]
+    reward: Float[Array, "C E"]  # unclipped, of the step taken in this row
+    first: Bool[Array, "C E"]
+    terminal: Bool[Array, "C E"]  # the step taken in this row led to a terminal state
+    last: Bool[Array, "C E"]
+    cursor: Int[Array, ""]
+    filled: Int[Array, ""]
+
+
+def init(rows: int, num_envs: int, frame_shape: tuple[int, ...], frame_dtype: str) -> Replay:
+    """An empty ring of `rows` x `num_envs` transitions."""
+    shape = (rows, num_envs)
+    return Replay(
+        frames=jnp.zeros((*shape, *frame_shape), frame_dtype),
+        action=jnp.zeros(shape, jnp.int32),
+        reward=jnp.zeros(shape, jnp.float32),
+        first=jnp.zeros(shape, bool),
+        terminal=jnp.zeros(shape, bool),
+        last=jnp.zeros(shape, bool),
+        cursor=jnp.zeros((), jnp.int32),
+        filled=jnp.zeros((), jnp.int32),
+    )
+
+
+def num_bytes(rows: int, num_envs: int, frame_shape: tuple[int, ...], frame_dtype: str) -> int:
+    """Memory that `init` takes, from its shapes alone."""
+    replay = jax.eval_shape(lambda: init(rows, num_envs, frame_shape, frame_dtype))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in replay)
+
+
+def add(
+    replay: Replay,
+    frame: Array,
+    action: Int[Array, " E"],
+    reward: Float[Array, " E"],
+    first: Bool[Array, " E"],
+    terminal: Bool[Array, " E"],
+    last: Bool[Array, " E"],
+) -> Replay:
+    """Write one row of E envs over the oldest. Jit it with the replay donated, or it copies all."""
+    rows = replay.frames.shape[0]
+    row = (frame, action, reward, first, terminal, last)
+    fields = (
+        jax.lax.dynamic_update_index_in_dim(ring, new.astype(ring.dtype), replay.cursor, 0)
+        for ring, new in zip(replay, row)
+    )
+    cursor = (replay.cursor + 1) % rows
+    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows))
+
+
+def seal(replay: Replay) -> Replay:
+    """Mark the newest row as last: the envs were restarted, so its action leads nowhere."""
+    newest = (replay.cursor - 1) % replay.frames.shape[0]
+    sealed = replay.last.at[newest].set(replay.filled > 0)
+    return replay._replace(last=sealed)
+
+
+def mean_frame(replay: Replay) -> Float[Array, " *F"]:
+    """Per-pixel mean over all rows written so far; at least one is needed."""
+    total = jax.lax.fori_loop(
+        0,
+        replay.filled,
+        lambda row, acc: acc + jnp.mean(replay.frames[row].astype(jnp.float32), axis=0),
+        jnp.zeros(replay.frames.shape[2:], jnp.float32),
+    )
+    return total / jnp.maximum(replay.filled, 1)
+
+
+def sample(
+    replay: Replay,
+    key: PRNGKeyArray,
+    *,
+    batch_size: int,
+    stack: int,
+    n_step: int,
+    gamma: float,
+    clip_reward: bool,
+) -> Transitions:
+    """A minibatch, uniform over all rows that have a full n-step window before the write seam.
+
+    A window ends early at a terminal (discount 0) and at a `last` row (it bootstraps from that
+    row's frame with gamma to the number of steps it did take). Needs `filled >= n_step + stack`.
+    """
+    row, env = _draw(replay, key, batch_size, oldest=stack - 1, newest_margin=n_step)
+    rows = replay.frames.shape[0]
+    reward = jnp.zeros(batch_size)
+    steps = jnp.zeros(batch_size, jnp.int32)
+    going = jnp.ones(batch_size, bool)
+    ended = jnp.zeros(batch_size, bool)
+    for k in range(n_step):
+        at = ((row + k) % rows, env)
+        going &= ~replay.last[at]
+        step_reward = replay.reward[at]
+        if clip_reward:
+            step_reward = jnp.clip(step_reward, -1.0, 1.0)
+        reward += jnp.where(going, gamma**k * step_reward, 0.0)
+        steps += going
+        ended |= going & replay.terminal[at]
+        going &= ~replay.terminal[at]
+    return Transitions(
+        obs=_stacks(replay, row, env, stack),
+        action=replay.action[row, env],
+        reward=reward,
+        discount=jnp.where(ended, 0.0, jnp.float32(gamma) ** steps),
+        next_obs=_stacks(replay, (row + steps) % rows, env, stack),
+    )
+
+
+def _draw(
+    replay: Replay, key: PRNGKeyArray, batch_size: int, *, oldest: int, newest_margin: int
+) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
+    """Rows and envs to sample: rejection until no row is `last`, so exactly uniform."""
+    rows, num_envs = replay.last.shape
+
+    def propose(key: PRNGKeyArray) -> tuple[Array, Array]:
+        row_key, env_key = jr.split(key)
+        age = jr.randint(row_key, (batch_size,), oldest, replay.filled - newest_margin)
+        env = jr.randint(env_key, (batch_size,), 0, num_envs)
+        return (replay.cursor - replay.filled + age) % rows, env
+
+    def retry(carry: tuple[PRNGKeyArray, Array, Array]) -> tuple[PRNGKeyArray, Array, Array]:
+        key, row, env = carry
+        key, draw_key = jr.split(key)
+        new_row, new_env = propose(draw_key)
+        rejected = replay.last[row, env]
+        return key, jnp.where(rejected, new_row, row), jnp.where(rejected, new_env, env)
+
+    key, draw_key = jr.split(key)
+    carry = (key, *propose(draw_key))
+    _, row, env = jax.lax.while_loop(lambda c: jnp.any(replay.last[c[1], c[2]]), retry, carry)
+    return row, env
+
+
+def _stacks(replay: Replay, row: Int[Array, " B"], env: Int[Array, " B"], stack: int) -> Array:
+    """The last `stack` frames up to each row, oldest first, zeros before the episode's first."""
+    rows = replay.frames.shape[0]
+    back = jnp.arange(stack)
+    index = (row[:, None] - back) % rows  # [B K], newest first
+    first = replay.first[index, env[:, None]]
+    earlier_first = jnp.cumsum(first, axis=1) - first  # a `first` among the newer ones
+    frames = replay.frames[index, env[:, None]]
+    shown = (earlier_first == 0).reshape(*index.shape, *([1] * (frames.ndim - 2)))
+    return jnp.where(shown, frames, jnp.zeros((), frames.dtype))[:, ::-1]

@@ -1,0 +1,154 @@
+"""The data that passes between rooms. Floor 0.
+
+Letters in shapes: E envs, C rows of the replay, B batch, K frames in a stack, A actions,
+and `*F` the shape of one frame: (84, 84) for images, (D,) for vectors.
+Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step` emulator frames.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What a net must know of an environment.
+
+    `frame_dtype` is "uint8" for images (values 0..255) and "float32" for vectors.
+    `action_meanings` has `num_actions` names, in the order of the action indices.
+    """
+
+    name: str
+    num_actions: int
+    frame_shape: tuple[int, ...]
+    frame_dtype: str = "uint8"
+    stack: int = 4
+    frames_per_step: int = 4
+    action_meanings: tuple[str, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a frame is an image, that is whether convolutional nets apply."""
+        return len(self.frame_shape) == 2
+
+
+class Timestep(NamedTuple):
+    """What E envs say after a step. NumPy arrays, owned by the receiver.
+
+    Resets are steps of their own (Gymnasium's NEXT_STEP autoreset): the row after an episode's
+    last frame has `first` set and reward 0, and the action that was sent for it was ignored.
+    `terminal` and `truncated` are never both set. A lost life that counts as terminal does not
+    end the episode: no `first` follows it and the stack of frames goes on.
+    """
+
+    frame: UInt8[np.ndarray, "E *F"] | Float[np.ndarray, "E *F"]
+    reward: Float[np.ndarray, " E"]  # unclipped, of the step that led here
+    terminal: Bool[np.ndarray, " E"]  # the value of this state is 0
+    truncated: Bool[np.ndarray, " E"]  # cut off by a time limit: bootstrap from this frame
+    first: Bool[np.ndarray, " E"]  # this frame begins an episode
+    last: Bool[np.ndarray, " E"]  # this frame ends an episode; the action sent next is ignored
+
+
+class VectorEnv(Protocol):
+    """E copies of an environment, stepped together; `send` returns at once where it can."""
+
+    spec: EnvSpec
+    num_envs: int
+
+    def reset(self, seed: int) -> Timestep:
+        """Start an episode in every env, all randomness derived from `seed`; `first` is all True."""
+        ...
+
+    def send(self, action: Int[np.ndarray, " E"]) -> None:
+        """Begin a step with one action index an env (int32 or int64, 0 <= action < num_actions)."""
+        ...
+
+    def recv(self) -> Timestep:
+        """Wait for the step begun by `send`."""
+        ...
+
+    def close(self) -> None:
+        """Free the emulators; calling it twice is harmless."""
+        ...
+
+
+class Transitions(NamedTuple):
+    """A minibatch of n-step transitions; `obs` are raw frames, oldest first along K."""
+
+    obs: Array  # [B K *F], u8 for images
+    action: Int[Array, " B"]
+    reward: Float[Array, " B"]  # n-step discounted sum, clipped per step if asked
+    discount: Float[Array, " B"]  # gamma^n, 0 where the window holds a terminal
+    next_obs: Array  # [B K *F]
+
+
+class Preprocess(eqx.Module):
+    """Raw frames to a net's input: (frame - centre) / scale, frames moved to the last axis.
+
+    The centre is part of what an observation *is*: small nets see only the bright constant
+    background without it and collapse to one output for every frame (docs/LOG.md).
+    It is estimated once, frozen, and travels with every policy and export.
+    """
+
+    centre: Float[Array, " *F"]
+    scale: float = eqx.field(static=True)  # 255 for images, 1 for vectors
+
+    def __call__(self, obs: Array) -> Float[Array, "..."]:
+        """Map [... K *F] to [... H W K] for images and to [... K*D] for vectors."""
+        x = (obs.astype(jnp.float32) - self.centre) / self.scale
+        if self.centre.ndim == 2:
+            return jnp.moveaxis(x, -3, -1)
+        return x.reshape(*x.shape[: -1 - self.centre.ndim], -1)
+
+
+class Policy(eqx.Module):
+    """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
+
+    `provenance` is JSON-ready: net name, env options, commit, config digest, agent steps.
+    """
+
+    net: Callable[[Array], Array]
+    preprocess: Preprocess
+    spec: EnvSpec = eqx.field(static=True)
+    provenance: dict = eqx.field(static=True)
+
+    def __call__(self, obs: Array) -> Float[Array, " A"]:
+        """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
+        return self.net(self.preprocess(obs))
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Undiscounted, unclipped returns of whole episodes of one agent."""
+
+    agent: str
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]  # agent steps
+    epsilon: float
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean return; 0 for a single episode."""
+        n = len(self.returns)
+        return float(np.std(self.returns, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+
+    @property
+    def median(self) -> float:
+        """Median return."""
+        return float(np.median(self.returns))
+
+
+def num_parameters(tree: object) -> int:
+    """How many numbers a pytree of arrays, or of their shapes, holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

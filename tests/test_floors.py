@@ -1,0 +1,85 @@
+"""Imports go only to a strictly lower floor (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "rtpd"
+FLOORS = (
+    "errors",
+    "types files",
+    "distill nets teachers replay actor envs export checkpoint run memory",
+    "config policy",
+    "learner evaluate console",
+    "train report suite",
+    "__init__ cli",
+    "__main__",
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
+NEVER = {("report", "learner")}  # a lower floor, and forbidden all the same
+
+
+def imported(path: str, source: str) -> set[str]:
+    """The rooms that a file imports from, at its top or anywhere inside it."""
+    package = ["rtpd", *path.split("/")[:-1]]
+    modules = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules += [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            here = package[: len(package) - node.level + 1] if node.level else []
+            base = here + (node.module.split(".") if node.module else [])
+            # `from rtpd import nets` is the room nets; `from rtpd import Config` the public API.
+            modules += [[*base, alias.name] if base == ["rtpd"] else base for alias in node.names]
+    rooms = {(m[1] if len(m) > 1 else "__init__") for m in modules if m[0] == "rtpd"}
+    public = {r for r in rooms if r not in FLOOR and not known(r)}
+    return (rooms - public) | ({"__init__"} if public else set())
+
+
+def known(room: str) -> bool:
+    """Whether the source tree has a room of this name."""
+    return (SRC / room).is_dir() or (SRC / f"{room}.py").is_file()
+
+
+def faults(path: str, source: str) -> list[str]:
+    """One line for every import that the floors forbid; `path` is relative to src/rtpd."""
+    room = path.split("/")[0].removesuffix(".py")
+    rooms = sorted(imported(path, source) - {room})
+    strange = [r for r in (room, *rooms) if r not in FLOOR]
+    if strange:
+        return [f"{path}: give '{r}' a floor in tests/test_floors.py" for r in strange]
+    return [
+        f"{path} (floor {FLOOR[room]}) must not import rtpd.{r} (floor {FLOOR[r]})"
+        for r in rooms
+        if FLOOR[r] >= FLOOR[room] or (room, r) in NEVER
+    ]
+
+
+def test_imports_go_only_to_a_lower_floor():
+    files = sorted(SRC.rglob("*.py"))
+    assert files
+    found = [f for p in files for f in faults(p.relative_to(SRC).as_posix(), p.read_text())]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "number"),
+    [
+        ("config.py", "from rtpd.nets import NETS\nimport rtpd.types", 0),
+        ("envs/__init__.py", "from rtpd.envs import ale\nfrom . import gym\nimport jax.nn", 0),
+        ("envs/ale.py", "from ..types import EnvSpec\nfrom .probe import Probe", 0),
+        ("cli.py", "import rtpd.train", 0),
+        ("nets.py", "from rtpd.distill import LOSSES", 1),
+        ("nets.py", "def f():\n    import rtpd.config as c", 1),
+        ("envs/ale.py", "from ..config import Config", 1),
+        ("train.py", "from rtpd import Config", 1),
+        ("train.py", "import rtpd", 1),
+        ("types.py", "from rtpd import errors", 1),
+        ("types.py", "from . import errors, nets", 2),
+        ("report.py", "from rtpd import learner", 1),
+        ("attic.py", "", 1),
+    ],
+)
+def test_the_check_itself(path, source, number):
+    assert len(faults(path, source)) == number
