@@ -81,7 +81,8 @@ def arrays_of(tree: object) -> dict[str, np.ndarray]:
 
 def newest(parent: Path) -> list[Path]:
     """Complete checkpoints in a folder, newest first; their names are step counts."""
-    whole = (p for p in parent.glob("[0-9]*") if (p / "sha256.json").is_file())
+    numbered = (p for p in parent.glob("[0-9]*") if p.name.isdecimal())
+    whole = (p for p in numbered if (p / "sha256.json").is_file())
     return sorted(whole, key=lambda p: int(p.name), reverse=True)
 
 
@@ -110,8 +111,11 @@ def _files(
 
 def _verified(folder: Path) -> dict[str, bytes]:
     """The files of a checkpoint, each checked against its digest."""
-    files = {}
-    for name, digest in read_json(folder / "sha256.json").items():
+    files, listed = {}, read_json(folder / "sha256.json")
+    there = {"arrays.safetensors", "meta.json", *(p.name for p in folder.glob("*.zlib"))}
+    if not isinstance(listed, dict) or not there <= listed.keys():
+        raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")
+    for name, digest in listed.items():
         try:
             files[name] = (folder / Path(name).name).read_bytes()
         except OSError as error:

@@ -140,6 +140,8 @@ class Config:
     """emulators played at once"""
     centre: str = "mean"
     """subtracted from every frame: mean (the warm-up's mean frame), a number, or none"""
+    scale: str = "std"
+    """what frames are then divided by: std (their deviation in the warm-up) or a number (255)"""
     checkpoint_steps: int = 100_000
     """steps between checkpoints; 0: only at the end and when interrupted"""
     log_steps: int = 2_000
@@ -216,6 +218,7 @@ def validate(config: Config) -> None:
         raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
     parse_students(config.students)
     parse_centre(config.centre)
+    parse_scale(config.scale)
     replay, batch = config.replay, config.replay.batch_size
     least = max(batch, (config.td.n_step + 8) * config.num_envs)
     for name in ("warmup_steps", "capacity"):
@@ -260,14 +263,19 @@ def parse_centre(text: str) -> float | None:
     """The constant to subtract from frames, or None for their mean."""
     if text == "mean":
         return None
-    if text == "none":
-        return 0.0
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = 0.0 if text == "none" else _number(text)
     if not math.isfinite(value):
         raise ConfigError(f"--centre '{text}': allowed: mean, none, or a number such as 128")
+    return value
+
+
+def parse_scale(text: str) -> float | None:
+    """The constant to divide centred frames by, or None for their standard deviation."""
+    if text == "std":
+        return None
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise ConfigError(f"--scale '{text}': allowed: std, or a positive number such as 255")
     return value
 
 
@@ -318,6 +326,13 @@ def to_dict(config: Config) -> dict[str, Any]:
 def flag(path: str) -> str:
     """The command-line spelling of a setting's path."""
     return "--" + path.replace("_", "-")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _read(path: Path) -> dict[str, Any]:

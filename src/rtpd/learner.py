@@ -62,8 +62,13 @@ class Learner:
         """The students, in the order of the command line."""
         return parse_students(self.config.students)
 
-    def init(self, key: PRNGKeyArray, centre: Float[Array, " *F"]) -> LearnerState:
-        """Fresh nets. Each draws from its own key, so no student changes another or the teacher."""
+    def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> LearnerState:
+        """Fresh nets. Each draws from its own key, so no student changes another or the teacher.
+
+        Students start from He's weights and no biases: until the teacher tells states apart its
+        Q-values drift as one, and students that begin with the usual small weights and random
+        biases follow that drift until all their hidden units are dead (docs/LOG.md).
+        """
         config, spec = self.config, self.spec
         num_outputs = TEACHERS[config.teacher].num_outputs(spec.num_actions)
         teacher = nets.build(
@@ -71,7 +76,9 @@ class Learner:
         )
         students = {}
         for student in self.students:
-            net = nets.build(student.net, spec, spec.num_actions, key=_named(key, student.name))
+            net = nets.build(
+                student.net, spec, spec.num_actions, key=_named(key, student.name), he=True
+            )
             students[student.name] = Model(
                 net,
                 _optimizer(config.student.optimizer).init(net),
@@ -86,7 +93,7 @@ class Learner:
                 average=_copy(teacher) if config.student.follow == "ema" else None,
             ),
             students,
-            Preprocess(centre, 255.0 if spec.is_image else 1.0),
+            preprocess,
             jnp.zeros((), jnp.int32),
             _named(key, "updates"),
         )

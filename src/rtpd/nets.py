@@ -61,13 +61,11 @@ class Conv(eqx.Module):
     bias: Float[Array, " O"]
     stride: int = eqx.field(static=True)
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, *, key: PRNGKeyArray):
-        """Draw weights and bias from U(-b, b), b = 1/sqrt(fan in), as Mnih et al. 2015."""
-        bound = 1 / math.sqrt(inputs * kernel * kernel)
-        weight_key, bias_key = jr.split(key)
-        shape = (kernel, kernel, inputs, outputs)
-        self.weight = jr.uniform(weight_key, shape, minval=-bound, maxval=bound)
-        self.bias = jr.uniform(bias_key, (outputs,), minval=-bound, maxval=bound)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, *, key: PRNGKeyArray, he: bool
+    ):
+        """Draw weights and bias; see `_draw`."""
+        self.weight, self.bias = _draw((kernel, kernel, inputs, outputs), key, he=he)
         self.stride = stride
 
     def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
@@ -81,12 +79,9 @@ class Dense(eqx.Module):
     weight: Float[Array, "I O"]
     bias: Float[Array, " O"]
 
-    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray):
-        """Draw weights and bias from U(-b, b), b = 1/sqrt(fan in)."""
-        bound = 1 / math.sqrt(inputs)
-        weight_key, bias_key = jr.split(key)
-        self.weight = jr.uniform(weight_key, (inputs, outputs), minval=-bound, maxval=bound)
-        self.bias = jr.uniform(bias_key, (outputs,), minval=-bound, maxval=bound)
+    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, he: bool):
+        """Draw weights and bias; see `_draw`."""
+        self.weight, self.bias = _draw((inputs, outputs), key, he=he)
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " O"]:
         """Apply to one example."""
@@ -127,6 +122,24 @@ class QNet(eqx.Module):
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " Q"]:
         """Outputs of one example."""
         return self.trace(x)[0]
+
+
+def _draw(shape: tuple[int, ...], key: PRNGKeyArray, *, he: bool) -> tuple[Array, Array]:
+    """Weights and bias from U(-b, b), b = 1/sqrt(fan in), as in Mnih et al. 2015.
+
+    With `he`, b = sqrt(6/fan in) and no bias: the signal keeps its size from one ReLU layer to
+    the next (He et al. 2015, arXiv:1502.01852).
+    """
+    fan_in, outputs = math.prod(shape[:-1]), shape[-1:]
+    weight_key, bias_key = jr.split(key)
+    if he:
+        bound = math.sqrt(6 / fan_in)
+        return jr.uniform(weight_key, shape, minval=-bound, maxval=bound), jnp.zeros(outputs)
+    bound = 1 / math.sqrt(fan_in)
+    return (
+        jr.uniform(weight_key, shape, minval=-bound, maxval=bound),
+        jr.uniform(bias_key, outputs, minval=-bound, maxval=bound),
+    )
 
 
 def outputs_of(
@@ -177,9 +190,18 @@ def parse(text: str) -> ConvShape | MlpShape:
 
 
 def build(
-    text: str, spec: EnvSpec, num_outputs: int, *, key: PRNGKeyArray, dueling: bool = False
+    text: str,
+    spec: EnvSpec,
+    num_outputs: int,
+    *,
+    key: PRNGKeyArray,
+    dueling: bool = False,
+    he: bool = False,
 ) -> QNet:
-    """A freshly initialised net for the observations of `spec`; ConfigError if it cannot read them."""
+    """A fresh net for the observations of `spec`; ConfigError if it cannot read them.
+
+    `he` draws the hidden layers as He et al. 2015 do, see `_draw`; the outputs always start small.
+    """
     shape = parse(text)
     if isinstance(shape, ConvShape) != spec.is_image:
         needs, has = ("images", "vectors") if isinstance(shape, ConvShape) else ("vectors", "images")
@@ -187,21 +209,21 @@ def build(
         raise ConfigError(f"net '{text}' reads {needs} but {spec.name} gives {has}: use {fix}")
     torso_key, *stream_keys = jr.split(key, 3)
     torso, features = (
-        _convolutions(shape, text, spec, torso_key)
+        _convolutions(shape, text, spec, torso_key, he)
         if isinstance(shape, ConvShape)
-        else _hidden_layers(shape, spec, torso_key)
+        else _hidden_layers(shape, spec, torso_key, he)
     )
     hidden = shape.hidden if isinstance(shape, ConvShape) else shape.hidden[-1]
     streams = []
     for width, stream_key in zip((num_outputs, 1) if dueling else (num_outputs,), stream_keys):
         dense_key, out_key = jr.split(stream_key)
-        dense = Dense(features, hidden, key=dense_key)
-        streams.append((dense, Dense(hidden, width, key=out_key)))
+        dense = Dense(features, hidden, key=dense_key, he=he)
+        streams.append((dense, Dense(hidden, width, key=out_key, he=False)))
     return QNet(torso, tuple(streams))
 
 
 def _convolutions(
-    shape: ConvShape, text: str, spec: EnvSpec, key: PRNGKeyArray
+    shape: ConvShape, text: str, spec: EnvSpec, key: PRNGKeyArray, he: bool
 ) -> tuple[tuple[Conv, ...], int]:
     """The convolutions and the number of features that they give."""
     layers, (height, width), inputs = [], spec.frame_shape, spec.stack
@@ -210,17 +232,17 @@ def _convolutions(
         height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
         if min(height, width) < 1:
             raise ConfigError(f"net '{text}': frames of {spec.frame_shape} are too small for it")
-        layers.append(Conv(inputs, outputs, kernel, stride, key=k))
+        layers.append(Conv(inputs, outputs, kernel, stride, key=k, he=he))
         inputs = outputs
     return tuple(layers), height * width * inputs
 
 
 def _hidden_layers(
-    shape: MlpShape, spec: EnvSpec, key: PRNGKeyArray
+    shape: MlpShape, spec: EnvSpec, key: PRNGKeyArray, he: bool
 ) -> tuple[tuple[Dense, ...], int]:
     """All dense layers but the last, which belongs to the streams, and their features."""
     widths = (spec.stack * math.prod(spec.frame_shape), *shape.hidden[:-1])
     keys = jr.split(key, len(widths))
     return tuple(
-        Dense(i, o, key=k) for i, o, k in zip(widths, widths[1:], keys)
+        Dense(i, o, key=k, he=he) for i, o, k in zip(widths, widths[1:], keys)
     ), widths[-1]

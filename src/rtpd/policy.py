@@ -27,7 +27,6 @@ def save(path: Path, policy: Policy) -> None:
         {
             "format": FORMAT,
             "parameters": num_parameters(policy.net),
-            "scale": policy.preprocess.scale,
             "spec": asdict(policy.spec),
             "sha256": sha256(data),
             **policy.provenance,
@@ -52,9 +51,9 @@ def load(path: Path) -> Policy:
             meta["net"], spec, meta["num_outputs"], key=jr.key(0), dueling=meta["dueling"]
         )
     )
-    centre = Preprocess(jnp.zeros(spec.frame_shape), meta["scale"])
-    net, preprocess = checkpoint.restore((like, centre), safetensors.numpy.load(data), path)
-    known = ("format", "parameters", "scale", "spec", "sha256")
+    neutral = Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
+    net, preprocess = checkpoint.restore((like, neutral), safetensors.numpy.load(data), path)
+    known = ("format", "parameters", "spec", "sha256")
     return Policy(net, preprocess, spec, {k: v for k, v in meta.items() if k not in known})
 
 

@@ -78,15 +78,20 @@ def seal(replay: Replay) -> Replay:
     return replay._replace(last=sealed)
 
 
-def mean_frame(replay: Replay) -> Float[Array, " *F"]:
-    """Per-pixel mean over all rows written so far; at least one is needed."""
-    total = jax.lax.fori_loop(
-        0,
-        replay.filled,
-        lambda row, acc: acc + jnp.mean(replay.frames[row].astype(jnp.float32), axis=0),
-        jnp.zeros(replay.frames.shape[2:], jnp.float32),
-    )
-    return total / jnp.maximum(replay.filled, 1)
+def frame_statistics(replay: Replay) -> tuple[Float[Array, " *F"], Float[Array, ""]]:
+    """Mean frame, and the standard deviation of pixels around it, over all rows written so far.
+
+    The deviation is one number, the root of the variance averaged over pixels. Needs one row.
+    """
+
+    def gather(row: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        frames = replay.frames[row].astype(jnp.float32)
+        return sums[0] + jnp.mean(frames, axis=0), sums[1] + jnp.mean(jnp.square(frames), axis=0)
+
+    zero = jnp.zeros(replay.frames.shape[2:], jnp.float32)
+    total, squares = jax.lax.fori_loop(0, replay.filled, gather, (zero, zero))
+    mean, square = total / replay.filled, squares / replay.filled
+    return mean, jnp.sqrt(jnp.maximum(jnp.mean(square - jnp.square(mean)), 0.0))
 
 
 def sample(

@@ -106,13 +106,14 @@ def check_free(path: Path) -> None:
     """RunError if a run cannot be started in this folder; writes nothing."""
     if path.is_dir() and any(path.iterdir()):
         if (path / "manifest.json").is_file():
-            status = read_json(path / "manifest.json").get("status", "unknown")
+            manifest = read_json(path / "manifest.json")
+            status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
             hint = "" if status == "finished" else f"; `rtpd train --resume {path}` goes on with it"
             raise RunError(f"'{path}' already holds a run (status: {status}){hint}")
         raise RunError(f"'{path}' is not empty: choose another --out")
-    if path.exists() and not path.is_dir():
-        raise RunError(f"'{path}' is a file: choose another --out")
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not parent.is_dir():
+        raise RunError(f"'{parent}' is a file: choose another --out")
     if not os.access(parent, os.W_OK):
         raise RunError(f"'{parent}' cannot be written to: choose another --out")
 

@@ -28,13 +28,22 @@ import numpy as np
 
 from rtpd import actor, checkpoint, envs, memory, nets, policy
 from rtpd import replay as ring
-from rtpd.config import Config, from_dict, load, resolve, to_dict, validate
+from rtpd.config import (
+    Config,
+    from_dict,
+    load,
+    parse_centre,
+    parse_scale,
+    resolve,
+    to_dict,
+    validate,
+)
 from rtpd.console import Monitor
 from rtpd.errors import CheckpointError, RtpdError, RunError
 from rtpd.evaluate import compare, play
 from rtpd.learner import Learner, LearnerState, acting_net
 from rtpd.run import Run, check_free, next_folder, now, provenance
-from rtpd.types import EnvSpec, EvalResult, Policy, Timestep, VectorEnv, num_parameters
+from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess, Timestep, VectorEnv, num_parameters
 
 RESERVE_BYTES = 10**9  # the program, nets, optimisers, emulators and batches beside the replay
 KEEP_CHECKPOINTS = 2
@@ -145,7 +154,7 @@ def resume(
 def describe_agents(config: Config, spec: EnvSpec) -> dict[str, dict[str, Any]]:
     """Net, parameters and share of the teacher's parameters, by name; checks that each fits."""
     learner = Learner(config, spec)
-    state = jax.eval_shape(learner.init, jr.key(0), jnp.zeros(spec.frame_shape))
+    state = jax.eval_shape(learner.init, jr.key(0), neutral(spec))
     total = num_parameters(state.teacher.net)
     agents = {"teacher": {"net": config.td.net, "parameters": total, "share": 1.0}}
     for student in learner.students:
@@ -153,6 +162,11 @@ def describe_agents(config: Config, spec: EnvSpec) -> dict[str, dict[str, Any]]:
         about = {"net": student.net, "parameters": count, "share": count / total}
         agents[student.name] = about | {"loss": student.loss}
     return agents
+
+
+def neutral(spec: EnvSpec) -> Preprocess:
+    """Leaves frames as they are; stands in until the warm-up has told the centre and scale."""
+    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
 
 
 def replay_rows(config: Config) -> int:
@@ -185,9 +199,7 @@ class Session:
         self.spec = env.spec
         self.learner = Learner(config, self.spec)
         self.progress = Progress(learn_from=config.replay.warmup_steps)
-        self.state = jax.jit(self.learner.init)(
-            jr.key(config.seed), jnp.zeros(self.spec.frame_shape)
-        )
+        self.state = jax.jit(self.learner.init)(jr.key(config.seed), neutral(self.spec))
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
         self.replay = self._empty_replay()
         self.updates = 0
@@ -262,12 +274,14 @@ class Session:
             self.updates += 1
 
     def _end_warmup(self) -> None:
-        """Freeze the centre and compile the update."""
-        if self.config.centre == "mean":
-            self.state = _with_centre(self.state, jax.jit(ring.mean_frame)(self.replay))
-        else:
-            value = 0.0 if self.config.centre == "none" else float(self.config.centre)
-            self.state = _with_centre(self.state, jnp.full(self.spec.frame_shape, value))
+        """Freeze what frames are centred on and scaled by, and compile the update."""
+        mean, std = jax.jit(ring.frame_statistics)(self.replay)
+        centre, scale = parse_centre(self.config.centre), parse_scale(self.config.scale)
+        preprocess = Preprocess(
+            mean if centre is None else jnp.full(self.spec.frame_shape, centre),
+            jnp.maximum(std, 1e-6) if scale is None else jnp.float32(scale),
+        )
+        self.state = eqx.tree_at(lambda s: s.preprocess, self.state, preprocess)
         self.progress.centred = True
         self.monitor.phase("compiling the update")
 
@@ -575,10 +589,6 @@ def _act(
         lambda obs: learner.q_values(net(preprocess(obs))),
         stack, frame, first, jr.fold_in(key, step), epsilon,
     )  # fmt: skip
-
-
-def _with_centre(state: LearnerState, centre: Any) -> LearnerState:  # noqa: ANN401
-    return eqx.tree_at(lambda s: s.preprocess.centre, state, centre)
 
 
 def _last_layer(net: nets.QNet) -> int:

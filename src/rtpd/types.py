@@ -91,13 +91,13 @@ class Transitions(NamedTuple):
 class Preprocess(eqx.Module):
     """Raw frames to a net's input: (frame - centre) / scale, frames moved to the last axis.
 
-    The centre is part of what an observation *is*: small nets see only the bright constant
-    background without it and collapse to one output for every frame (docs/LOG.md).
-    It is estimated once, frozen, and travels with every policy and export.
+    Both are part of what an observation *is*: a small net that sees frame / 255 sees little but
+    the bright constant background, and collapses to one output for every frame (docs/LOG.md).
+    They are estimated once, frozen, and travel with every policy and export.
     """
 
     centre: Float[Array, " *F"]
-    scale: float = eqx.field(static=True)  # 255 for images, 1 for vectors
+    scale: Float[Array, ""]
 
     def __call__(self, obs: Array) -> Float[Array, "..."]:
         """Map [... K *F] to [... H W K] for images and to [... K*D] for vectors."""
