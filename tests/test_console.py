@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from rtpd import console as c
+from rtpd import monitor as m
 
 INFO = {
     "env": "ale/pong", "run": "runs/pong-0", "preset": "cpu", "device": "cpu (2 cores)",
@@ -58,7 +59,7 @@ def text(console: Console) -> str:
 def panel(*records, info=INFO, clock=lambda: 0.0) -> str:
     """The panel after some records, without colours and without its refreshing thread."""
     console = screen(False)
-    live = c.Live(console, clock)
+    live = m.Live(console, clock)
     live._info = info
     for record in records:
         live.record(record)
@@ -89,7 +90,7 @@ def widest(shown: str) -> int:
 
 
 def test_plain_lines_say_everything_with_units():
-    lines = told(c.Plain, False).splitlines()
+    lines = told(m.Plain, False).splitlines()
     assert lines[0] == "ale/pong -> runs/pong-0"
     assert lines[1] == "  preset cpu, seed 0, device cpu (2 cores), 400,000 steps"
     assert lines[3] == "  net1.7: tiny, 29,214 parameters (1.73 %), loss kl"
@@ -110,13 +111,13 @@ def test_plain_lines_say_everything_with_units():
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_control_codes_only_on_a_terminal(terminal):
-    shown = told(c.Live if terminal else c.Plain, terminal)
+    shown = told(m.Live if terminal else m.Plain, terminal)
     assert ("\x1b" in shown) == terminal
     assert "\t" not in shown
 
 
 def test_the_terminal_keeps_what_stays():
-    shown = told(c.Live, True)
+    shown = told(m.Live, True)
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor comes back
     for piece in ("29,214", "the disk is almost full", "1,234.6", "next: rtpd train --resume"):
         assert piece in shown
@@ -185,16 +186,16 @@ def test_durations(seconds, shown):
 def test_markup_in_names_is_shown_as_it_is(name):
     summary = {**SUMMARY, "run": name, "agents": {name: SUMMARY["agents"]["net1.7"]}}
     info = {**named(name), "run": name, "notes": [name]}
-    assert told(c.Plain, False, info, summary).count(name) >= 4
+    assert told(m.Plain, False, info, summary).count(name) >= 4
     assert panel(TRAIN, info=info).count(name) == 2
-    assert name in told(c.Live, True, info, summary)
+    assert name in told(m.Live, True, info, summary)
 
 
 def test_control_characters_are_spelt_out():
     evil = "x\x1b[2J\r\ny\x9b\u202e\udcff"
     info = {**named(evil), "run": evil, "notes": [evil]}
     summary = {**SUMMARY, "run": evil, "next": [evil]}
-    for shown in (told(c.Plain, False, info, summary), panel(TRAIN, info=info)):
+    for shown in (told(m.Plain, False, info, summary), panel(TRAIN, info=info)):
         assert r"x\x1b[2J\r\ny\x9b\u202e\udcff" in shown
         assert all(ch.isprintable() or ch == "\n" for ch in shown)
 
@@ -205,7 +206,7 @@ def test_absent_values_show_as_a_dash():
     assert "ETA -" in panel(empty)
     nothing = {"kind": "eval", "step": 5, "agents": {"net1.7": {"mean": float("nan")}}}
     console = screen(False)
-    plain = c.Plain(console)
+    plain = m.Plain(console)
     plain.record(empty)
     plain.record(nothing)
     assert "teacher return -  net1.7 agree - (constant -)" in text(console)
@@ -233,19 +234,19 @@ def test_a_collapsed_student_is_marked(student, marked):
     record = {**TRAIN, "students": {"net1.7": student}}
     assert ("net1.7 !" in panel(record)) == ("! collapsed" in panel(record)) == marked
     console = screen(False)
-    c.Plain(console).record(record)
+    m.Plain(console).record(record)
     assert text(console).endswith(" !\n") == marked
 
 
 def test_the_sparkline_spans_the_history_and_never_moves_the_columns():
     histories = [[], [0.0], [0.0, 1.0], [i / 99 for i in range(100)]]
-    lines = [c._sparkline(h) for h in histories]
+    lines = [c.sparkline(h) for h in histories]
     assert [line.strip() for line in lines] == ["", "▁", "▁█", "▁▂▄▅▇█"]
     assert {len(line) for line in lines} == {6}
 
 
 def test_the_warm_up_stays_the_phase_until_the_first_update():
-    live = c.Live(screen(True), clock=lambda: 0.0)
+    live = m.Live(screen(True), clock=lambda: 0.0)
     live.phase("warm-up")
     live.record({**TRAIN, "updates": 0})
     assert live._phase == "warm-up"
@@ -287,23 +288,23 @@ def test_an_error_is_one_line():
 
 @pytest.mark.parametrize(
     ("tty", "term", "quiet", "kind"),
-    [(True, "xterm", False, c.Live), (True, "dumb", False, c.Plain),
-     (False, "xterm", False, c.Plain), (True, "xterm", True, c.Quiet)],
+    [(True, "xterm", False, m.Live), (True, "dumb", False, m.Plain),
+     (False, "xterm", False, m.Plain), (True, "xterm", True, m.Quiet)],
 )  # fmt: skip
 def test_the_monitor_suits_the_stream(monkeypatch, tty, term, quiet, kind):
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("FORCE_COLOR", "1")
     stream = io.StringIO()
     stream.isatty = lambda: tty
-    assert type(c.monitor(stream, quiet=quiet)) is kind
+    assert type(m.monitor(stream, quiet=quiet)) is kind
 
 
 def test_quiet_says_nothing_and_an_ascii_stream_is_no_reason_to_stop():
-    quiet = c.Quiet()
+    quiet = m.Quiet()
     for call in (quiet.start, quiet.record, quiet.finish):
         call({})
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    c.monitor(stream).record(EVAL)
+    m.monitor(stream).record(EVAL)
     stream.flush()
     assert b"teacher -12.0 ? 1.1" in raw.getvalue()

@@ -7,12 +7,13 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
-    "errors",
+    "errors interrupt",
     "types files",
-    "distill nets teachers replay actor envs export checkpoint run memory",
-    "config policy",
-    "learner evaluate console",
-    "train report suite",
+    "distill nets teachers replay actor episodes envs checkpoint run memory console",
+    "config policy monitor",
+    "learner evaluate track",
+    "journal",
+    "train",
     "__init__ cli",
     "__main__",
 )

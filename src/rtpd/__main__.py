@@ -1,4 +1,4 @@
-"""`python -m rtpd`, the same as the command `rtpd`. Floor 6."""
+"""`python -m rtpd`, the same as the command `rtpd`."""
 
 from rtpd.cli import main
 

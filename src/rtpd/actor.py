@@ -1,11 +1,12 @@
-"""Acting: stacks of frames, exploration. Floor 1."""
+"""Acting: stacks of frames, exploration."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 def linear_epsilon(step: int, *, start: float, end: float, decay_steps: int) -> float:
@@ -14,15 +15,16 @@ def linear_epsilon(step: int, *, start: float, end: float, decay_steps: int) -> 
     return start + done * (end - start)
 
 
-def push(stack: Array, frame: Array, first: Bool[Array, " E"]) -> Array:
-    """Append a frame [E *F] to stacks [E K *F], oldest first; zeros before an episode's first."""
+def push(stack: Array, frame: ArrayLike, first: ArrayLike) -> Array:
+    """Append a frame [E *F] to stacks [E K *F], oldest first; `first` [E] empties it before."""
+    frame, first = jnp.asarray(frame), jnp.asarray(first)
     new = first.reshape(-1, *([1] * frame.ndim))
     kept = jnp.where(new, jnp.zeros((), stack.dtype), stack[:, 1:])
     return jnp.concatenate([kept, frame[:, None]], axis=1)
 
 
 def epsilon_greedy(
-    q: Float[Array, "E A"], key: PRNGKeyArray, epsilon: Float[Array, ""]
+    q: Float[Array, "E A"], key: PRNGKeyArray, epsilon: ArrayLike
 ) -> Int[Array, " E"]:
     """Greedy actions, each replaced by a uniformly random one with probability `epsilon`."""
     explore_key, action_key = jr.split(key)
@@ -35,10 +37,10 @@ def epsilon_greedy(
 def act(
     q_values: Callable[[Array], Array],
     stack: Array,
-    frame: Array,
-    first: Bool[Array, " E"],
+    frame: ArrayLike,
+    first: ArrayLike,
     key: PRNGKeyArray,
-    epsilon: Float[Array, ""],
+    epsilon: ArrayLike,
 ) -> tuple[Array, Int[Array, " E"]]:
     """Push the newest frames and choose actions: (stack [E K *F], actions [E]).
 

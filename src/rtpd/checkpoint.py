@@ -1,4 +1,4 @@
-"""Atomic, verified save and load of a pytree of arrays with its metadata. Floor 1.
+"""Atomic, verified save and load of a pytree of arrays with its metadata.
 
 A checkpoint is a folder: `arrays.safetensors` (small arrays), `NAME-0000.zlib` ... (segments of the
 first axis of large ones: Atari frames shrink 20 to 70 times), `meta.json`, and `sha256.json` with
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +23,6 @@ from rtpd.errors import CheckpointError
 from rtpd.files import read_json, sha256, sync_folder, write_json, write_synced
 
 SEGMENT_BYTES = 64 * 2**20
-Tree = TypeVar("Tree")
 
 
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
@@ -46,7 +45,7 @@ def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
     sync_folder(folder.parent)
 
 
-def load(folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
+def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
     """Read back a tree with the structure, shapes and dtypes of `like`, and its metadata."""
     data = _verified(folder)
     meta = read_json(folder / "meta.json")
@@ -57,8 +56,8 @@ def load(folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
     return restore(like, found, folder), meta["user"]
 
 
-def restore(like: Tree, found: dict[str, np.ndarray], source: Path) -> Tree:
-    """`like` with its arrays replaced by those of the same names; CheckpointError if one differs."""
+def restore[Tree](like: Tree, found: dict[str, np.ndarray], source: Path) -> Tree:
+    """`like` with the arrays of the same names; CheckpointError if a shape or dtype differs."""
     wanted = _shapes(like)
     if wanted.keys() != found.keys():
         odd = sorted(wanted.keys() ^ found.keys())
@@ -148,4 +147,5 @@ def _shapes(tree: object) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 
 
 def _restored(leaf: Any, array: np.ndarray) -> jax.Array:  # noqa: ANN401
-    return jax.random.wrap_key_data(array) if _is_key(leaf) else jax.numpy.asarray(array)
+    data = jax.numpy.asarray(array)
+    return jax.random.wrap_key_data(data) if _is_key(leaf) else data

@@ -1,4 +1,4 @@
-"""The command line: a view of `Config`, and one line for every error. Floor 5.
+"""The command line: a view of `Config`, and one line for every error.
 
 Exit codes: 0 done, 1 failed while running, 2 bad request, 130 interrupted after saving.
 """
@@ -9,13 +9,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import tyro
 
 from rtpd import console
 from rtpd.config import Config, load
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
+from rtpd.monitor import monitor as choose_monitor
 
 USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
 
@@ -39,7 +40,7 @@ class TrainCommand:
     Settings come from the defaults, then the preset, then the TOML file, then the flags.
     Ctrl-C saves; `--resume DIR` goes on.
 
-    examples:
+    Examples:
       rtpd train pong --minutes 30
       rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
       rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
@@ -67,7 +68,7 @@ class EvaluateCommand:
 
     % of teacher is measured from random play where the game's random score is known.
 
-    examples:
+    Examples:
       rtpd evaluate runs/pong-1
       rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json
     """
@@ -127,7 +128,7 @@ def _train(args: list[str]) -> int:
         preset = "cpu" if helping else _device_preset()
     default = load(preset, Path(asked[1]) if asked[1] else None)
     command = _parse(TrainCommand, args, "train", TrainCommand(default))
-    monitor = _monitor(command)
+    monitor = choose_monitor(quiet=command.quiet)
     from rtpd import train
 
     if command.resume is not None:
@@ -137,14 +138,18 @@ def _train(args: list[str]) -> int:
             for name in ("steps", "minutes")
             if _value_of(args, f"--{name}") is not None
         }
-        summary = train.resume(command.resume, **given, monitor=monitor)
+        summary = train.resume(
+            command.resume, **given, monitor=monitor, tensorboard=command.tensorboard
+        )
     else:
-        summary = train.train(command.config, out=command.out, preset=preset, monitor=monitor)
+        summary = train.train(
+            command.config,
+            out=command.out,
+            preset=preset,
+            monitor=monitor,
+            tensorboard=command.tensorboard,
+        )
     return 0 if summary["status"] == "finished" else 130
-
-
-def _monitor(command: TrainCommand) -> console.Monitor:
-    return console.monitor(quiet=command.quiet)
 
 
 def _evaluate(args: list[str]) -> int:
@@ -206,14 +211,12 @@ def _value_of(args: list[str], name: str) -> str | None:
 
 
 def _parse[T](kind: type[T], args: list[str], name: str, default: T | None = None) -> T:
-    """tyro's parse, its boxed complaints made into one line."""
+    """Tyro's parse, its boxed complaints made into one line."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                kind, args=args, prog=f"rtpd {name}", default=default,
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )  # fmt: skip
+            parsed = tyro.cli(kind, args=args, prog=f"rtpd {name}", default=default)
+        return cast(T, parsed)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise SystemExit(0) from None

@@ -1,4 +1,4 @@
-"""What a run is asked to do: frozen dataclasses, ranges, TOML layers. Floor 2.
+"""What a run is asked to do: frozen dataclasses, ranges, TOML layers.
 
 Defaults < preset < TOML file < flags. The command line is a view of `Config`; so is the manifest.
 Units are in the names: steps are agent steps (one action in one env), updates are the teacher's.

@@ -1,4 +1,4 @@
-"""Distillation losses of one example: how far a student is from the teacher. Floor 1.
+"""Distillation losses of one example: how far a student is from the teacher.
 
 Every function maps (student_q[A], teacher_q[A], temperature) to a scalar; the caller vmaps,
 averages over the batch, and has stopped the gradient into `teacher_q`.
@@ -22,7 +22,7 @@ class DistillLoss(Protocol):
 
 
 def kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
-    """KL(softmax(teacher / T) || softmax(student)), nats. Rusu et al. 2015, arXiv:1511.06295, eq. 3.
+    """KL(softmax(teacher / T) || softmax(student)), nats: Rusu et al. 2015, arXiv:1511.06295.
 
     The temperature is on the teacher's side alone: the student's outputs are logits, not values.
     """
@@ -31,19 +31,19 @@ def kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
 
 
 def reverse_kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
-    """KL(softmax(student) || softmax(teacher / T)), nats: mode-seeking, see Czarnecki et al. 2019."""
+    """KL(softmax(student) || softmax(teacher / T)), nats: mode-seeking (Czarnecki et al. 2019)."""
     student = jax.nn.log_softmax(student_q)
     return jnp.sum(jnp.exp(student) * (student - jax.nn.log_softmax(teacher_q / temperature)))
 
 
 def nll(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
-    """-log softmax(student)[argmax teacher], nats. Rusu et al. 2015, eq. 1. No temperature."""
+    """-log softmax(student)[argmax teacher], nats (Rusu et al. 2015). No temperature."""
     del temperature
     return -jax.nn.log_softmax(student_q)[jnp.argmax(teacher_q)]
 
 
 def mse(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
-    """Mean over actions of (student - teacher)^2, in Q squared. Rusu et al. 2015, eq. 2."""
+    """Mean over actions of (student - teacher)^2, in Q squared (Rusu et al. 2015)."""
     del temperature
     return jnp.mean(jnp.square(student_q - teacher_q))
 
@@ -72,6 +72,30 @@ LOSSES: dict[str, Distillation] = {
     "mse": Distillation(mse),
     "kl-td": Distillation(scaled_kl, td=True),
 }
+
+
+def agreement(outputs: Float[Array, "B A"], q: Float[Array, "B A"]) -> dict[str, Array]:
+    """How a student's outputs follow the teacher's Q-values on B states, as scalars.
+
+    agreement: share of states with the teacher's greedy action; constant_agreement: what the best
+    constant policy would get; spread: share of the outputs' variance that lies between states
+    rather than between actions (0: the same output for every state, a collapsed student).
+    """
+    greedy = jnp.argmax(q, axis=1)
+    counts = jnp.sum(jax.nn.one_hot(greedy, q.shape[1]), axis=0)
+    preference = outputs - jnp.mean(outputs, axis=1, keepdims=True)
+    between_states = jnp.mean(jnp.var(preference, axis=0))
+    return {
+        "agreement": jnp.mean(jnp.argmax(outputs, axis=1) == greedy),
+        "constant_agreement": jnp.max(counts) / q.shape[0],
+        "spread": between_states / jnp.maximum(jnp.var(preference), 1e-30),
+    }
+
+
+def dead_share(hidden: list[Float[Array, "B ..."]]) -> Float[Array, ""]:
+    """Share of the hidden ReLU units that are 0 on all B states; one array per layer."""
+    silent = [jnp.all(h.reshape(h.shape[0], -1) <= 0, axis=0) for h in hidden]
+    return jnp.mean(jnp.concatenate(silent))
 
 
 def action_gap(q: Float[Array, " A"]) -> Float[Array, ""]:

@@ -1,7 +1,7 @@
-"""The errors that a caller of rtpd can catch. Floor 0.
+"""The errors that a caller of rtpd can catch.
 
 RtpdError                 anything rtpd itself reports; the command line exits with 1
- +-- RequestError         the request cannot be met as written (bad value, unknown name); exits with 2
+ +-- RequestError         the request cannot be met as written; exits with 2
  |    +-- ConfigError     a setting, flag or TOML key
  |    +-- EnvError        an environment: unknown game, unsupported spaces
  |    `-- RunError        a run folder: not one, finished, or without the agent asked for

@@ -1,5 +1,6 @@
-"""Whole episodes of any agents: Policy x env -> EvalResult. Floor 3."""
+"""Whole episodes of any agents: Policy x env -> EvalResult."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,17 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
 from rtpd import actor, envs
 from rtpd.config import from_dict
 from rtpd.envs.baselines import baselines, human_normalised
+from rtpd.episodes import Episode, Episodes
 from rtpd.errors import ConfigError
 from rtpd.policy import load
 from rtpd.run import Run
-from rtpd.types import EvalResult, Policy, Timestep
+from rtpd.types import EvalResult, Policy, Preprocess, Timestep
 
 MOST_ENVS = 32
 
@@ -35,9 +38,8 @@ class _Seat:
         self.env = envs.make(env, num_envs, options)
         self.quota = np.full(num_envs, episodes // num_envs)
         self.quota[: episodes % num_envs] += 1
-        self.returns: list[list[float]] = [[] for _ in range(num_envs)]
-        self.lengths: list[list[int]] = [[] for _ in range(num_envs)]
-        self.running, self.length = np.zeros(num_envs), np.zeros(num_envs, int)
+        self.played: list[list[Episode]] = [[] for _ in range(num_envs)]
+        self.episodes = Episodes(num_envs)
         spec = policy.spec
         self.stack = jnp.zeros((num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
         self.key = jr.key(seed)
@@ -47,7 +49,7 @@ class _Seat:
     @property
     def done(self) -> bool:
         """Whether every env has played its episodes."""
-        return all(len(r) >= q for r, q in zip(self.returns, self.quota, strict=True))
+        return all(len(e) >= quota for e, quota in zip(self.played, self.quota, strict=True))
 
     def think(self, epsilon: float) -> Array:
         """Choose actions for the newest frames; returns before they are computed."""
@@ -61,19 +63,21 @@ class _Seat:
         """Take in the step in progress and book the episodes that it ended."""
         self.timestep: Timestep = self.env.recv()
         self.step += 1
-        self.running += self.timestep.reward
-        self.length += ~self.timestep.first
-        for i in np.flatnonzero(self.timestep.last):
-            if len(self.returns[i]) < self.quota[i]:
-                self.returns[i].append(float(self.running[i]))
-                self.lengths[i].append(int(self.length[i]))
-            self.running[i], self.length[i] = 0.0, 0
+        for episode in self.episodes.add(self.timestep):
+            if len(self.played[episode.env]) < self.quota[episode.env]:
+                self.played[episode.env].append(episode)
+
+    def result(self, name: str, epsilon: float) -> EvalResult:
+        """All episodes, env by env."""
+        played = [episode for episodes in self.played for episode in episodes]
+        totals, steps = tuple(e.total for e in played), tuple(e.steps for e in played)
+        return EvalResult(name, totals, steps, epsilon)
 
 
 @eqx.filter_jit
 def _act(
-    net: Any, preprocess: Any, stack: Array, frame: Array, first: Array,  # noqa: ANN401
-    key: PRNGKeyArray, step: Array, epsilon: Array,
+    net: Callable[[Array], Array], preprocess: Preprocess, stack: Array, frame: ArrayLike,
+    first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
 ) -> tuple[Array, Array]:  # fmt: skip
     def q_values(obs: Array) -> Array:
         return net(preprocess(obs))
@@ -110,15 +114,7 @@ def play(
     finally:
         for seat in seats.values():
             seat.env.close()
-    return {
-        name: EvalResult(
-            name,
-            tuple(r for returns in seat.returns for r in returns),
-            tuple(n for lengths in seat.lengths for n in lengths),
-            epsilon,
-        )
-        for name, seat in seats.items()
-    }
+    return {name: seat.result(name, epsilon) for name, seat in seats.items()}
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never half. Floor 0."""
+"""Writing files so that a crash leaves the old one or the new one, never half."""
 
 import hashlib
 import json

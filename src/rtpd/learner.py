@@ -1,4 +1,4 @@
-"""THE compiled update: sample, teacher TD, every student, target net, in one program. Floor 3.
+"""THE compiled update: sample, teacher TD, every student, target net, in one program.
 
 The one seam of the method: students see `q[B A]` of the minibatch, which the teacher's own TD loss
 has just computed, and never the teacher's weights. The law kept by tests: on CPU the teacher's
@@ -19,28 +19,29 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from rtpd import nets
 from rtpd import replay as ring
 from rtpd.config import Config, OptimizerConfig, StudentConfig, StudentSpec, parse_students
-from rtpd.distill import LOSSES, action_gap
-from rtpd.teachers import TEACHERS
-from rtpd.types import EnvSpec, Preprocess, Transitions
+from rtpd.distill import LOSSES, action_gap, agreement, dead_share
+from rtpd.teachers import TEACHERS, td_loss
+from rtpd.types import EnvSpec, Policy, Preprocess, Transitions, num_parameters
 
 
 class Model(eqx.Module):
-    """A net and its optimiser's state; `average` and `target` are nets too, where they are used.
+    """A net, its optimiser's state, and further nets where the settings ask for them.
 
-    Teacher: `target` bootstraps, `average` is what students follow with `follow = "ema"`.
-    Student: `target` bootstraps its own TD term, `average` acts and is evaluated.
+    `average`: of a teacher, what students follow with `follow = "ema"`; of a student, what acts
+    and is evaluated. `target`: what bootstraps a student's own TD term.
     """
 
     net: nets.QNet
     opt_state: Any
-    target: nets.QNet | None = None
     average: nets.QNet | None = None
+    target: nets.QNet | None = None
 
 
 class LearnerState(eqx.Module):
     """All that the update reads and writes."""
 
     teacher: Model
+    target: nets.QNet  # bootstraps the teacher
     students: dict[str, Model]
     preprocess: Preprocess
     updates: Int[Array, ""]
@@ -89,9 +90,9 @@ class Learner:
             Model(
                 teacher,
                 _optimizer(config.td.optimizer).init(teacher),
-                target=_copy(teacher),
                 average=_copy(teacher) if config.student.follow == "ema" else None,
             ),
+            _copy(teacher),
             students,
             preprocess,
             jnp.zeros((), jnp.int32),
@@ -115,7 +116,8 @@ class Learner:
         sample_key, extra_key, next_key = jr.split(state.key, 3)
         batch = self._sample(replay, sample_key)
         inputs = self._inputs(state, batch)
-        teacher, q, metrics = self._improve_teacher(state.teacher, batch, *inputs, state.updates)
+        teacher, q, metrics = self._improve_teacher(state.teacher, state.target, batch, *inputs)
+        target = _follow_slowly(state.target, teacher.net, state.updates, config)
         # The barrier keeps XLA from fusing the students' work into the teacher's, which would
         # change the teacher's rounding with the number of students.
         batch, inputs, q = jax.lax.optimization_barrier((batch, inputs, jax.lax.stop_gradient(q)))
@@ -132,17 +134,24 @@ class Learner:
             )
             metrics |= found
         totals = {name: totals[name] + metrics[name] for name in totals}
-        state = LearnerState(teacher, students, state.preprocess, state.updates + 1, next_key)
-        return state, totals
+        updates = state.updates + 1
+        return (
+            LearnerState(teacher, target, students, state.preprocess, updates, next_key),
+            totals,
+        )
 
     def diagnose(
         self, state: LearnerState, replay: ring.Replay, key: PRNGKeyArray, batch_size: int = 256
     ) -> dict[str, Metrics]:
-        """How well each student follows, on states of the replay; see `_follow`."""
+        """How well each student follows, on states of the replay: `agreement`, `dead_share`."""
         batch = self._sample(replay, key, batch_size)
         x = jax.vmap(state.preprocess)(batch.obs)
         q = self._followed_q(state.teacher, x)
-        return {name: _follow(acting_net(model), x, q) for name, model in state.students.items()}
+        found = {}
+        for name, model in state.students.items():
+            outputs, hidden = jax.vmap(acting_net(model).trace)(x)
+            found[name] = agreement(outputs, q) | {"dead": dead_share(hidden)}
+        return found
 
     def _sample(
         self, replay: ring.Replay, key: PRNGKeyArray, batch_size: int | None = None
@@ -165,29 +174,28 @@ class Learner:
         )
 
     def _improve_teacher(
-        self, model: Model, batch: Transitions, x: Array, next_x: Array, updates: Array
+        self, model: Model, target: nets.QNet, batch: Transitions, x: Array, next_x: Array
     ) -> tuple[Model, Float[Array, "B A"], Metrics]:
         config, teacher = self.config.td, TEACHERS[self.config.teacher]
 
         def loss(net: nets.QNet) -> tuple[Array, Array]:
             outputs = jax.vmap(net)(x)
-            next_target = jax.vmap(model.target)(next_x)
+            next_target = jax.vmap(target)(next_x)
             next_online = jax.vmap(net)(next_x) if teacher.double else next_target
             error = jax.vmap(teacher.td_error)(
                 outputs, jax.lax.stop_gradient(next_online), next_target,
                 batch.action, batch.reward, batch.discount,
             )  # fmt: skip
-            return jnp.mean(_penalty(error, config.loss)), outputs
+            return jnp.mean(td_loss(error, config.loss)), outputs
 
         (value, outputs), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
         net, opt_state = _descend(config.optimizer, model, gradient)
-        target = _follow_slowly(model.target, net, updates, self.config)
         average = model.average
         if average is not None:
             average = _average(average, net, self.config.student.follow_decay)
         q = jax.vmap(teacher.q_values)(outputs)
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
-        return Model(net, opt_state, target, average), q, metrics
+        return Model(net, opt_state, average), q, metrics
 
     def _improve_students(
         self, models: dict[str, Model], batch: Transitions, x: Array, next_x: Array,
@@ -195,7 +203,7 @@ class Learner:
     ) -> tuple[dict[str, Model], Metrics]:  # fmt: skip
         """One step of every student. Their sum is descended: each net is in one term only."""
         config, kinds = self.config.student, {s.name: LOSSES[s.loss] for s in self.students}
-        with_td = {name: model.target for name, model in models.items() if kinds[name].td}
+        targets = {n: model.target for n, model in models.items() if model.target is not None}
 
         def loss(family: dict[str, nets.QNet]) -> tuple[Array, tuple[Metrics, dict[str, Array]]]:
             outputs = jax.vmap(nets.outputs_of, (None, 0))(family, x)
@@ -203,12 +211,12 @@ class Learner:
                 name: jnp.mean(jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature))
                 for name, kind in kinds.items()
             }
-            for name, target in with_td.items():
+            for name, target in targets.items():
                 error = jax.vmap(TEACHERS["double-dqn"].td_error)(
                     outputs[name], jax.lax.stop_gradient(jax.vmap(family[name])(next_x)),
                     jax.vmap(target)(next_x), batch.action, batch.reward, batch.discount,
                 )  # fmt: skip
-                losses[name] += config.td_weight * jnp.mean(_penalty(error, self.config.td.loss))
+                losses[name] += config.td_weight * jnp.mean(td_loss(error, self.config.td.loss))
             return sum(losses.values(), jnp.zeros(())), (losses, outputs)
 
         family = {name: model.net for name, model in models.items()}
@@ -221,7 +229,7 @@ class Learner:
                 target = _follow_slowly(target, net, updates, self.config)
             if average is not None:
                 average = _average(average, net, config.average_decay)
-            improved[name] = Model(net, opt_state, target, average)
+            improved[name] = Model(net, opt_state, average, target)
             agree = jnp.mean(jnp.argmax(outputs[name], axis=1) == jnp.argmax(q, axis=1))
             metrics |= {f"{name}/loss": losses[name], f"{name}/agree": agree}
         return improved, metrics
@@ -231,43 +239,51 @@ class Learner:
         net = model.net if model.average is None else model.average
         return jax.vmap(TEACHERS[self.config.teacher].q_values)(jax.vmap(net)(x))
 
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Net, parameters and share of the teacher's, by agent; ConfigError if a net cannot be."""
+        state = jax.eval_shape(self.init, jr.key(0), neutral(self.spec))
+        total = num_parameters(state.teacher.net)
+        agents = {"teacher": {"net": self.config.td.net, "parameters": total, "share": 1.0}}
+        for student in self.students:
+            count = num_parameters(state.students[student.name].net)
+            about = {"net": student.net, "parameters": count, "share": count / total}
+            agents[student.name] = about | {"loss": student.loss}
+        return agents
+
+    def policies(self, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
+        """Copies of all agents as they are now, to evaluate or save; the state may be donated."""
+        actors = {"teacher": state.teacher.net}
+        actors |= {name: acting_net(model) for name, model in state.students.items()}
+        preprocess = _copy(state.preprocess)
+        about = self.describe()
+        agents = {}
+        for name, net in actors.items():
+            facts = {
+                "agent": name,
+                "net": about[name]["net"],
+                "loss": about[name].get("loss"),
+                "teacher": self.config.teacher,
+                "dueling": self.config.td.dueling and name == "teacher",
+                "num_outputs": net.num_outputs,
+            }
+            agents[name] = Policy(_copy(net), preprocess, self.spec, facts | provenance)
+        return agents
+
+
+def neutral(spec: EnvSpec) -> Preprocess:
+    """Leaves frames as they are; stands in until the warm-up has told the centre and scale."""
+    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
+
 
 def acting_net(model: Model) -> nets.QNet:
     """The weights that act and are evaluated: the averaged ones where a student keeps them."""
     return model.net if model.average is None else model.average
 
 
-def _follow(net: nets.QNet, x: Array, q: Float[Array, "B A"]) -> Metrics:
-    """How a student follows the teacher on B states.
-
-    agreement: share of states with the teacher's greedy action; constant_agreement: what the best
-    constant policy would get; dead: share of hidden units that are 0 on all B states;
-    spread: share of the outputs' variance that lies between states rather than between actions
-    (0: the same output for every state, a collapsed student).
-    """
-    outputs, hidden = jax.vmap(net.trace)(x)
-    greedy = jnp.argmax(q, axis=1)
-    counts = jnp.sum(jax.nn.one_hot(greedy, q.shape[1]), axis=0)
-    silent = [jnp.all(h.reshape(h.shape[0], -1) <= 0, axis=0) for h in hidden]
-    preference = outputs - jnp.mean(outputs, axis=1, keepdims=True)
-    between_states = jnp.mean(jnp.var(preference, axis=0))
-    return {
-        "agreement": jnp.mean(jnp.argmax(outputs, axis=1) == greedy),
-        "constant_agreement": jnp.max(counts) / q.shape[0],
-        "dead": jnp.mean(jnp.concatenate(silent)),
-        "spread": between_states / jnp.maximum(jnp.var(preference), 1e-30),
-    }
-
-
 def _temperature(config: StudentConfig, q: Float[Array, "B A"]) -> Float[Array, ""]:
     if config.temperature_unit == "q":
         return jnp.float32(config.temperature)
     return jnp.maximum(config.temperature * jnp.mean(jax.vmap(action_gap)(q)), 1e-6)
-
-
-def _penalty(error: Float[Array, " B"], kind: str) -> Float[Array, " B"]:
-    """Huber (quadratic up to 1, Mnih et al. 2015) or half the square of a TD error."""
-    return optax.losses.huber_loss(error) if kind == "huber" else 0.5 * jnp.square(error)
 
 
 def _optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -299,7 +315,7 @@ def _average(average: nets.QNet, net: nets.QNet, decay: float) -> nets.QNet:
     return optax.incremental_update(net, average, 1 - decay)
 
 
-def _copy(tree: nets.QNet) -> nets.QNet:
+def _copy[T](tree: T) -> T:
     """Buffers of its own, since the state is donated."""
     return jax.tree.map(jnp.copy, tree)
 

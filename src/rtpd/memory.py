@@ -1,4 +1,4 @@
-"""How much memory a run may take, checked before it starts. Floor 1."""
+"""How much memory a run may take, checked before it starts."""
 
 from pathlib import Path
 

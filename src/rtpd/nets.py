@@ -1,4 +1,4 @@
-"""Q-networks, one example at a time: the caller vmaps. Floor 1.
+"""Q-networks, one example at a time: the caller vmaps.
 
 A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of three convolutions with the kernels
 8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64), or `mlp64-64`.
@@ -98,6 +98,11 @@ class QNet(eqx.Module):
     torso: tuple[Conv | Dense, ...]
     streams: tuple[tuple[Dense, Dense], ...]
 
+    @property
+    def num_outputs(self) -> int:
+        """How many outputs it has."""
+        return self.streams[0][1].bias.shape[0]
+
     def trace(
         self, x: Float[Array, "..."], first: Float[Array, "..."] | None = None
     ) -> tuple[Float[Array, " Q"], list[Array]]:
@@ -142,9 +147,7 @@ def _draw(shape: tuple[int, ...], key: PRNGKeyArray, *, he: bool) -> tuple[Array
     )
 
 
-def outputs_of(
-    family: Mapping[str, QNet], x: Float[Array, "..."]
-) -> dict[str, Float[Array, " Q"]]:
+def outputs_of(family: Mapping[str, QNet], x: Float[Array, "..."]) -> dict[str, Float[Array, " Q"]]:
     """Outputs of several nets for one example, by name.
 
     First convolutions of the same kernel and stride are done as one: a small net's few channels
@@ -204,7 +207,9 @@ def build(
     """
     shape = parse(text)
     if isinstance(shape, ConvShape) != spec.is_image:
-        needs, has = ("images", "vectors") if isinstance(shape, ConvShape) else ("vectors", "images")
+        needs, has = (
+            ("images", "vectors") if isinstance(shape, ConvShape) else ("vectors", "images")
+        )
         fix = "mlp64-64" if has == "vectors" else "net1.7 or conv8-8-8x64"
         raise ConfigError(f"net '{text}' reads {needs} but {spec.name} gives {has}: use {fix}")
     torso_key, *stream_keys = jr.split(key, 3)
@@ -215,7 +220,8 @@ def build(
     )
     hidden = shape.hidden if isinstance(shape, ConvShape) else shape.hidden[-1]
     streams = []
-    for width, stream_key in zip((num_outputs, 1) if dueling else (num_outputs,), stream_keys):
+    widths = (num_outputs, 1) if dueling else (num_outputs,)
+    for width, stream_key in zip(widths, stream_keys[: len(widths)], strict=True):
         dense_key, out_key = jr.split(stream_key)
         dense = Dense(features, hidden, key=dense_key, he=he)
         streams.append((dense, Dense(hidden, width, key=out_key, he=False)))
@@ -228,7 +234,9 @@ def _convolutions(
     """The convolutions and the number of features that they give."""
     layers, (height, width), inputs = [], spec.frame_shape, spec.stack
     keys = jr.split(key, len(shape.channels))
-    for outputs, kernel, stride, k in zip(shape.channels, shape.kernels, shape.strides, keys):
+    for outputs, kernel, stride, k in zip(
+        shape.channels, shape.kernels, shape.strides, keys, strict=True
+    ):
         height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
         if min(height, width) < 1:
             raise ConfigError(f"net '{text}': frames of {spec.frame_shape} are too small for it")
@@ -243,6 +251,6 @@ def _hidden_layers(
     """All dense layers but the last, which belongs to the streams, and their features."""
     widths = (spec.stack * math.prod(spec.frame_shape), *shape.hidden[:-1])
     keys = jr.split(key, len(widths))
-    return tuple(
-        Dense(i, o, key=k, he=he) for i, o, k in zip(widths, widths[1:], keys)
-    ), widths[-1]
+    pairs = itertools.pairwise(widths)
+    layers = (Dense(i, o, key=k, he=he) for (i, o), k in zip(pairs, keys[1:], strict=True))
+    return tuple(layers), widths[-1]

@@ -1,4 +1,4 @@
-"""Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are). Floor 2."""
+"""Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are)."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import msgspec
 import safetensors.numpy
 
 from rtpd import checkpoint, nets
@@ -42,7 +43,9 @@ def load(path: Path) -> Policy:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     if meta.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: agent format {meta.get('format')}, this rtpd reads {FORMAT}")
+        raise CheckpointError(
+            f"{path}: agent format {meta.get('format')}, this rtpd reads {FORMAT}"
+        )
     if sha256(data) != meta["sha256"]:
         raise CheckpointError(f"{path} is damaged: its sha256 is not the one in its .json")
     spec = _spec(meta["spec"])
@@ -74,4 +77,4 @@ def load_policy(run: str | Path, agent: str = "teacher") -> Policy:
 
 
 def _spec(data: dict[str, Any]) -> EnvSpec:
-    return EnvSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    return msgspec.convert(data, EnvSpec)

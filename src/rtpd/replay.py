@@ -1,4 +1,4 @@
-"""A ring of single frames as a JAX pytree, updated in place (donate it). Floor 1.
+"""A ring of single frames as a JAX pytree, updated in place (donate it).
 
 Row t of an env holds the frame seen, the action chosen there, and what came of it: the reward and
 whether the next state was terminal. So one row is written once, a step late, when all is known.
@@ -65,7 +65,7 @@ def add(
     row = (frame, action, reward, first, terminal, last)
     fields = (
         jax.lax.dynamic_update_index_in_dim(ring, new.astype(ring.dtype), replay.cursor, 0)
-        for ring, new in zip(replay, row)
+        for ring, new in zip(replay[: len(row)], row, strict=True)
     )
     cursor = (replay.cursor + 1) % rows
     return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows))

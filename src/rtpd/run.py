@@ -1,4 +1,4 @@
-"""A run folder: manifest.json, metrics.jsonl, agents/, checkpoints/. Floor 1.
+"""A run folder: manifest.json, metrics.jsonl, agents/, checkpoints/.
 
 manifest.json   what was asked, where and when it ran, how it ended
 metrics.jsonl   one JSON object a line, only ever appended to (cut back when a run is resumed)
@@ -155,7 +155,11 @@ def _commit() -> str | None:
     try:
         commit, changes = (
             subprocess.run(
-                ["git", "-C", str(here), *args], capture_output=True, text=True, check=True, timeout=5
+                ["git", "-C", str(here), *args],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=5,
             ).stdout.strip()
             for args in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", str(here)))
         )

@@ -1,4 +1,4 @@
-"""The host loop: the only place where envs, replay, learner and actor meet. Floor 4.
+"""The host loop: the only place where envs, replay, learner and actor meet.
 
 One iteration steps E envs once: send the actions, dispatch the updates that are due while the
 emulators run, receive, store the finished row, choose the next actions.
@@ -7,14 +7,6 @@ A checkpoint is a boundary: the emulators' state cannot be saved, so the replay 
 envs start anew from a seed of (seed, step), in a run that goes on as in one that is resumed.
 """
 
-import os
-import signal
-import threading
-import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,42 +17,24 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, checkpoint, envs, memory, nets, policy
+from rtpd import actor, checkpoint, config, envs, memory, nets, policy
 from rtpd import replay as ring
-from rtpd.config import (
-    Config,
-    from_dict,
-    load,
-    parse_centre,
-    parse_scale,
-    resolve,
-    to_dict,
-    validate,
-)
-from rtpd.console import Monitor
-from rtpd.errors import CheckpointError, RtpdError, RunError
-from rtpd.evaluate import compare, play
-from rtpd.learner import Learner, LearnerState, acting_net
+from rtpd.config import Config
+from rtpd.episodes import Episodes
+from rtpd.errors import CheckpointError, RunError
+from rtpd.interrupt import interruptible
+from rtpd.journal import Journal
+from rtpd.learner import Learner, neutral
+from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
-from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess, Timestep, VectorEnv, num_parameters
+from rtpd.track import TensorBoard
+from rtpd.types import EnvSpec, Preprocess, VectorEnv
 
 RESERVE_BYTES = 10**9  # the program, nets, optimisers, emulators and batches beside the replay
 KEEP_CHECKPOINTS = 2
-RECENT_EPISODES = 20
-
-
-@dataclass
-class Progress:
-    """What the host counts; saved with every checkpoint."""
-
-    step: int = 0
-    episodes: int = 0
-    seconds: float = 0.0
-    centred: bool = False
-    learn_from: int = 0  # step of the first update since the replay was last empty
-    updates_before: int = 0  # updates made before that
-    recent_returns: list[float] = field(default_factory=list)
 
 
 def default_preset() -> str:
@@ -69,52 +43,51 @@ def default_preset() -> str:
 
 
 def train(
-    config: Config | None = None,
+    settings: Config | None = None,
     *,
     out: str | Path | None = None,
     preset: str | None = None,
     monitor: Monitor | None = None,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Train a teacher and its students at once.
 
     Args:
-        config: what to do; None takes the preset of the device as it is.
+        settings: what to do; None takes the preset of the device as it is.
         out: a new or empty folder for the run; None makes runs/NAME-N.
-        preset: name of the preset that `config` came from, for the manifest.
+        preset: name of the preset that `settings` came from, for the manifest.
         monitor: told of the progress; None is silent.
+        tensorboard: also write TensorBoard events into the run folder (`track` extra).
 
     Returns:
-        The summary of `finish` in `rtpd.console`: "run", "status" ("finished" or "interrupted"),
-        "step", "frames", "seconds", "agents" with a final evaluation of each, "next".
+        The summary: "run" (path), "status" ("finished" or "interrupted"), "step", "frames",
+        "seconds", "agents" ({name: net, parameters, share and the final evaluation}), "next".
 
     Raises:
         RequestError: if the request cannot be met; nothing has been written then.
     """
-    if config is None:
+    if settings is None:
         preset = preset or default_preset()
-        config = load(preset)
-    validate(config)
-    if out is not None:
-        check_free(Path(out))
-    env = envs.make(config.env, config.num_envs, config.environment)
+        settings = config.load(preset)
+    config.validate(settings)
+    path = Path(out) if out else next_folder(Path("runs"), settings.env.rpartition("/")[2])
+    check_free(path)
+    monitors = _monitors(monitor, path if tensorboard else None)
+    env = envs.make(settings.env, settings.num_envs, settings.environment)
     try:
-        config = resolve(config, is_image=env.spec.is_image)
-        agents = describe_agents(config, env.spec)
-        check_memory(config, env.spec)
-        path = Path(out) if out else next_folder(Path("runs"), config.env.rpartition("/")[2])
-        run = Run.create(
-            path,
-            {
-                "status": "running",
-                "preset": preset,
-                "seed": config.seed,
-                **provenance(device_name()),
-                "config": to_dict(config),
-                "agents": agents,
-                "frames_per_step": env.spec.frames_per_step,
-            },
-        )
-        return Session(run, config, env, monitor or Monitor()).go()
+        settings = config.resolve(settings, is_image=env.spec.is_image)
+        agents = Learner(settings, env.spec).describe()
+        check_memory(settings, env.spec)
+        manifest = {
+            "status": "running",
+            "preset": preset,
+            "seed": settings.seed,
+            **provenance(_device()),
+            "frames_per_step": env.spec.frames_per_step,
+            "agents": agents,
+            "config": config.to_dict(settings),
+        }
+        return Session(Run.create(path, manifest), settings, env, monitors).go()
     finally:
         env.close()
 
@@ -125,471 +98,325 @@ def resume(
     steps: int | None = None,
     minutes: float | None = None,
     monitor: Monitor | None = None,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
-    """Go on with an interrupted run from its newest good checkpoint; returns what `train` does.
+    """Go on with a run from its newest good checkpoint; returns what `train` does.
 
     `steps` and `minutes` replace the run's own limits; a finished run needs a higher `steps`.
     """
     folder = Run.open(Path(run))
-    data = dict(folder.manifest["config"])
     limits = {"steps": steps, "minutes": minutes}
+    data = dict(folder.manifest["config"])
     data |= {name: value for name, value in limits.items() if value is not None}
-    config = from_dict(data, f"{folder.path}/manifest.json")
-    validate(config)
-    reached = folder.manifest.get("step", 0)
-    if folder.manifest.get("status") == "finished" and config.steps <= reached:
+    settings = config.from_dict(data, f"{folder.path}/manifest.json")
+    config.validate(settings)
+    if folder.manifest.get("status") == "finished" and settings.steps <= folder.manifest["step"]:
+        reached = folder.manifest["step"]
         raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
-    env = envs.make(config.env, config.num_envs, config.environment)
+    if not checkpoint.newest(folder.checkpoints):
+        raise RunError(f"'{run}' holds no checkpoint to go on from")
+    monitors = _monitors(monitor, folder.path if tensorboard else None)
+    env = envs.make(settings.env, settings.num_envs, settings.environment)
     try:
-        check_memory(config, env.spec)
-        session = Session(folder, config, env, monitor or Monitor())
+        check_memory(settings, env.spec)
+        session = Session(folder, settings, env, monitors)
         session.restore()
-        resumed = [*folder.manifest.get("resumed", []), {"step": session.progress.step, "at": now()}]
-        folder.note(status="running", config=to_dict(config), resumed=resumed)
+        resumed = {"step": session.progress.step, "at": now(), "steps": settings.steps}
+        folder.note(
+            status="running",
+            resumed=[*folder.manifest.get("resumed", []), resumed],
+            config=config.to_dict(settings),
+        )
         return session.go()
     finally:
         env.close()
 
 
-def describe_agents(config: Config, spec: EnvSpec) -> dict[str, dict[str, Any]]:
-    """Net, parameters and share of the teacher's parameters, by name; checks that each fits."""
-    learner = Learner(config, spec)
-    state = jax.eval_shape(learner.init, jr.key(0), neutral(spec))
-    total = num_parameters(state.teacher.net)
-    agents = {"teacher": {"net": config.td.net, "parameters": total, "share": 1.0}}
-    for student in learner.students:
-        count = num_parameters(state.students[student.name].net)
-        about = {"net": student.net, "parameters": count, "share": count / total}
-        agents[student.name] = about | {"loss": student.loss}
-    return agents
-
-
-def neutral(spec: EnvSpec) -> Preprocess:
-    """Leaves frames as they are; stands in until the warm-up has told the centre and scale."""
-    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
-
-
-def replay_rows(config: Config) -> int:
-    """Rows of the ring: its capacity over all envs."""
-    return config.replay.capacity // config.num_envs
-
-
-def check_memory(config: Config, spec: EnvSpec) -> int:
+def check_memory(settings: Config, spec: EnvSpec) -> int:
     """ConfigError unless the replay fits what is free; returns its bytes."""
-    needed = ring.num_bytes(
-        replay_rows(config), config.num_envs, spec.frame_shape, spec.frame_dtype
-    )
-    memory.check_replay(needed, memory.free_bytes(), config.replay.capacity, RESERVE_BYTES)
+    shape = (_rows(settings), settings.num_envs, spec.frame_shape, spec.frame_dtype)
+    needed = ring.num_bytes(*shape)
+    memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, RESERVE_BYTES)
     return needed
 
 
-def device_name() -> str:
-    """Where JAX computes, as "cpu (2 cores)" or the accelerator's name."""
-    device = jax.devices()[0]
-    cores = f"{os.cpu_count()} cores"
-    return f"cpu ({cores})" if device.platform == "cpu" else f"{device.device_kind} ({cores})"
+@dataclass
+class Progress:
+    """What the host counts; saved with every checkpoint."""
+
+    learn_from: int  # step of the first update since the replay was last empty
+    step: int = 0
+    updates: int = 0
+    updates_before: int = 0  # updates made before `learn_from`
+    warmed_up: bool = False  # the centre and scale are known and the teacher acts
+    seconds: float = 0.0
+    episodes: int = 0
+    recent_returns: list[float] = field(default_factory=list)
 
 
 class Session:
     """One run in progress."""
 
-    def __init__(self, run: Run, config: Config, env: VectorEnv, monitor: Monitor) -> None:
+    def __init__(self, run: Run, settings: Config, env: VectorEnv, monitors: list[Monitor]) -> None:
         """Build the state at step 0; `restore` replaces it."""
-        self.run, self.config, self.env, self.monitor = run, config, env, monitor
-        self.spec = env.spec
-        self.learner = Learner(config, self.spec)
-        self.progress = Progress(learn_from=config.replay.warmup_steps)
-        self.state = jax.jit(self.learner.init)(jr.key(config.seed), neutral(self.spec))
+        self.run, self.config, self.env, self.spec = run, settings, env, env.spec
+        self.learner = Learner(settings, env.spec)
+        self.journal = Journal(run, settings, env.spec, monitors)
+        self.progress = Progress(learn_from=settings.replay.warmup_steps)
+        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), neutral(env.spec))
+        self.replay = ring.init(
+            _rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype
+        )
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
-        self.replay = self._empty_replay()
-        self.updates = 0
-        self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self.evaluations = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
-        self.evaluating: Future[None] | None = None
         self.interrupted = False
-        self.warned: set[str] = set()
         self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
         self._diagnose = jax.jit(self.learner.diagnose)
         self._add = jax.jit(ring.add, donate_argnums=0)
+        self._seal = jax.jit(ring.seal, donate_argnums=0)
         self._act = jax.jit(partial(_act, self.learner))
-
-    def _empty_replay(self) -> ring.Replay:
-        spec, rows = self.spec, replay_rows(self.config)
-        return ring.init(rows, self.config.num_envs, spec.frame_shape, spec.frame_dtype)
-
-    # ---- the loop -------------------------------------------------------------------------
 
     def go(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
         status = "failed"
-        self.monitor.start(self._info())
+        for monitor in self.journal.monitors:
+            monitor.start(self._info())
         try:
             with interruptible(self._interrupt):
-                self._start_clock()
+                self.journal.start(self.progress.step, self.progress.seconds)
                 self._restart_envs()
-                if self.progress.step == 0:
-                    self.monitor.phase("warm-up: uniformly random play")
+                if not self.progress.warmed_up:
+                    self.journal.phase("warm-up: uniformly random play")
                 while not self._over():
                     self._iterate()
                 status = "interrupted" if self.interrupted else "finished"
                 return self._finish(status)
         finally:
-            self.evaluations.shutdown()
             if status == "failed":
-                self.run.note(status="failed", ended=now())
-            self.monitor.close()
+                self.run.note(status=status, ended=now())
+            self.journal.close()
 
     def _iterate(self) -> None:
         """Step every env once and learn what is due."""
-        config, progress = self.config, self.progress
-        before = progress.step
-        self._every(config.evaluation.period_steps, before, self._begin_evaluation)
+        before, after = self.progress.step, self.progress.step + self.config.num_envs
+        # Here rather than at the end, so that a resumed run evaluates what the first one would.
+        if self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
+            self.journal.begin_evaluation(self._policies(), before)
         action = np.asarray(self.action)
         self.env.send(action)
-        after = before + config.num_envs
         self._learn(after)
         seen, self.timestep = self.timestep, self.env.recv()
         self.replay = self._add(
             self.replay, seen.frame, action, self.timestep.reward,
             seen.first, self.timestep.terminal, seen.last,
         )  # fmt: skip
-        self._book(self.timestep)
-        progress.step = after
+        for episode in self.episodes.add(self.timestep):
+            self.journal.book(episode.total)
+        self.progress.step = after
         self._choose()
-        if crossed(config.log_steps, before, after):
+        if self._due(self.config.log_steps, after):
             self._log()
-        if crossed(config.checkpoint_steps, before, after) and after < config.steps:
-            self._checkpoint()
+        if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
+            self._save()
+            self._restart_envs()
+            self.journal.phase("training")
+
+    def _due(self, period: int, step: int) -> bool:
+        """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
+        return bool(period) and (step - self.config.num_envs) // period < step // period
 
     def _learn(self, step: int) -> None:
         """Dispatch the updates that are due at `step`; they run while the emulators do."""
         progress = self.progress
         if step < progress.learn_from:
             return
-        if not self.progress.centred:
+        if not progress.warmed_up:
             self._end_warmup()
         due = (step - progress.learn_from) // self.config.replay.steps_per_update + 1
-        for _ in range(progress.updates_before + due - self.updates):
+        for _ in range(progress.updates_before + due - progress.updates):
             self.state, self.totals = self._update(self.state, self.totals, self.replay)
-            self.updates += 1
+            progress.updates += 1
 
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
         mean, std = jax.jit(ring.frame_statistics)(self.replay)
-        centre, scale = parse_centre(self.config.centre), parse_scale(self.config.scale)
+        centre = config.parse_centre(self.config.centre)
+        scale = config.parse_scale(self.config.scale)
         preprocess = Preprocess(
             mean if centre is None else jnp.full(self.spec.frame_shape, centre),
             jnp.maximum(std, 1e-6) if scale is None else jnp.float32(scale),
         )
-        self.state = eqx.tree_at(lambda s: s.preprocess, self.state, preprocess)
-        self.progress.centred = True
-        self.monitor.phase("compiling the update")
+        self.state = eqx.tree_at(lambda state: state.preprocess, self.state, preprocess)
+        self.progress.warmed_up = True
+        self.journal.phase("compiling the update")
 
     def _choose(self) -> None:
         """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy."""
-        explore = self.config.explore
+        explore, step = self.config.explore, self.progress.step
         self.epsilon = 1.0
-        if self.progress.centred:
+        if self.progress.warmed_up:
             self.epsilon = actor.linear_epsilon(
-                self.progress.step,
-                start=explore.start,
-                end=explore.end,
-                decay_steps=explore.decay_steps,
+                step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
         self.stack, self.action = self._act(
             self.state.teacher.net, self.state.preprocess, self.stack, self.timestep.frame,
-            self.timestep.first, self.act_key, np.int32(self.progress.step),
-            np.float32(self.epsilon),
+            self.timestep.first, self.act_key, np.int32(step), np.float32(self.epsilon),
         )  # fmt: skip
 
     def _restart_envs(self) -> None:
         """Start every env anew from a seed of (run's seed, step): the boundary."""
-        seed = np.random.SeedSequence((self.config.seed, self.progress.step)).generate_state(1)[0]
+        settings, spec = self.config, self.spec
+        seed = np.random.SeedSequence((settings.seed, self.progress.step)).generate_state(1)[0]
         self.timestep = self.env.reset(int(seed >> 1))
-        self.running = np.zeros(self.config.num_envs)
-        shape = (self.config.num_envs, self.spec.stack, *self.spec.frame_shape)
-        self.stack = jnp.zeros(shape, self.spec.frame_dtype)
-        self.act_key = jr.fold_in(jr.key(self.config.seed), 1)
+        self.episodes = Episodes(settings.num_envs)
+        self.stack = jnp.zeros((settings.num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
+        self.act_key = jr.fold_in(jr.key(settings.seed), 1)
         self._choose()
 
-    def _book(self, timestep: Timestep) -> None:
-        """Sum up unclipped returns of whole episodes."""
-        self.running += timestep.reward
-        for i in np.flatnonzero(timestep.last):
-            self.recent.append(float(self.running[i]))
-            self.progress.episodes += 1
-            self.running[i] = 0.0
-
     def _over(self) -> bool:
-        minutes = self.config.minutes
-        late = bool(minutes) and self._seconds() >= 60 * minutes
+        limit = 60 * self.config.minutes
+        late = bool(limit) and self.journal.seconds >= limit
         return self.interrupted or late or self.progress.step >= self.config.steps
-
-    def _every(self, period: int, step: int, job: Any) -> None:  # noqa: ANN401
-        """Do a job in the first iteration at or after each multiple of `period`, but not at 0."""
-        if period and step and crossed(period, step - self.config.num_envs, step):
-            job()
 
     def _interrupt(self) -> None:
         self.interrupted = True
-        self.monitor.phase("interrupted: saving (again to stop at once)")
-
-    def _start_clock(self) -> None:
-        self.clock = time.monotonic() - self.progress.seconds
-        self.logged = (self.progress.step, self.progress.seconds)
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.clock
-
-    # ---- what a run tells -----------------------------------------------------------------
+        self.journal.phase("interrupted: saving (once more stops at once)")
 
     def _info(self) -> dict[str, Any]:
-        config, manifest = self.config, self.run.manifest
-        needed, free = check_memory(config, self.spec), memory.free_bytes()
-        return {
-            "env": config.env,
+        """What the monitors show at the start."""
+        settings, manifest = self.config, self.run.manifest
+        replay, needed = settings.replay, sum(leaf.nbytes for leaf in self.replay)
+        about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
+        return about | {
+            "env": settings.env,
             "run": str(self.run.path),
-            "preset": manifest.get("preset"),
-            "device": manifest.get("device"),
-            "steps": config.steps,
-            "minutes": config.minutes or None,
-            "seed": config.seed,
+            "steps": settings.steps,
+            "minutes": settings.minutes or None,
             "start_step": self.progress.step,
-            "agents": manifest["agents"],
             "notes": [
-                f"replay of {config.replay.capacity:,} transitions: {memory.gigabytes(needed)}, "
-                f"{memory.gigabytes(free)} free",
-                f"{config.num_envs} envs, one update of batch {config.replay.batch_size} every "
-                f"{config.replay.steps_per_update} steps after {config.replay.warmup_steps:,}",
+                f"replay of {replay.capacity:,} transitions: {memory.gigabytes(needed)}",
+                f"{settings.num_envs} envs; one update of batch {replay.batch_size} every "
+                f"{replay.steps_per_update} steps, after {replay.warmup_steps:,} steps of warm-up",
             ],
         }
 
     def _log(self) -> None:
-        """Append a line of metrics: means since the last one, and how the students follow."""
-        totals = {k: float(v) for k, v in jax.device_get(self.totals).items()}
-        count, self.updates_logged = self.updates - self.updates_logged, self.updates
+        """Write a line of metrics: means since the last one, and how the students follow."""
+        progress = self.progress
+        sums = {name: float(total) for name, total in jax.device_get(self.totals).items()}
+        count, self.updates_logged = progress.updates - self.updates_logged, progress.updates
         self.totals = self.learner.zero_metrics()
         students: dict[str, dict[str, float]] = {}
         if count and self.state.students:
-            key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), self.progress.step)
-            found = jax.device_get(self._diagnose(self.state, self.replay, key))
-            for name, values in found.items():
-                row = {k: float(v) for k, v in values.items()}
-                students[name] = {"loss": totals[f"{name}/loss"] / count} | row
-                self._warn_if_collapsed(name, row)
-        seconds, (last_step, last_seconds) = self._seconds(), self.logged
-        step = self.progress.step
-        record = {
-            "kind": "train",
-            "step": step,
-            "frames": step * self.spec.frames_per_step,
-            "seconds": round(seconds, 3),
-            "steps_per_second": round((step - last_step) / max(seconds - last_seconds, 1e-9), 1),
-            "epsilon": round(self.epsilon, 4),
-            "updates": self.updates,
-            "episodes": self.progress.episodes,
-            "teacher": {
-                "loss": totals["loss"] / count if count else None,
-                "q": totals["q"] / count if count else None,
-                "return": float(np.mean(self.recent)) if self.recent else None,
-            },
-            "students": students,
-        }
-        self.logged = (step, seconds)
-        self._record(record)
+            key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), progress.step)
+            for name, row in jax.device_get(self._diagnose(self.state, self.replay, key)).items():
+                students[name] = {"loss": sums[f"{name}/loss"] / count}
+                students[name] |= {metric: float(value) for metric, value in row.items()}
+        teacher = {name: sums[name] / count for name in ("loss", "q")} if count else {}
+        self.journal.training(progress.step, self.epsilon, progress.updates, teacher, students)
 
-    def _record(self, record: dict[str, Any]) -> None:
-        self.run.append(record)
-        self.monitor.record(record)
-
-    def _warn_if_collapsed(self, name: str, row: dict[str, float]) -> None:
-        """Once per student: the same output for every state, long after the start."""
-        if row["spread"] < 0.01 and self.updates > 2_000 and name not in self.warned:
-            self.warned.add(name)
-            self.monitor.warn(
-                f"{name} has collapsed: {100 * row['spread']:.2g} % of its outputs' variance is "
-                f"between states; agreement {row['agreement']:.2f}, a constant policy has "
-                f"{row['constant_agreement']:.2f}. See docs/architecture.md, 'Collapse'"
-            )
-
-    # ---- evaluation beside the training ---------------------------------------------------
-
-    def policies(self) -> dict[str, Policy]:
+    def _policies(self) -> dict[str, policy.Policy]:
         """Copies of all agents as they are now."""
-        nets_now = {"teacher": self.state.teacher.net}
-        nets_now |= {name: acting_net(model) for name, model in self.state.students.items()}
-        preprocess = jax.tree.map(jnp.copy, self.state.preprocess)
-        return {
-            name: Policy(jax.tree.map(jnp.copy, net), preprocess, self.spec, self._provenance(name))
-            for name, net in nets_now.items()
-        }
-
-    def _provenance(self, name: str) -> dict[str, Any]:
-        config, about, manifest = self.config, self.run.manifest["agents"], self.run.manifest
-        last = _last_layer(self.state.teacher.net if name == "teacher" else self.state.students[name].net)
-        return {
-            "agent": name,
-            "net": about[name]["net"],
-            "num_outputs": last,
-            "dueling": config.td.dueling and name == "teacher",
-            "teacher": config.teacher,
-            "loss": about[name].get("loss"),
-            "environment": to_dict(config)["environment"],
-            "seed": config.seed,
-            "step": self.progress.step,
-            "commit": manifest.get("commit"),
-        }
-
-    def _begin_evaluation(self) -> None:
-        """Let copies of all agents play in a thread of their own while the training goes on."""
-        if not self.progress.centred:
-            return
-        self._await_evaluation()
-        self.evaluating = self.evaluations.submit(
-            self._evaluate, self.policies(), self.progress.step, self._seconds()
+        return self.learner.policies(
+            self.state,
+            environment=config.to_dict(self.config)["environment"],
+            seed=self.config.seed,
+            step=self.progress.step,
+            commit=self.run.manifest.get("commit"),
         )
-
-    def _await_evaluation(self) -> None:
-        if self.evaluating is not None:
-            self.evaluating.result()
-            self.evaluating = None
-
-    def _evaluate(
-        self, policies: dict[str, Policy], step: int, seconds: float
-    ) -> dict[str, dict[str, Any]]:
-        """Play and record; `seconds` is the time of training at the snapshot."""
-        settings = self.config.evaluation
-        results: dict[str, EvalResult] = play(
-            policies,
-            self.config.env,
-            self.config.environment,
-            episodes=settings.episodes,
-            epsilon=settings.epsilon,
-            seed=self.config.seed + 1,
-        )
-        rows = compare(self.config.env, results)
-        self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
-        return rows
-
-    # ---- saving ---------------------------------------------------------------------------
-
-    def _checkpoint(self) -> None:
-        """Save all, then go on exactly as a resumed run would: sealed replay, fresh envs."""
-        self._await_evaluation()
-        self._save()
-        self._restart_envs()
-        self.monitor.phase("training")
 
     def _save(self) -> None:
-        self.monitor.phase("saving a checkpoint")
-        self.replay = jax.jit(ring.seal, donate_argnums=0)(self.replay)
-        self.progress.seconds = self._seconds()
-        self.progress.recent_returns = list(self.recent)
-        keep = self.config.replay.save
-        tree = {"state": self.state} | ({"replay": self.replay} if keep else {})
-        meta = {"progress": vars(self.progress), "updates": self.updates, "replay": keep}
-        checkpoint.save(self.run.checkpoints / f"{self.progress.step:010d}", tree, meta)
-        self._save_agents()
-        self.run.note(step=self.progress.step, saved=now())
+        """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
+        self.journal.end_evaluation()
+        self.journal.phase("saving a checkpoint")
+        self.replay = self._seal(self.replay)
+        progress, journal = self.progress, self.journal
+        progress.seconds, progress.episodes = journal.seconds, journal.episodes
+        progress.recent_returns = list(journal.recent)
+        folder = self.run.checkpoints / f"{progress.step:010d}"
+        checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
+        for name, agent in self._policies().items():
+            policy.save(self.run.agent_path(name), agent)
+        self.run.note(step=progress.step, saved=now())
         for old in checkpoint.newest(self.run.checkpoints)[KEEP_CHECKPOINTS:]:
             checkpoint.remove(old)
 
-    def _save_agents(self) -> None:
-        for name, agent in self.policies().items():
-            policy.save(self.run.agent_path(name), agent)
+    def _saved(self) -> dict[str, Any]:
+        """The arrays of a checkpoint."""
+        replay = {"replay": self.replay} if self.config.replay.save else {}
+        return {"state": self.state} | replay
 
     def restore(self) -> None:
         """Take up the newest checkpoint that is whole; a damaged one is named and passed over."""
-        keep = self.config.replay.save
-        like = {"state": self.state} | ({"replay": self.replay} if keep else {})
         for folder in checkpoint.newest(self.run.checkpoints):
             try:
-                tree, meta = checkpoint.load(folder, like)
+                tree, meta = checkpoint.load(folder, self._saved())
                 break
             except CheckpointError as error:
-                self.monitor.warn(f"{error}; trying the one before it")
+                self.journal.warn(f"{error}; trying the checkpoint before it")
         else:
-            raise RunError(f"'{self.run.path}' holds no whole checkpoint to go on from")
-        self.state, self.updates = tree["state"], meta["updates"]
-        self.progress = Progress(**meta["progress"])
-        self.recent.extend(self.progress.recent_returns)
-        self.updates_logged = self.updates
+            raise RunError(f"'{self.run.path}' holds no undamaged checkpoint to go on from")
+        self.state, self.progress = tree["state"], Progress(**meta["progress"])
+        self.updates_logged = self.progress.updates
+        self.journal.recent.extend(self.progress.recent_returns)
+        self.journal.episodes = self.progress.episodes
         reached = self.progress.step
-        if keep:
+        if self.config.replay.save:
             self.replay = tree["replay"]
-        else:  # the agent's own play refills it before learning goes on
+        elif self.progress.warmed_up:  # the teacher's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
-            self.progress.updates_before = self.updates
-        self.run.cut(lambda r: r["step"] < reached or (r["step"] == reached and r["kind"] == "train"))
+            self.progress.updates_before = self.progress.updates
+        # The evaluation at the checkpoint's own step is played again, see `_iterate`.
+        self.run.cut(lambda r: r["step"] < reached + (r["kind"] == "train"))
 
     def _finish(self, status: str) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
-        self._await_evaluation()
-        if self.logged[0] < self.progress.step:
-            self._log()
-        seconds = self._seconds()
+        progress, rows = self.progress, {}
+        self._log()
         self._save()
-        rows: dict[str, dict[str, Any]] = {}
         if status == "finished":
-            self.monitor.phase("final evaluation")
-            rows = self._evaluate(self.policies(), self.progress.step, seconds)
-        agents = {
-            name: about | rows.get(name, {}) for name, about in self.run.manifest["agents"].items()
-        }
-        self.run.note(status=status, ended=now(), seconds=round(seconds, 1))
+            self.journal.phase("final evaluation")
+            rows = self.journal.evaluation(self._policies(), progress.step, progress.seconds)
+        self.run.note(status=status, ended=now(), seconds=round(progress.seconds, 1))
         folder = self.run.path
-        go_on = [f"rtpd evaluate {folder}", f"rtpd train --resume {folder} --steps MORE"]
+        resume_it = f"rtpd train --resume {folder}"
+        next_ = [f"rtpd evaluate {folder}", f"{resume_it} --steps {2 * progress.step}"]
         summary = {
             "run": str(folder),
             "status": status,
-            "step": self.progress.step,
-            "frames": self.progress.step * self.spec.frames_per_step,
-            "seconds": seconds,
-            "agents": agents,
-            "next": go_on if status == "finished" else [f"rtpd train --resume {folder}"],
+            "step": progress.step,
+            "frames": progress.step * self.spec.frames_per_step,
+            "seconds": progress.seconds,
+            "agents": {
+                name: about | rows.get(name, {})
+                for name, about in self.run.manifest["agents"].items()
+            },
+            "next": next_ if status == "finished" else [resume_it],
         }
-        self.monitor.finish(summary)
+        for monitor in self.journal.monitors:
+            monitor.finish(summary)
         return summary
 
 
-def crossed(period: int, before: int, after: int) -> bool:
-    """Whether a multiple of `period` lies in (before, after]; never for a period of 0."""
-    return bool(period) and before // period < after // period
-
-
-@contextmanager
-def interruptible(notify: Any) -> Iterator[None]:  # noqa: ANN401
-    """Call `notify` on the first Ctrl-C or SIGTERM; the second one ends the process as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def handle(number: int, frame: Any) -> None:  # noqa: ANN401
-        del frame
-        for other in signals:
-            signal.signal(other, before[other])
-        notify()
-
-    for number in signals:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number in signals:
-            signal.signal(number, before[number])
-
-
 def _act(
-    learner: Learner, net: nets.QNet, preprocess: Any, stack: Any, frame: Any, first: Any,  # noqa: ANN401
-    key: Any, step: Any, epsilon: Any,  # noqa: ANN401
-) -> Any:  # fmt: skip  # noqa: ANN401
+    learner: Learner, net: nets.QNet, preprocess: Preprocess, stack: Array, frame: ArrayLike,
+    first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
+) -> tuple[Array, Array]:  # fmt: skip
+    """The teacher's epsilon-greedy actions, the random key derived from the step."""
     return actor.act(
         lambda obs: learner.q_values(net(preprocess(obs))),
         stack, frame, first, jr.fold_in(key, step), epsilon,
     )  # fmt: skip
 
 
-def _last_layer(net: nets.QNet) -> int:
-    return net.streams[0][1].bias.shape[0]
+def _monitors(monitor: Monitor | None, events: Path | None) -> list[Monitor]:
+    return [monitor or Monitor(), *([TensorBoard(events)] if events else [])]
+
+
+def _rows(settings: Config) -> int:
+    """Rows of the ring: the replay's capacity shared among the envs."""
+    return settings.replay.capacity // settings.num_envs
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    return "cpu" if device.platform == "cpu" else device.device_kind

@@ -1,4 +1,4 @@
-"""The data that passes between rooms. Floor 0.
+"""The data that passes between rooms.
 
 Letters in shapes: E envs, C rows of the replay, B batch, K frames in a stack, A actions,
 and `*F` the shape of one frame: (84, 84) for images, (D,) for vectors.
@@ -62,7 +62,7 @@ class VectorEnv(Protocol):
     num_envs: int
 
     def reset(self, seed: int) -> Timestep:
-        """Start an episode in every env, all randomness derived from `seed`; `first` is all True."""
+        """Start an episode in every env, all randomness derived from `seed`; all are `first`."""
         ...
 
     def send(self, action: Int[np.ndarray, " E"]) -> None:

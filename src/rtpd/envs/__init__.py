@@ -1,4 +1,4 @@
-"""Environments: `make("pong", 8, EnvOptions())`. Floor 1.
+"""Environments: `make("pong", 8, EnvOptions())`.
 
 A name is `family/name`, and a bare name means `ale/`. A family is a module, imported on demand,
 with three functions: `canonical(name) -> name`, `check(name)` and

@@ -1,6 +1,8 @@
-"""Teachers, one file per paper. Floor 1."""
+"""Teachers, one file per paper."""
 
-from rtpd.teachers.dqn import DQN
+from rtpd.teachers.dqn import DQN, td_loss
+
+__all__ = ["DQN", "TEACHERS", "td_loss"]
 
 TEACHERS: dict[str, DQN] = {
     "dqn": DQN(double=False),

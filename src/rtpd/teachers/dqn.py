@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int
 
 
@@ -41,3 +42,11 @@ class DQN:
         chooser = next_online if self.double else next_target
         bootstrap = next_target[jnp.argmax(chooser)]
         return jax.lax.stop_gradient(reward + discount * bootstrap) - outputs[action]
+
+
+def td_loss(error: Float[Array, "..."], kind: Literal["huber", "mse"]) -> Float[Array, "..."]:
+    """Half the square of a TD error, or Huber's loss: the same up to 1, then |error| - 1/2.
+
+    Huber's gradient is the error clipped to -1..1, Mnih et al. 2015.
+    """
+    return optax.losses.huber_loss(error) if kind == "huber" else 0.5 * jnp.square(error)

@@ -1,0 +1,135 @@
+"""What a run writes down and tells while it goes on: metrics, warnings, evaluations."""
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from rtpd.config import Config
+from rtpd.evaluate import compare, play
+from rtpd.monitor import Monitor
+from rtpd.run import Run
+from rtpd.types import EnvSpec, Policy
+
+RECENT_EPISODES = 20
+COLLAPSED_SPREAD = 0.01
+PATIENCE_UPDATES = 5_000  # early on the teacher itself may not tell states apart
+
+Rows = dict[str, dict[str, Any]]
+
+
+class Journal:
+    """Writes metrics.jsonl and tells the monitors; plays evaluations beside the training."""
+
+    def __init__(self, run: Run, config: Config, spec: EnvSpec, monitors: list[Monitor]) -> None:
+        """Start the clock at 0; `start` sets it for a resumed run."""
+        self.run, self.config, self.spec, self.monitors = run, config, spec, monitors
+        self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self.episodes = 0
+        self._warned: set[str] = set()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
+        self._evaluating: Future[Rows] | None = None
+        self.start(0, 0.0)
+
+    def start(self, step: int, seconds: float) -> None:
+        """The clock of training goes on from `seconds` at `step`."""
+        self._clock = time.monotonic() - seconds
+        self._last_step, self._last_seconds = step, seconds
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of training, over all sessions of the run."""
+        return time.monotonic() - self._clock
+
+    def phase(self, text: str) -> None:
+        """Tell what is being done now."""
+        for monitor in self.monitors:
+            monitor.phase(text)
+
+    def warn(self, text: str) -> None:
+        """Tell something in one line that stays."""
+        for monitor in self.monitors:
+            monitor.warn(text)
+
+    def book(self, total: float) -> None:
+        """Count an episode of the training and its unclipped return."""
+        self.recent.append(total)
+        self.episodes += 1
+
+    def training(
+        self, step: int, epsilon: float, updates: int, teacher: dict[str, float], students: Rows
+    ) -> None:
+        """Write a line of training; `teacher` and `students` hold means since the last line."""
+        if step <= self._last_step:
+            return
+        seconds = self.seconds
+        rate = (step - self._last_step) / max(seconds - self._last_seconds, 1e-9)
+        self._last_step, self._last_seconds = step, seconds
+        self._record(
+            {
+                "kind": "train",
+                "step": step,
+                "frames": step * self.spec.frames_per_step,
+                "seconds": round(seconds, 3),
+                "steps_per_second": round(rate, 1),
+                "epsilon": round(epsilon, 4),
+                "updates": updates,
+                "episodes": self.episodes,
+                "teacher": teacher
+                | {"return": float(np.mean(self.recent)) if self.recent else None},
+                "students": students,
+            }
+        )
+        for name, row in students.items():
+            self._warn_if_collapsed(name, row, updates)
+
+    def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
+        """Let agents play in a thread of their own; waits for an evaluation still going on."""
+        self.end_evaluation()
+        self._evaluating = self._pool.submit(self.evaluation, policies, step, self.seconds)
+
+    def end_evaluation(self) -> None:
+        """Wait for the evaluation going on, if any, and raise what went wrong in it."""
+        if self._evaluating is not None:
+            self._evaluating.result()
+            self._evaluating = None
+
+    def evaluation(self, policies: dict[str, Policy], step: int, seconds: float) -> Rows:
+        """Play and write a line; `seconds` is the time of training when the agents were copied."""
+        settings = self.config.evaluation
+        results = play(
+            policies,
+            self.config.env,
+            self.config.environment,
+            episodes=settings.episodes,
+            epsilon=settings.epsilon,
+            seed=self.config.seed + 1,
+        )
+        rows = compare(self.config.env, results)
+        self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
+        return rows
+
+    def close(self) -> None:
+        """Wait for the evaluation going on and give the terminal back."""
+        self._pool.shutdown()
+        for monitor in self.monitors:
+            monitor.close()
+
+    def _record(self, record: dict[str, Any]) -> None:
+        self.run.append(record)
+        for monitor in self.monitors:
+            monitor.record(record)
+
+    def _warn_if_collapsed(self, name: str, row: dict[str, Any], updates: int) -> None:
+        """Once per student: the same output for every state, long after the start."""
+        if row["spread"] >= COLLAPSED_SPREAD or updates < PATIENCE_UPDATES or name in self._warned:
+            return
+        self._warned.add(name)
+        self.warn(
+            f"{name} has collapsed: {100 * row['spread']:.2g} % of its outputs' variance lies "
+            f"between states, agreement {row['agreement']:.2f} (a constant policy has "
+            f"{row['constant_agreement']:.2f}), dead units {100 * row['dead']:.0f} %; "
+            "see docs/architecture.md, 'When a student collapses'"
+        )

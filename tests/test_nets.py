@@ -1,0 +1,225 @@
+"""Networks: parameter counts, what a text may say, and the same numbers by another road."""
+
+import math
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from rtpd import nets
+from rtpd.errors import ConfigError
+from rtpd.nets import NETS, ConvShape
+from rtpd.types import EnvSpec, num_parameters
+
+IMAGE = EnvSpec("ale/pong", 6, (84, 84))
+VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=1, frames_per_step=1)
+TEXTS = [*NETS, "conv8-8-8x64", "mlp32-16", "mlp8"]
+
+
+def spec_for(text):
+    return IMAGE if isinstance(nets.parse(text), ConvShape) else VECTOR
+
+
+def build(text, num_outputs=6, seed=0, **options):
+    return nets.build(text, spec_for(text), num_outputs, key=jr.key(seed), **options)
+
+
+def count(text, num_outputs):
+    return num_parameters(eqx.filter_eval_shape(build, text, num_outputs))
+
+
+def example(text, seed=9):
+    shape = (84, 84, 4) if spec_for(text) is IMAGE else (4,)
+    return jr.normal(jr.key(seed), shape)
+
+
+def layers(net):
+    return [*net.torso, *(layer for stream in net.streams for layer in stream)]
+
+
+@pytest.mark.parametrize(
+    ("text", "num_outputs", "expected"),
+    [
+        ("nature", 18, 1_693_362),
+        ("net25", 18, 427_874),
+        ("net7", 18, 113_346),
+        ("net4", 18, 61_954),
+        ("net1.7", 18, 29_994),
+        ("net1.7", 6, 29_214),
+        ("conv8-8-8x64", 6, 29_214),
+        ("mlp32-16", 2, 4 * 32 + 32 + 32 * 16 + 16 + 16 * 2 + 2),
+        ("mlp8", 2, 4 * 8 + 8 + 8 * 2 + 2),
+    ],
+)
+def test_parameter_counts(text, num_outputs, expected):
+    assert count(text, num_outputs) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"), [("net0.5", 8_000, 9_000), ("net0.1", 1_500, 1_900)]
+)
+def test_the_smallest_nets_are_as_small_as_their_names(text, least, most):
+    assert least <= count(text, 18) <= most
+    assert text == f"net{100 * count(text, 18) / count('nature', 18):.1f}"
+
+
+def test_a_text_may_spell_a_named_shape():
+    assert nets.parse("conv8-8-8x64") == NETS["net1.7"]
+    assert nets.parse("conv32-64-64x512") == NETS["nature"]
+    assert nets.parse("mlp64-64").hidden == (64, 64)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("dueling", [False, True])
+def test_outputs(text, dueling):
+    net = build(text, num_outputs=5, dueling=dueling)
+    outputs = net(example(text))
+    assert outputs.shape == (5,) and outputs.dtype == jnp.float32
+    assert len(set(outputs.tolist())) == 5
+    other = build(text, num_outputs=5, dueling=dueling, seed=1)(example(text))
+    assert not np.array_equal(outputs, other)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("net3", "unknown net 'net3': did you mean 'net"),
+        ("natur", "unknown net 'natur': did you mean 'nature'? "),
+        ("mlp64-", "unknown net 'mlp64-': did you mean 'mlp64-64'? "),
+        ("conv8-8x64", "unknown net 'conv8-8x64': did you mean 'conv8-8-8x64'? "),
+        ("conv8-8-8x64 ", "unknown net 'conv8-8-8x64 ': did you mean 'conv8-8-8x64'? "),
+        ("", "unknown net '': allowed: nature, net25, "),
+        ("conv0-8-8x64", "net 'conv0-8-8x64': every width must be 1 to 4096"),
+        ("mlp64-4097", "net 'mlp64-4097': every width must be 1 to 4096"),
+        ("mlp0", "net 'mlp0': every width must be 1 to 4096"),
+    ],
+)
+def test_an_unknown_net_is_named_with_the_nearest(text, said):
+    with pytest.raises(ConfigError) as error:
+        nets.parse(text)
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "said"),
+    [
+        ("net4", VECTOR, "'net4' reads images but gym/CartPole-v1 gives vectors: use mlp64-64"),
+        ("mlp8", IMAGE, "'mlp8' reads vectors but ale/pong gives images: use net1.7"),
+        ("net4", EnvSpec("x", 2, (30, 84)), "'net4': frames of (30, 84) are too small for it"),
+        ("net4", EnvSpec("x", 2, (84, 30)), "'net4': frames of (84, 30) are too small for it"),
+    ],
+)
+def test_a_net_that_cannot_read_the_frames_is_refused(text, spec, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        nets.build(text, spec, 2, key=jr.key(0))
+
+
+def test_the_smallest_frames_that_fit():
+    net = nets.build("net4", EnvSpec("x", 2, (36, 36)), 2, key=jr.key(0))
+    assert net(jnp.zeros((36, 36, 4))).shape == (2,)
+    with pytest.raises(ConfigError, match="too small"):
+        nets.build("net4", EnvSpec("x", 2, (35, 36)), 2, key=jr.key(0))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("dueling", [False, True])
+def test_initial_weights_fill_their_bounds(text, dueling):
+    drawn = []
+    for layer in layers(build(text, dueling=dueling)):
+        bound = 1 / math.sqrt(layer.weight[..., 0].size)  # fan in: all axes but the outputs'
+        for values in (layer.weight, layer.bias):
+            assert float(jnp.max(jnp.abs(values))) <= bound * (1 + 1e-6)
+            drawn.append(np.asarray(values / bound).ravel())
+            if values.size > 200:
+                assert float(jnp.max(values)) > 0.9 * bound > -0.9 * bound > float(jnp.min(values))
+                assert float(jnp.std(values)) == pytest.approx(bound / math.sqrt(3), rel=0.15)
+    starts = [tuple(values[:3]) for values in drawn if values.size >= 3]
+    assert len(set(starts)) == len(starts), "two arrays were drawn from the same key"
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_is_the_naive_one(stride):
+    random = np.random.default_rng(0)
+    conv = nets.Conv(3, 2, kernel=3, stride=stride, key=jr.key(0))
+    x = random.normal(size=(8, 7, 3)).astype(np.float32)
+    weight, bias = np.asarray(conv.weight), np.asarray(conv.bias)
+    height, width = (8 - 3) // stride + 1, (7 - 3) // stride + 1
+    expected = np.zeros((height, width, 2))
+    for i in range(height):
+        for j in range(width):
+            patch = x[stride * i : stride * i + 3, stride * j : stride * j + 3]
+            for o in range(2):
+                expected[i, j, o] = np.sum(patch * weight[..., o]) + bias[o]
+    np.testing.assert_allclose(conv(jnp.asarray(x)), expected, atol=1e-5)
+
+
+def test_an_mlp_is_the_naive_one():
+    net, x = build("mlp32-16", 3), np.array([1.0, -2.0, 0.5, 3.0])
+    for layer in layers(net)[:-1]:
+        x = np.maximum(x @ np.asarray(layer.weight) + np.asarray(layer.bias), 0)
+    last = layers(net)[-1]
+    expected = x @ np.asarray(last.weight) + np.asarray(last.bias)
+    np.testing.assert_allclose(net(jnp.array([1.0, -2.0, 0.5, 3.0])), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["net0.1", "mlp32-16"])
+def test_the_trace_holds_every_hidden_layer(text):
+    net, x = build(text, dueling=True), example(text)
+    outputs, hidden = net.trace(x)
+    np.testing.assert_array_equal(outputs, net(x))
+    assert len(hidden) == len(net.torso) + 2
+    assert all(float(h.min()) >= 0 < float(h.max()) for h in hidden)
+    for found, layer in zip(hidden[: len(net.torso)], net.torso, strict=True):
+        x = jax.nn.relu(layer(x))
+        np.testing.assert_allclose(found, x, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["net0.1", "mlp32-16"])
+def test_a_dueling_net_adds_the_value_to_the_centred_advantage(text):
+    net, x = build(text, dueling=True), example(text)
+    features = net.trace(x)[1][len(net.torso) - 1]
+    advantage, value = (out(jax.nn.relu(dense(features))) for dense, out in net.streams)
+    assert advantage.shape == (6,) and value.shape == (1,)
+    np.testing.assert_allclose(net(x), value + advantage - advantage.mean(), atol=1e-6)
+    assert float(net(x).mean()) == pytest.approx(float(value[0]), abs=1e-6)
+    # A constant added to every advantage is no change of the policy or of the values.
+    shifted = eqx.tree_at(lambda n: n.streams[0][1].bias, net, replace_fn=lambda b: b + 5)
+    np.testing.assert_allclose(shifted(x), net(x), atol=1e-5)
+
+
+FAMILIES = {
+    "all named": tuple(NETS),
+    "one net": ("net4",),
+    "twins": ("net1.7", "conv8-8-8x64"),
+    "several kernels": ("net4", "small kernel", "net0.1", "other stride", "net1.7"),
+    "mlps": ("mlp32-16", "mlp8"),
+    "none": (),
+}
+ODD = {
+    "small kernel": ConvShape((5, 4, 4), 8, kernels=(4, 3, 3), strides=(4, 2, 2)),
+    "other stride": ConvShape((6, 4, 4), 8, kernels=(8, 3, 3), strides=(6, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("names", FAMILIES.values(), ids=FAMILIES)
+def test_a_family_gives_what_each_net_gives_alone(names, monkeypatch):
+    for name, shape in ODD.items():
+        monkeypatch.setitem(NETS, name, shape)
+    family = {name: build(name, seed=i) for i, name in enumerate(names)}
+    x = example(names[0]) if names else jnp.zeros((84, 84, 4))
+
+    def together(family):
+        outputs = nets.outputs_of(family, x)
+        return sum((jnp.sum(jnp.square(q)) for q in outputs.values()), jnp.zeros(())), outputs
+
+    slopes, outputs = jax.jit(jax.grad(together, has_aux=True))(family)
+    assert outputs.keys() == family.keys()
+    for name, net in family.items():
+        np.testing.assert_allclose(outputs[name], net(x), atol=1e-5, err_msg=name)
+        alone = jax.jit(jax.grad(lambda net: jnp.sum(jnp.square(net(x)))))(net)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), slopes[name], alone)
