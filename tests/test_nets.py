@@ -17,7 +17,7 @@ from rtpd.types import EnvSpec, num_parameters
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=1, frames_per_step=1)
-TEXTS = [*NETS, "conv8-8-8x64", "mlp32-16", "mlp8"]
+TEXTS = [*NETS, "conv8-8-8x64", "mlp32-16", "mlp8", "mlp16-16-16"]
 
 
 def spec_for(text):

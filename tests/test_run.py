@@ -42,7 +42,7 @@ def test_a_note_that_is_no_json_leaves_the_manifest_whole(run):
     assert Run.open(run.path).manifest == MANIFEST
 
 
-def test_a_crash_while_noting_leaves_the_old_manifest(run, monkeypatch):
+def test_a_crash_leaves_the_old_manifest_or_none(run, tmp_path, monkeypatch):
     def crash(source, target):
         raise OSError("power cut")
 
@@ -50,6 +50,10 @@ def test_a_crash_while_noting_leaves_the_old_manifest(run, monkeypatch):
     with pytest.raises(OSError, match="power cut"):
         run.note(status="finished")
     assert Run.open(run.path).manifest == MANIFEST
+    with pytest.raises(OSError, match="power cut"):
+        Run.create(tmp_path / "new", MANIFEST)
+    with pytest.raises(RunError, match=r"has no manifest\.json"):
+        Run.open(tmp_path / "new")
 
 
 @pytest.mark.parametrize("start", [Run.create, lambda path, manifest: check_free(path)])
@@ -154,6 +158,11 @@ def test_a_line_that_a_crash_cut_short_is_passed_over(run, rest):
     run.cut(lambda record: record["step"] < 2)  # as when the run is resumed
     run.append({"step": 9})
     assert [r["step"] for r in run.records()] == [1, 9]
+
+
+def test_whole_lines_after_a_damaged_one_are_kept(run):
+    (run.path / "metrics.jsonl").write_text('{"step": 1}\n{"step"\n\n{"step": 3}\n')
+    assert [r["step"] for r in run.records()] == [1, 3]
 
 
 def test_cutting_keeps_what_is_asked_for(run):

@@ -1,1 +1,52 @@
-"""rtpd: real-time policy distillation. One run trains a teacher and its tiny students at once."""
+"""rtpd: real-time policy distillation. One run trains a teacher and its tiny students at once.
+
+    import rtpd
+
+    summary = rtpd.train(rtpd.load_config("cpu"), out="runs/first")
+    policy = rtpd.load_policy("runs/first", "net1.7")
+    result = rtpd.evaluate("runs/first", episodes=30)
+
+What is exported is imported when it is first used, so that `rtpd --help` does not wait for JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtpd.config import Config as Config
+    from rtpd.config import load_config as load_config
+    from rtpd.errors import CheckpointError as CheckpointError
+    from rtpd.errors import RequestError as RequestError
+    from rtpd.errors import RtpdError as RtpdError
+    from rtpd.evaluation import evaluate as evaluate
+    from rtpd.policy import load_policy as load_policy
+    from rtpd.training import resume as resume
+    from rtpd.training import train as train
+    from rtpd.types import EvalResult as EvalResult
+    from rtpd.types import Policy as Policy
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "Config": "config",
+    "EvalResult": "types",
+    "Policy": "types",
+    "RequestError": "errors",
+    "RtpdError": "errors",
+    "evaluate": "evaluation",
+    "load_config": "config",
+    "load_policy": "policy",
+    "resume": "training",
+    "train": "training",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rtpd' has no attribute '{name}'")
+    home = import_module(f"rtpd.{_HOMES[name]}")
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

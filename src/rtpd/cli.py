@@ -14,7 +14,7 @@ from typing import Annotated, cast
 import tyro
 
 from rtpd import console
-from rtpd.config import Config, load
+from rtpd.config import Config, load_config
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
 from rtpd.monitor import monitor as choose_monitor
 
@@ -32,6 +32,19 @@ examples:
   rtpd train --resume runs/pong-1
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 30"""
 
+EXAMPLES = {
+    "train": """examples:
+  rtpd train pong --minutes 30
+  rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
+  rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
+  rtpd train --resume runs/pong-1 --steps 1000000""",
+    "evaluate": """examples:
+  rtpd evaluate runs/pong-1
+  rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
+    "games": """examples:
+  rtpd games --json""",
+}
+
 
 @dataclass(frozen=True)
 class TrainCommand:
@@ -39,12 +52,6 @@ class TrainCommand:
 
     Settings come from the defaults, then the preset, then the TOML file, then the flags.
     Ctrl-C saves; `--resume DIR` goes on.
-
-    Examples:
-      rtpd train pong --minutes 30
-      rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
-      rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
-      rtpd train --resume runs/pong-1 --steps 1000000
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
@@ -67,10 +74,6 @@ class EvaluateCommand:
     """Let the agents of a run play whole episodes, side by side, with unclipped returns.
 
     % of teacher is measured from random play where the game's random score is known.
-
-    Examples:
-      rtpd evaluate runs/pong-1
-      rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json
     """
 
     run: tyro.conf.Positional[Path]
@@ -126,10 +129,10 @@ def _train(args: list[str]) -> int:
     preset = asked[0]
     if preset is None and not resuming:
         preset = "cpu" if helping else _device_preset()
-    default = load(preset, Path(asked[1]) if asked[1] else None)
+    default = load_config(preset, Path(asked[1]) if asked[1] else None)
     command = _parse(TrainCommand, args, "train", TrainCommand(default))
     monitor = choose_monitor(quiet=command.quiet)
-    from rtpd import train
+    from rtpd.training import resume, train
 
     if command.resume is not None:
         _check_resume_flags(args)
@@ -138,11 +141,9 @@ def _train(args: list[str]) -> int:
             for name in ("steps", "minutes")
             if _value_of(args, f"--{name}") is not None
         }
-        summary = train.resume(
-            command.resume, **given, monitor=monitor, tensorboard=command.tensorboard
-        )
+        summary = resume(command.resume, **given, monitor=monitor, tensorboard=command.tensorboard)
     else:
-        summary = train.train(
+        summary = train(
             command.config,
             out=command.out,
             preset=preset,
@@ -154,7 +155,7 @@ def _train(args: list[str]) -> int:
 
 def _evaluate(args: list[str]) -> int:
     command = _parse(EvaluateCommand, args, "evaluate")
-    from rtpd.evaluate import evaluate
+    from rtpd.evaluation import evaluate
 
     result = evaluate(
         command.run,
@@ -184,7 +185,7 @@ def _games(args: list[str]) -> int:
 
 
 def _device_preset() -> str:
-    from rtpd.train import default_preset
+    from rtpd.training import default_preset
 
     return default_preset()
 
@@ -219,7 +220,8 @@ def _parse[T](kind: type[T], args: list[str], name: str, default: T | None = Non
         return cast(T, parsed)
     except SystemExit as stop:
         if not stop.code:  # --help
-            raise SystemExit(0) from None
+            print(EXAMPLES[name])
+            raise
         raise RequestError(_one_line(said.getvalue(), name)) from None
 
 

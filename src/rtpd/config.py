@@ -1,13 +1,12 @@
-"""What a run is asked to do: frozen dataclasses, ranges, TOML layers.
+"""What a run is asked to do: frozen dataclasses and their TOML layers.
 
 Defaults < preset < TOML file < flags. The command line is a view of `Config`; so is the manifest.
 Units are in the names: steps are agent steps (one action in one env), updates are the teacher's.
 """
 
-import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -154,150 +153,13 @@ class Config:
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
-@dataclass(frozen=True)
-class StudentSpec:
-    """One student: the name it is listed under, its net's text and its loss."""
-
-    name: str
-    net: str
-    loss: str
-
-
-RANGES: dict[str, tuple[float, float]] = {
-    "steps": (1, math.inf),
-    "minutes": (0, math.inf),
-    "seed": (0, 2**31 - 1),
-    "num_envs": (1, 4096),
-    "checkpoint_steps": (0, math.inf),
-    "log_steps": (1, math.inf),
-    "td.n_step": (1, 100),
-    "td.gamma": (0, 1),
-    "td.optimizer.learning_rate": (0, 10),
-    "td.optimizer.eps": (0, 10),
-    "td.optimizer.decay": (0, 1),
-    "td.optimizer.max_grad_norm": (0, math.inf),
-    "td.target_period_updates": (1, math.inf),
-    "td.target_rate": (1e-9, 1),
-    "student.optimizer.learning_rate": (0, 10),
-    "student.optimizer.eps": (0, 10),
-    "student.optimizer.decay": (0, 1),
-    "student.optimizer.max_grad_norm": (0, math.inf),
-    "student.temperature": (1e-9, 1e9),
-    "student.updates": (1, 100),
-    "student.average_decay": (0, 0.999999),
-    "student.follow_decay": (0, 0.999999),
-    "student.td_weight": (0, math.inf),
-    "replay.capacity": (1, 10**9),
-    "replay.batch_size": (1, 65_536),
-    "replay.warmup_steps": (1, math.inf),
-    "replay.steps_per_update": (1, 10**6),
-    "explore.start": (0, 1),
-    "explore.end": (0, 1),
-    "explore.decay_steps": (0, math.inf),
-    "evaluation.period_steps": (0, math.inf),
-    "evaluation.episodes": (1, 10_000),
-    "evaluation.epsilon": (0, 1),
-}
-
-
-def validate(config: Config) -> None:
-    """Raise ConfigError or EnvError in one line for the first value that cannot be met."""
-    from rtpd.teachers import TEACHERS
-
-    for path, (low, high) in RANGES.items():
-        value: Any = config
-        for part in path.split("."):
-            value = getattr(value, part)
-        if not low <= value <= high:  # also catches NaN
-            limit = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-            raise ConfigError(f"{flag(path)} {value}: allowed: {limit}")
-        if value == math.inf:
-            raise ConfigError(f"{flag(path)} {value}: must be finite")
-    envs.check(config.env, config.environment)
-    if config.teacher not in TEACHERS:
-        raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
-    parse_students(config.students)
-    parse_centre(config.centre)
-    parse_scale(config.scale)
-    replay, batch = config.replay, config.replay.batch_size
-    least = max(batch, (config.td.n_step + 8) * config.num_envs)
-    for name in ("warmup_steps", "capacity"):
-        if getattr(replay, name) < least:
-            raise ConfigError(
-                f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
-                f"of {batch} from {config.num_envs} envs and {config.td.n_step}-step returns needs"
-            )
-
-
-def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:
-    """NET:LOSS texts to specs; the loss may be left out (kl). `auto` stays for `resolve`.
-
-    A student is named after its net, and net-loss where the same net comes with several losses.
-    """
-    from rtpd import nets
-    from rtpd.distill import LOSSES
-
-    if texts in ((), ("none",)):
-        return ()
-    if "none" in texts:
-        raise ConfigError(f"--students {' '.join(texts)}: 'none' stands alone")
-    pairs = []
-    for text in texts:
-        net, _, loss = text.partition(":")
-        loss = loss or "kl"
-        if net != "auto":
-            nets.parse(net)
-        if loss not in LOSSES:
-            raise ConfigError(f"student '{text}': {unknown('loss', loss, LOSSES)}")
-        if (net, loss) in pairs:
-            raise ConfigError(f"student '{net}:{loss}' is listed twice")
-        pairs.append((net, loss))
-    count = [net for net, _ in pairs]
-    return tuple(
-        StudentSpec(net if count.count(net) == 1 else f"{net}-{loss}", net, loss)
-        for net, loss in pairs
-    )
-
-
-def parse_centre(text: str) -> float | None:
-    """The constant to subtract from frames, or None for their mean."""
-    if text == "mean":
-        return None
-    value = 0.0 if text == "none" else _number(text)
-    if not math.isfinite(value):
-        raise ConfigError(f"--centre '{text}': allowed: mean, none, or a number such as 128")
-    return value
-
-
-def parse_scale(text: str) -> float | None:
-    """The constant to divide centred frames by, or None for their standard deviation."""
-    if text == "std":
-        return None
-    value = _number(text)
-    if not 0 < value < math.inf:
-        raise ConfigError(f"--scale '{text}': allowed: std, or a positive number such as 255")
-    return value
-
-
-def resolve(config: Config, *, is_image: bool) -> Config:
-    """Fill in `auto` for the kind of observations, so that the manifest says what ran."""
-    net, student = ("nature", "net1.7") if is_image else ("mlp64-64", "mlp16")
-    students = tuple(
-        student + s.removeprefix("auto") if s.partition(":")[0] == "auto" else s
-        for s in config.students
-    )
-    students = tuple(f"{s.net}:{s.loss}" for s in parse_students(students))
-    td = replace(config.td, net=net) if config.td.net == "auto" else config.td
-    return replace(config, env=envs.canonical(config.env), students=students or ("none",), td=td)
-
-
 def presets() -> dict[str, Path]:
     """The presets that ship with rtpd, by name."""
     folder = Path(str(resources.files("rtpd") / "presets"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load(preset: str | None = None, file: Path | None = None) -> Config:
+def load_config(preset: str | None = None, file: Path | None = None) -> Config:
     """Defaults, under a preset, under a TOML file. ConfigError names the file and key."""
     data: dict[str, Any] = {}
     if preset is not None:
@@ -321,18 +183,6 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested JSON-ready tables; `from_dict` takes them back."""
     return msgspec.to_builtins(config)
-
-
-def flag(path: str) -> str:
-    """The command-line spelling of a setting's path."""
-    return "--" + path.replace("_", "-")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rtpd.config import Config
-from rtpd.evaluate import compare, play
+from rtpd.evaluation import compare, play
 from rtpd.monitor import Monitor
 from rtpd.run import Run
 from rtpd.types import EnvSpec, Policy

@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets
 from rtpd import replay as ring
-from rtpd.config import Config, OptimizerConfig, StudentConfig, StudentSpec, parse_students
+from rtpd.config import Config, OptimizerConfig, StudentConfig
 from rtpd.distill import LOSSES, action_gap, agreement, dead_share
 from rtpd.teachers import TEACHERS, td_loss
-from rtpd.types import EnvSpec, Policy, Preprocess, Transitions, num_parameters
+from rtpd.types import EnvSpec, Preprocess, Transitions
+from rtpd.validate import StudentSpec, parse_students
 
 
 class Model(eqx.Module):
@@ -82,17 +83,17 @@ class Learner:
             )
             students[student.name] = Model(
                 net,
-                _optimizer(config.student.optimizer).init(net),
-                target=_copy(net) if LOSSES[student.loss].td else None,
-                average=_copy(net) if config.student.average_decay else None,
+                optimizer(config.student.optimizer).init(net),
+                target=copied(net) if LOSSES[student.loss].td else None,
+                average=copied(net) if config.student.average_decay else None,
             )
         return LearnerState(
             Model(
                 teacher,
-                _optimizer(config.td.optimizer).init(teacher),
-                average=_copy(teacher) if config.student.follow == "ema" else None,
+                optimizer(config.td.optimizer).init(teacher),
+                average=copied(teacher) if config.student.follow == "ema" else None,
             ),
-            _copy(teacher),
+            copied(teacher),
             students,
             preprocess,
             jnp.zeros((), jnp.int32),
@@ -105,7 +106,7 @@ class Learner:
 
     def zero_metrics(self) -> Metrics:
         """Sums that `update` adds to; divide by the number of updates."""
-        names = ["loss", "q", *(f"{s.name}/{m}" for s in self.students for m in ("loss", "agree"))]
+        names = ["loss", "q", *(f"{student.name}/loss" for student in self.students)]
         return {name: jnp.zeros(()) for name in names}
 
     def update(
@@ -189,7 +190,7 @@ class Learner:
             return jnp.mean(td_loss(error, config.loss)), outputs
 
         (value, outputs), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
-        net, opt_state = _descend(config.optimizer, model, gradient)
+        net, opt_state = _descend(optimizer(config.optimizer), model, gradient)
         average = model.average
         if average is not None:
             average = _average(average, net, self.config.student.follow_decay)
@@ -205,7 +206,7 @@ class Learner:
         config, kinds = self.config.student, {s.name: LOSSES[s.loss] for s in self.students}
         targets = {n: model.target for n, model in models.items() if model.target is not None}
 
-        def loss(family: dict[str, nets.QNet]) -> tuple[Array, tuple[Metrics, dict[str, Array]]]:
+        def loss(family: dict[str, nets.QNet]) -> tuple[Array, Metrics]:
             outputs = jax.vmap(nets.outputs_of, (None, 0))(family, x)
             losses = {
                 name: jnp.mean(jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature))
@@ -217,62 +218,25 @@ class Learner:
                     jax.vmap(target)(next_x), batch.action, batch.reward, batch.discount,
                 )  # fmt: skip
                 losses[name] += config.td_weight * jnp.mean(td_loss(error, self.config.td.loss))
-            return sum(losses.values(), jnp.zeros(())), (losses, outputs)
+            return sum(losses.values(), jnp.zeros(())), losses
 
         family = {name: model.net for name, model in models.items()}
-        gradients, (losses, outputs) = jax.grad(loss, has_aux=True)(family)
-        metrics, improved = {}, {}
+        gradients, losses = jax.grad(loss, has_aux=True)(family)
+        improved = {}
         for name, model in models.items():
-            net, opt_state = _descend(config.optimizer, model, gradients[name])
+            net, opt_state = _descend(optimizer(config.optimizer), model, gradients[name])
             target, average = model.target, model.average
             if target is not None:
                 target = _follow_slowly(target, net, updates, self.config)
             if average is not None:
                 average = _average(average, net, config.average_decay)
             improved[name] = Model(net, opt_state, average, target)
-            agree = jnp.mean(jnp.argmax(outputs[name], axis=1) == jnp.argmax(q, axis=1))
-            metrics |= {f"{name}/loss": losses[name], f"{name}/agree": agree}
-        return improved, metrics
+        return improved, {f"{name}/loss": value for name, value in losses.items()}
 
     def _followed_q(self, model: Model, x: Array) -> Float[Array, "B A"]:
         """The Q-values that students follow."""
         net = model.net if model.average is None else model.average
         return jax.vmap(TEACHERS[self.config.teacher].q_values)(jax.vmap(net)(x))
-
-    def describe(self) -> dict[str, dict[str, Any]]:
-        """Net, parameters and share of the teacher's, by agent; ConfigError if a net cannot be."""
-        state = jax.eval_shape(self.init, jr.key(0), neutral(self.spec))
-        total = num_parameters(state.teacher.net)
-        agents = {"teacher": {"net": self.config.td.net, "parameters": total, "share": 1.0}}
-        for student in self.students:
-            count = num_parameters(state.students[student.name].net)
-            about = {"net": student.net, "parameters": count, "share": count / total}
-            agents[student.name] = about | {"loss": student.loss}
-        return agents
-
-    def policies(self, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
-        """Copies of all agents as they are now, to evaluate or save; the state may be donated."""
-        actors = {"teacher": state.teacher.net}
-        actors |= {name: acting_net(model) for name, model in state.students.items()}
-        preprocess = _copy(state.preprocess)
-        about = self.describe()
-        agents = {}
-        for name, net in actors.items():
-            facts = {
-                "agent": name,
-                "net": about[name]["net"],
-                "loss": about[name].get("loss"),
-                "teacher": self.config.teacher,
-                "dueling": self.config.td.dueling and name == "teacher",
-                "num_outputs": net.num_outputs,
-            }
-            agents[name] = Policy(_copy(net), preprocess, self.spec, facts | provenance)
-        return agents
-
-
-def neutral(spec: EnvSpec) -> Preprocess:
-    """Leaves frames as they are; stands in until the warm-up has told the centre and scale."""
-    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
 
 
 def acting_net(model: Model) -> nets.QNet:
@@ -286,7 +250,8 @@ def _temperature(config: StudentConfig, q: Float[Array, "B A"]) -> Float[Array, 
     return jnp.maximum(config.temperature * jnp.mean(jax.vmap(action_gap)(q)), 1e-6)
 
 
-def _optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015) or centred RMSProp, behind a clip of the global norm if asked."""
     steps = [optax.clip_by_global_norm(config.max_grad_norm)] if config.max_grad_norm else []
     if config.name == "adam":
         steps.append(optax.adam(config.learning_rate, eps=config.eps))
@@ -297,8 +262,10 @@ def _optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.chain(*steps)
 
 
-def _descend(config: OptimizerConfig, model: Model, gradient: nets.QNet) -> tuple[nets.QNet, Any]:
-    steps, opt_state = _optimizer(config).update(gradient, model.opt_state)
+def _descend(
+    rule: optax.GradientTransformation, model: Model, gradient: nets.QNet
+) -> tuple[nets.QNet, Any]:
+    steps, opt_state = rule.update(gradient, model.opt_state)
     return eqx.apply_updates(model.net, steps), opt_state
 
 
@@ -315,7 +282,7 @@ def _average(average: nets.QNet, net: nets.QNet, decay: float) -> nets.QNet:
     return optax.incremental_update(net, average, 1 - decay)
 
 
-def _copy[T](tree: T) -> T:
+def copied[T](tree: T) -> T:
     """Buffers of its own, since the state is donated."""
     return jax.tree.map(jnp.copy, tree)
 

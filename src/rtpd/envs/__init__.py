@@ -7,10 +7,13 @@ with three functions: `canonical(name) -> name`, `check(name)` and
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from rtpd.envs.common import EnvOptions
 from rtpd.errors import EnvError, unknown
-from rtpd.types import VectorEnv
+
+if TYPE_CHECKING:  # the command line reads EnvOptions and must not wait for JAX
+    from rtpd.types import VectorEnv
 
 __all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make"]
 
@@ -43,7 +46,7 @@ def check(name: str, options: EnvOptions) -> None:
     module.check(module.canonical(game))
 
 
-def make(name: str, num_envs: int, options: EnvOptions) -> VectorEnv:
+def make(name: str, num_envs: int, options: EnvOptions) -> "VectorEnv":
     """Start `num_envs` copies of an environment; they are idle until `reset`.
 
     Raises:

@@ -20,14 +20,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, checkpoint, config, envs, memory, nets, policy
+from rtpd import actor, agents, checkpoint, config, envs, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.episodes import Episodes
 from rtpd.errors import CheckpointError, RunError
 from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
-from rtpd.learner import Learner, neutral
+from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
 from rtpd.track import TensorBoard
@@ -68,15 +68,14 @@ def train(
     """
     if settings is None:
         preset = preset or default_preset()
-        settings = config.load(preset)
-    config.validate(settings)
+        settings = config.load_config(preset)
+    validate.validate(settings)
     path = Path(out) if out else next_folder(Path("runs"), settings.env.rpartition("/")[2])
     check_free(path)
     monitors = _monitors(monitor, path if tensorboard else None)
     env = envs.make(settings.env, settings.num_envs, settings.environment)
     try:
-        settings = config.resolve(settings, is_image=env.spec.is_image)
-        agents = Learner(settings, env.spec).describe()
+        settings = validate.resolve(settings, is_image=env.spec.is_image)
         check_memory(settings, env.spec)
         manifest = {
             "status": "running",
@@ -84,7 +83,7 @@ def train(
             "seed": settings.seed,
             **provenance(_device()),
             "frames_per_step": env.spec.frames_per_step,
-            "agents": agents,
+            "agents": agents.describe(Learner(settings, env.spec)),
             "config": config.to_dict(settings),
         }
         return Session(Run.create(path, manifest), settings, env, monitors).go()
@@ -109,7 +108,7 @@ def resume(
     data = dict(folder.manifest["config"])
     data |= {name: value for name, value in limits.items() if value is not None}
     settings = config.from_dict(data, f"{folder.path}/manifest.json")
-    config.validate(settings)
+    validate.validate(settings)
     if folder.manifest.get("status") == "finished" and settings.steps <= folder.manifest["step"]:
         reached = folder.manifest["step"]
         raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
@@ -163,7 +162,7 @@ class Session:
         self.learner = Learner(settings, env.spec)
         self.journal = Journal(run, settings, env.spec, monitors)
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
-        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), neutral(env.spec))
+        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), agents.neutral(env.spec))
         self.replay = ring.init(
             _rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype
         )
@@ -239,8 +238,8 @@ class Session:
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
         mean, std = jax.jit(ring.frame_statistics)(self.replay)
-        centre = config.parse_centre(self.config.centre)
-        scale = config.parse_scale(self.config.scale)
+        centre = validate.parse_centre(self.config.centre)
+        scale = validate.parse_scale(self.config.scale)
         preprocess = Preprocess(
             mean if centre is None else jnp.full(self.spec.frame_shape, centre),
             jnp.maximum(std, 1e-6) if scale is None else jnp.float32(scale),
@@ -316,7 +315,8 @@ class Session:
 
     def _policies(self) -> dict[str, policy.Policy]:
         """Copies of all agents as they are now."""
-        return self.learner.policies(
+        return agents.policies(
+            self.learner,
             self.state,
             environment=config.to_dict(self.config)["environment"],
             seed=self.config.seed,

@@ -1,0 +1,92 @@
+"""How soon do students follow, by the scale of the input and by their first weights?
+
+Learns afresh, teacher and students, from the replay in a run's checkpoint, once per setting, and
+prints at six points how the students follow (`rtpd.distill.agreement`) and how far the teacher
+tells states apart. No emulator runs, so settings see the same data.
+
+    python benchmarks/follow.py runs/pong-1 --updates 1500 --scales 255 25 std --weights he fan-in
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+from rtpd import checkpoint, envs, nets
+from rtpd import replay as ring
+from rtpd.agents import neutral
+from rtpd.config import from_dict
+from rtpd.distill import agreement
+from rtpd.learner import Learner
+from rtpd.run import Run
+from rtpd.types import Preprocess
+
+
+def load_replay(run, config, spec):
+    rows = config.replay.capacity // config.num_envs
+    like = {
+        "state": Learner(config, spec).init(jr.key(0), neutral(spec)),
+        "replay": ring.init(rows, config.num_envs, spec.frame_shape, spec.frame_dtype),
+    }
+    return checkpoint.load(checkpoint.newest(run.checkpoints)[0], like)[0]["replay"]
+
+
+def fresh_state(learner, preprocess, weights, seed):
+    state = learner.init(jr.key(seed), preprocess)
+    if weights == "he":
+        return state
+    for student in learner.students:
+        net = nets.build(student.net, learner.spec, learner.spec.num_actions, key=jr.key(seed))
+        state = eqx.tree_at(lambda s, n=student.name: s.students[n].net, state, net)
+    return state
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--scales", nargs="+", default=["255", "25", "std"])
+    parser.add_argument("--weights", nargs="+", default=["he", "fan-in"])
+    parser.add_argument("--students", nargs="+", default=["net1.7:kl", "net0.5:kl"])
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    run = Run.open(args.run)
+    config = from_dict(run.manifest["config"])
+    env = envs.make(config.env, 1, config.environment)
+    spec = env.spec
+    env.close()
+    replay = load_replay(run, config, spec)
+    mean, std = ring.frame_statistics(replay)
+    learner = Learner(replace(config, students=tuple(args.students)), spec)
+    update = jax.jit(learner.update, donate_argnums=(0, 1))
+    diagnose = jax.jit(learner.diagnose)
+
+    @jax.jit
+    def teacher_spread(state, key):
+        batch = learner._sample(replay, key, 256)
+        q = jax.vmap(state.teacher.net)(jax.vmap(state.preprocess)(batch.obs))
+        return agreement(q, q)["spread"]
+
+    for scale in args.scales:
+        for weights in args.weights:
+            divisor = std if scale == "std" else jnp.float32(scale)
+            preprocess = Preprocess(jnp.copy(mean), jnp.copy(divisor))  # the update is donated it
+            state = fresh_state(learner, preprocess, weights, args.seed)
+            totals = learner.zero_metrics()
+            for i in range(1, args.updates + 1):
+                state, totals = update(state, totals, replay)
+                if i % (args.updates // 6) == 0:
+                    row = {"scale": scale, "divisor": round(float(divisor), 2), "weights": weights}
+                    row |= {"updates": i, "teacher_spread": float(teacher_spread(state, jr.key(i)))}
+                    for name, found in diagnose(state, replay, jr.key(i)).items():
+                        row[name] = {k: float(f"{float(v):.3g}") for k, v in found.items()}
+                    print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

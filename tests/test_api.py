@@ -1,0 +1,27 @@
+"""The public API: exactly these names, each documented, none imported before it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import rtpd
+
+NAMES = [
+    "CheckpointError", "Config", "EvalResult", "Policy", "RequestError", "RtpdError",
+    "evaluate", "load_config", "load_policy", "resume", "train",
+]  # fmt: skip
+
+
+def test_exported_members():
+    assert sorted(rtpd.__all__) == NAMES
+    for name in NAMES:
+        assert getattr(rtpd, name).__doc__
+    assert set(NAMES) <= set(dir(rtpd))
+    with pytest.raises(AttributeError, match="trian"):
+        _ = rtpd.trian
+
+
+def test_rtpd_is_imported_without_jax():
+    code = "import sys, rtpd, rtpd.cli; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,183 @@
+"""What a person types and reads: outputs, exit codes, one line for every error."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rtpd import envs
+from rtpd.cli import main
+from rtpd.config import presets
+
+TINY = [
+    "gym/CartPole-v1", "--steps", "400", "--students", "mlp8:kl", "--log-steps", "200",
+    "--replay.capacity", "800", "--replay.warmup-steps", "200",
+    "--evaluation.period-steps", "0", "--evaluation.episodes", "2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", *TINY, "--out", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_training_tells_progress_a_table_and_what_to_type_next(tmp_path, capsys):
+    path = tmp_path / "run"
+    assert main(["train", *TINY, "--out", str(path)]) == 0
+    output = capsys.readouterr().out
+    for piece in ("preset cpu", "mlp8", "ETA", "agree", "of teacher's", f"rtpd evaluate {path}"):
+        assert piece in output
+    assert "finished: 400 steps" in output
+
+
+def test_quiet_is_quiet(run, capsys):
+    del run
+    assert capsys.readouterr().out == ""
+
+
+def test_evaluate_prints_a_table_or_json(run, capsys):
+    assert main(["evaluate", str(run), "--episodes", "3"]) == 0
+    table = capsys.readouterr().out
+    assert "mlp8" in table
+    assert "3 episodes an agent, epsilon 0.05" in table
+    assert main(["evaluate", str(run), "--episodes", "3", "--agents", "mlp8", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert list(result["agents"]) == ["mlp8"]
+    assert len(result["agents"]["mlp8"]["returns"]) == 3
+    assert result["agents"]["mlp8"]["human_normalised"] is None
+
+
+def test_games_lists_them_with_their_actions(capsys):
+    assert main(["games", "--json"]) == 0
+    games = json.loads(capsys.readouterr().out)
+    assert games["pong"] == 6
+    assert len(games) > 100
+    assert main(["games"]) == 0
+    assert "breakout" in capsys.readouterr().out
+
+
+BAD = [
+    (["train", "pnog"], ["pnog", "pong"]),
+    (["train", "pong", "--stpes", "3"], ["--stpes", "--steps"]),
+    (["train", "pong", "--steps", "-1"], ["--steps", "-1", "1 or more"]),
+    (["train", "pong", "--steps", "abc"], ["--steps", "abc"]),
+    (["train", "pong", "--minutes", "nan"], ["--minutes", "nan"]),
+    (["train", "pong", "--minutes", "inf"], ["--minutes", "inf", "finite"]),
+    (["train", "pong", "--students", "net1.8:kl"], ["net1.8", "net1.7"]),
+    (["train", "pong", "--students", "net1.7:kll"], ["kll", "kl"]),
+    (["train", "pong", "--students", "net1.7:kl", "net1.7:kl"], ["net1.7:kl", "twice"]),
+    (["train", "pong", "--students", "none", "net4"], ["none"]),
+    (["train", "pong", "--students", "conv0-8-8x64"], ["conv0-8-8x64", "1 to 4096"]),
+    (["train", "pong", "--teacher", "doubledqn"], ["doubledqn", "double-dqn"]),
+    (["train", "pong", "--td.loss", "hubr"], ["hubr", "huber"]),
+    (["train", "pong", "--td.gamma", "1.5"], ["--td.gamma", "1.5", "0 to 1"]),
+    (["train", "pong", "--preset", "cpuu"], ["cpuu", "cpu"]),
+    (["train", "pong", "--config", "absent.toml"], ["absent.toml"]),
+    (["train", "pong", "--centre", "middle"], ["middle", "mean"]),
+    (["train", "pong", "--scale", "0"], ["--scale", "0"]),
+    (["train", "pong", "--replay.batch-size", "512", "--replay.warmup-steps", "100"],
+     ["--replay.warmup-steps", "100", "512"]),
+    (["train", "pong", "--environment.sticky-actions", "2"], ["2", "sticky"]),
+    (["train", "gm/CartPole-v1"], ["gm", "gym"]),
+    (["train", "--resume", "absent"], ["absent", "run folder"]),
+    (["train", "--resume", "absent", "--td.gamma", "0.9"], ["--td.gamma", "--resume"]),
+    (["evaluate", "absent"], ["absent", "run folder"]),
+    (["evaluate"], ["run"]),
+    (["trian", "pong"], ["trian", "train"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "pieces"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
+def test_a_bad_request_gets_one_line_and_exit_code_2(argv, pieces, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("rtpd: error: ")
+    for piece in pieces:
+        assert piece in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("stepz = 3", ["stepz", "steps", "file.toml"]),
+        ("[td]\ngama = 0.9", ["td.gama", "td.gamma", "file.toml"]),
+        ("[td]\ngamma = 'high'", ["file.toml", "gamma"]),
+        ("td = 3", ["td", "table"]),
+        ("steps = [", ["file.toml", "TOML"]),
+        ("steps = 1.5", ["file.toml", "steps"]),
+    ],
+)
+def test_a_bad_toml_file_is_named_with_its_key(text, pieces, tmp_path, capsys):
+    file = tmp_path / "file.toml"
+    file.write_text(text)
+    assert main(["train", "pong", "--config", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    for piece in pieces:
+        assert piece in err
+
+
+def test_unknown_agents_of_a_run_are_named(run, capsys):
+    assert main(["evaluate", str(run), "--agents", "mlp9"]) == 2
+    err = capsys.readouterr().err
+    assert "mlp9" in err
+    assert "mlp8" in err
+    assert main(["evaluate", str(run), "--epsilon", "2"]) == 2
+    assert "--epsilon 2" in capsys.readouterr().err
+
+
+def test_a_run_folder_that_is_taken_is_refused(run, capsys):
+    assert main(["train", *TINY, "--out", str(run)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "games"])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    output = capsys.readouterr().out
+    assert f"examples:\n  rtpd {command}" in output
+    if command == "train":
+        for piece in ("--students", "--steps", "--resume", "net1.7"):
+            assert piece in output
+
+
+def test_layers_defaults_preset_file_flags(tmp_path, capsys):
+    file = tmp_path / "file.toml"
+    file.write_text("steps = 400\nseed = 5\nlog_steps = 100\n[replay]\nwarmup_steps = 240")
+    out = tmp_path / "run"
+    argv = ["train", *TINY, "--preset", "nature", "--config", str(file), "--seed", "7"]
+    assert main([*argv, "--out", str(out), "--quiet"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["preset"] == "nature"
+    config = manifest["config"]
+    assert config["teacher"] == "dqn"  # preset
+    assert config["log_steps"] == 200  # flag over file
+    assert config["seed"] == 7
+    assert config["replay"]["warmup_steps"] == 200
+    assert config["td"]["optimizer"]["name"] == "rmsprop"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_is_valid(name):
+    from rtpd.config import load_config
+    from rtpd.validate import validate
+
+    validate(load_config(name))
+
+
+def test_python_m_rtpd_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "rtpd", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("rtpd 0.")
+    assert set(envs.FAMILIES) == {"ale", "gym", "probe"}

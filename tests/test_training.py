@@ -1,0 +1,254 @@
+"""Whole trainings through the public functions: what they leave behind, and that they go on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from rtpd import memory
+from rtpd.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig, TeacherConfig
+from rtpd.errors import ConfigError, RequestError, RunError
+from rtpd.monitor import Monitor
+from rtpd.policy import load_policy
+from rtpd.run import Run
+from rtpd.training import resume, train
+
+SMALL = Config(
+    env="gym/CartPole-v1",
+    students=("mlp8:kl", "mlp4:mse"),
+    steps=600,
+    log_steps=100,
+    checkpoint_steps=0,
+    td=TeacherConfig(net="mlp16-16"),
+    replay=ReplayConfig(capacity=800, warmup_steps=200),
+    explore=ExplorationConfig(decay_steps=300),
+    evaluation=EvaluationConfig(period_steps=300, episodes=2),
+)
+
+
+def agent_bytes(run):
+    return {p.name: p.read_bytes() for p in sorted((run / "agents").glob("*.safetensors"))}
+
+
+def records(run, kind):
+    """Metrics lines of a kind without the wall clock."""
+    clock = ("seconds", "steps_per_second")
+    found = [r for r in Run.open(run).records() if r["kind"] == kind]
+    return [{k: v for k, v in r.items() if k not in clock} for r in found]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run and its summary; nobody may change it."""
+    path = tmp_path_factory.mktemp("runs") / "cart"
+    return path, train(SMALL, out=path)
+
+
+def test_a_run_folder_holds_what_was_asked_and_what_came_of_it(finished):
+    path, summary = finished
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["status"] == summary["status"] == "finished"
+    assert manifest["step"] == summary["step"] == 600
+    assert manifest["config"]["students"] == ["mlp8:kl", "mlp4:mse"]
+    assert manifest["agents"]["mlp8"]["parameters"] == 4 * 8 + 8 + 8 * 2 + 2
+    for key in ("commit", "device", "versions", "started", "ended", "command", "seed", "python"):
+        assert key in manifest
+    assert [r["step"] for r in records(path, "train")] == [104, 200, 304, 400, 504, 600]
+    assert [r["step"] for r in records(path, "eval")] == [304, 600]
+    last = records(path, "train")[-1]
+    assert last["frames"] == 600
+    assert last["updates"] == (600 - 200) // 4 + 1
+    assert set(last["students"]["mlp8"]) == {
+        "loss", "agreement", "constant_agreement", "dead", "spread",
+    }  # fmt: skip
+    for name in ("teacher", "mlp8", "mlp4"):
+        assert summary["agents"][name]["episodes"] == 2
+
+
+def test_saved_agents_act(finished):
+    path, _ = finished
+    policy = load_policy(path, "mlp8")
+    q = policy(np.zeros((1, 4), np.float32))
+    assert q.shape == (2,)
+    assert policy.provenance["step"] == 600
+    assert policy.preprocess.scale != 1  # estimated, not the stand-in
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp_path):
+    path, _ = finished
+    train(SMALL, out=tmp_path / "again")
+    assert agent_bytes(tmp_path / "again") == agent_bytes(path)
+    assert records(tmp_path / "again", "train") == records(path, "train")
+    train(replace(SMALL, seed=1), out=tmp_path / "other")
+    assert agent_bytes(tmp_path / "other") != agent_bytes(path)
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path):
+    longer = replace(SMALL, steps=800, checkpoint_steps=400)
+    train(longer, out=tmp_path / "whole")
+    train(replace(longer, steps=400), out=tmp_path / "parts")
+    resume(tmp_path / "parts", steps=800)
+    assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
+    for kind in ("train", "eval"):
+        whole, parts = (records(tmp_path / name, kind) for name in ("whole", "parts"))
+        if kind == "eval":  # the shorter run ended with an evaluation of its own
+            parts = [r for r in parts if r["step"] != 400]
+        assert parts == whole
+
+
+@pytest.mark.parametrize(("game", "net"), [("probe/pixels", "conv8-8-8x32"), ("pong", "nature")])
+@pytest.mark.slow
+def test_the_teacher_of_a_training_is_bit_identical_whatever_follows_it(tmp_path, game, net):
+    families = (), ("net1.7:kl",), ("net25:kl", "net7:mse", "net4:nll", "net0.5:kl-td", "net0.1")
+    weights = []
+    for number, students in enumerate(families):
+        setting = replace(
+            SMALL,
+            env=game,
+            students=students or ("none",),
+            steps=240,
+            td=TeacherConfig(net=net),
+            replay=ReplayConfig(capacity=400, warmup_steps=200),
+            evaluation=EvaluationConfig(period_steps=0, episodes=1),
+        )
+        setting = replace(setting, environment=replace(setting.environment, max_episode_frames=400))
+        train(setting, out=tmp_path / str(number))
+        weights.append(agent_bytes(tmp_path / str(number))["teacher.safetensors"])
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_a_finished_run_is_not_resumed_without_more_steps(finished):
+    with pytest.raises(RunError, match=r"is finished: --steps above 600"):
+        resume(finished[0])
+
+
+def test_a_finished_folder_is_not_overwritten(finished):
+    before = (finished[0] / "manifest.json").read_bytes()
+    with pytest.raises(RunError, match="already holds a run"):
+        train(SMALL, out=finished[0])
+    assert (finished[0] / "manifest.json").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
+    class Listener(Monitor):
+        said = ""
+
+        def warn(self, text):
+            self.said += text
+
+    path = tmp_path / "run"
+    train(replace(SMALL, checkpoint_steps=400), out=path)
+    newest = path / "checkpoints" / "0000000600" / "arrays.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"!")
+    listener = Listener()
+    summary = resume(path, steps=640, monitor=listener)
+    assert "0000000600" in listener.said
+    assert "damaged" in listener.said
+    assert summary["step"] == 640
+    steps = [r["step"] for r in records(path, "train")]
+    assert steps == sorted(set(steps))  # nothing appears twice
+
+
+def test_a_run_without_a_saved_replay_refills_it_before_it_learns(tmp_path):
+    setting = replace(SMALL, replay=replace(SMALL.replay, save=False))
+    train(setting, out=tmp_path / "run")
+    resume(tmp_path / "run", steps=1000)
+    updates = {r["step"]: r["updates"] for r in records(tmp_path / "run", "train")}
+    assert updates[704] == updates[600]  # refilling
+    assert updates[1000] == updates[600] + (1000 - 800) // 4 + 1
+
+
+def test_a_replay_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 3 * 10**9)
+    setting = replace(
+        SMALL, env="pong", students=("net1.7:kl",), td=TeacherConfig(),
+        replay=ReplayConfig(capacity=1_000_000),
+    )  # fmt: skip
+    message = r"needs 8\.07 GB in all, 3\.00 GB are free; 282000 would fit"
+    with pytest.raises(ConfigError, match=message):
+        train(setting, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"students": ("net1.7:kl",)}, "reads images but gym/CartPole-v1 gives vectors"),
+        ({"td": TeacherConfig(net="nature")}, "reads images but gym/CartPole-v1 gives vectors"),
+        ({"env": "gym/CartPol-v1"}, "CartPole-v1"),
+        ({"steps": 0}, "--steps 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, message):
+    with pytest.raises(RequestError, match=message):
+        train(replace(SMALL, **change), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.slow
+def test_an_interrupted_run_saves_and_goes_on(tmp_path, number):
+    path = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "rtpd", "train", "gym/CartPole-v1", "--out", str(path),
+        "--steps", "1000000", "--checkpoint-steps", "1000", "--log-steps", "500",
+        "--replay.capacity", "2000", "--replay.warmup-steps", "500",
+        "--evaluation.period-steps", "0",
+    ]  # fmt: skip
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(path.glob("checkpoints/0*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    if number != signal.SIGKILL:
+        assert process.returncode == 130, output
+        assert Run.open(path).manifest["status"] == "interrupted"
+        assert f"rtpd train --resume {path}" in output
+    reached = max(int(p.name) for p in path.glob("checkpoints/0*"))
+    summary = resume(path, steps=reached + 200)
+    assert summary["status"] == "finished"
+    assert summary["step"] >= reached + 200
+
+
+def test_tensorboard_events_hold_the_numbers_of_the_metrics(tmp_path):
+    train(replace(SMALL, steps=400), out=tmp_path / "run", tensorboard=True)
+    events = list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    assert len(events) == 1
+    data = events[0].read_bytes()
+    assert b"train/students/mlp8/agreement" in data
+    assert b"eval/agents/teacher/mean" in data
+
+
+def test_a_constant_centre_and_scale_are_kept_with_every_agent(tmp_path):
+    train(replace(SMALL, steps=240, centre="0.5", scale="2"), out=tmp_path / "run")
+    data = safetensors.numpy.load_file(tmp_path / "run" / "agents" / "mlp4.safetensors")
+    centre, scale = (next(v for k, v in data.items() if k.endswith(n)) for n in ("centre", "scale"))
+    assert centre.tolist() == [0.5] * 4
+    assert scale == 2
+    shutil.rmtree(tmp_path / "run")
+
+
+def test_only_one_program_is_compiled_for_the_update(tmp_path, monkeypatch):
+    from rtpd.learner import Learner
+
+    traces = []
+    update = Learner.update
+    monkeypatch.setattr(
+        Learner, "update", lambda self, *args: traces.append(1) or update(self, *args)
+    )
+    train(SMALL, out=tmp_path / "run")
+    assert len(traces) == 1
+    assert jax.default_backend() == "cpu"
