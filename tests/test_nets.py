@@ -79,7 +79,7 @@ def test_outputs(text, dueling):
     net = build(text, num_outputs=5, dueling=dueling)
     outputs = net(example(text))
     assert outputs.shape == (5,) and outputs.dtype == jnp.float32
-    assert len(set(outputs.tolist())) == 5
+    assert len(set(outputs.tolist())) == 5 == net.num_outputs
     other = build(text, num_outputs=5, dueling=dueling, seed=1)(example(text))
     assert not np.array_equal(outputs, other)
 
@@ -127,12 +127,17 @@ def test_the_smallest_frames_that_fit():
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("dueling", [False, True])
-def test_initial_weights_fill_their_bounds(text, dueling):
-    drawn = []
-    for layer in layers(build(text, dueling=dueling)):
-        bound = 1 / math.sqrt(layer.weight[..., 0].size)  # fan in: all axes but the outputs'
-        for values in (layer.weight, layer.bias):
+@pytest.mark.parametrize(("dueling", "he"), [(False, False), (True, False), (True, True)])
+def test_initial_weights_fill_their_bounds(text, dueling, he):
+    net, drawn = build(text, dueling=dueling, he=he), []
+    ends = [out for _, out in net.streams]
+    for layer in layers(net):
+        fan_in = layer.weight[..., 0].size  # all axes but the outputs'
+        hidden = he and not any(layer is out for out in ends)
+        bound = math.sqrt(6 / fan_in) if hidden else 1 / math.sqrt(fan_in)
+        if hidden:
+            np.testing.assert_array_equal(layer.bias, 0)
+        for values in (layer.weight,) if hidden else (layer.weight, layer.bias):
             assert float(jnp.max(jnp.abs(values))) <= bound * (1 + 1e-6)
             drawn.append(np.asarray(values / bound).ravel())
             if values.size > 200:
@@ -145,7 +150,7 @@ def test_initial_weights_fill_their_bounds(text, dueling):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_is_the_naive_one(stride):
     random = np.random.default_rng(0)
-    conv = nets.Conv(3, 2, kernel=3, stride=stride, key=jr.key(0))
+    conv = nets.Conv(3, 2, kernel=3, stride=stride, key=jr.key(0), he=False)
     x = random.normal(size=(8, 7, 3)).astype(np.float32)
     weight, bias = np.asarray(conv.weight), np.asarray(conv.bias)
     height, width = (8 - 3) // stride + 1, (7 - 3) // stride + 1

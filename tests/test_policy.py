@@ -17,15 +17,13 @@ from rtpd.types import EnvSpec, Policy, Preprocess
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step=1)
 
-UNCHECKED = pytest.mark.xfail(reason="the .json beside the weights has no digest of its own")
-
 
 def make(text, dueling=False, seed=0):
     spec = IMAGE if isinstance(nets.parse(text), ConvShape) else VECTOR
     net = nets.build(text, spec, 6, key=jr.key(seed), dueling=dueling)
     centre = jr.uniform(jr.key(seed + 1), spec.frame_shape, maxval=200.0)
     about = {"net": text, "num_outputs": 6, "dueling": dueling, "step": 12, "config": {"a": [1]}}
-    return Policy(net, Preprocess(centre, 255.0 if spec.is_image else 1.0), spec, about)
+    return Policy(net, Preprocess(centre, jnp.float32(37.5)), spec, about)
 
 
 def observations(spec, count=4):
@@ -51,9 +49,7 @@ def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, tmp_path):
 def test_a_policy_centres_and_scales_the_raw_frames(text):
     agent = make(text)
     obs = observations(agent.spec, 1)[0]
-    x = (np.asarray(obs, np.float64) - np.asarray(agent.preprocess.centre)) / (
-        255 if agent.spec.is_image else 1
-    )
+    x = (np.asarray(obs, np.float64) - np.asarray(agent.preprocess.centre)) / 37.5
     x = x.transpose(1, 2, 0) if agent.spec.is_image else x.reshape(-1)
     np.testing.assert_allclose(agent(obs), agent.net(jnp.asarray(x, jnp.float32)), atol=1e-4)
 
@@ -75,10 +71,10 @@ def test_damaged_weights_are_found(saved):
     whole = saved.read_bytes()
     for place in {0, 8, 100, len(whole) // 2, len(whole) - 1}:
         saved.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert_refused(saved, "is damaged: its sha256")
+        assert_refused(saved, "damaged: ")
     for content in (b"", whole[:-1], whole + b"\0"):
         saved.write_bytes(content)
-        assert_refused(saved, "is damaged: its sha256")
+        assert_refused(saved, "damaged: ")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
@@ -87,7 +83,6 @@ def test_a_missing_file_is_named(saved, suffix):
     assert_refused(saved, f"cannot read .*{suffix}")
 
 
-@UNCHECKED
 @pytest.mark.parametrize("mask", [0x01, 0x02, 0x10])
 def test_a_damaged_description_is_refused_or_changes_no_output(saved, mask):
     about, obs = saved.with_suffix(".json"), observations(IMAGE, 1)[0]
@@ -108,7 +103,6 @@ def test_a_description_that_is_no_json_is_refused(saved, content):
     assert_refused(saved, "net0.1")
 
 
-@UNCHECKED
 @pytest.mark.parametrize("content", ["[]", "null", "1", f'{{"format": {policy.FORMAT}}}'])
 def test_a_description_that_is_none_is_refused(saved, content):
     saved.with_suffix(".json").write_text(content)
@@ -119,12 +113,11 @@ def test_a_description_that_is_none_is_refused(saved, content):
     ("change", "said"),
     [
         ({"format": 99}, f"agent format 99, this rtpd reads {policy.FORMAT}"),
-        ({"num_outputs": 5}, "is needed"),
-        ({"net": "net0.5"}, "is needed"),
-        pytest.param({"net": "net99"}, "net99", marks=UNCHECKED),
-        ({"dueling": True}, "other arrays"),
-        pytest.param({"scale": 251.0}, "damaged", marks=UNCHECKED),
-        pytest.param({"spec": {"name": "x"}}, "net0.1", marks=UNCHECKED),
+        ({"num_outputs": 5}, "damaged"),
+        ({"net": "net0.5"}, "damaged"),
+        ({"net": "net99"}, "damaged"),
+        ({"dueling": True}, "damaged"),
+        ({"spec": {"name": "x"}}, "damaged"),
     ],
 )
 def test_a_description_of_another_net_is_refused(saved, change, said):

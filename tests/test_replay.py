@@ -215,12 +215,37 @@ def test_sampling_depends_on_the_key_alone():
 
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.parametrize("written", [1, 5, ROWS, ROWS + 7])
-def test_mean_frame_is_the_mean_of_the_rows_in_the_ring(kind, written):
+def test_frame_statistics_are_those_of_the_rows_in_the_ring(kind, written):
     oracle, replay = Oracle(kind, seed=2), ring.init(ROWS, ENVS, *FRAMES[kind])
     for _ in range(written):
         replay = add(replay, **oracle.next_row())
     held = np.stack([[r["frame"] for r in row] for row in oracle.rows[-ROWS:]]).astype(np.float64)
-    np.testing.assert_allclose(ring.mean_frame(replay), held.mean(axis=(0, 1)), rtol=1e-5)
+    mean, deviation = ring.frame_statistics(replay)
+    np.testing.assert_allclose(mean, held.mean(axis=(0, 1)), rtol=1e-5)
+    expected = np.sqrt(held.var(axis=(0, 1)).mean())  # around each pixel's own mean
+    assert float(deviation) == pytest.approx(expected, rel=1e-3)
+
+
+def test_frame_statistics_of_a_long_bright_warm_up():
+    """Squares of bright pixels add up to more than float32 counts one by one."""
+    rows = 20_000
+    frames = np.full((rows, 1, 5), 235, np.uint8)
+    frames[::2, :, 0] = 225  # one pixel in five moves by 5 either way
+    replay = ring.init(rows, 1, (5,), "uint8")._replace(
+        frames=jnp.asarray(frames), filled=jnp.int32(rows)
+    )
+    mean, deviation = ring.frame_statistics(replay)
+    np.testing.assert_allclose(mean, [230, 235, 235, 235, 235], rtol=1e-5)
+    assert float(deviation) == pytest.approx(np.sqrt(5), rel=0.02)
+
+
+def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
+    for value in (0.0, 0.1, 235.0):
+        replay = ring.init(7, 2, (3,), "float32")
+        replay = replay._replace(frames=replay.frames + value, filled=jnp.int32(7))
+        mean, deviation = ring.frame_statistics(replay)
+        np.testing.assert_allclose(mean, np.full(3, value), rtol=1e-6)
+        assert float(deviation) == 1
 
 
 @pytest.mark.parametrize(

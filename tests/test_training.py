@@ -173,7 +173,7 @@ def test_a_replay_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monke
         SMALL, env="pong", students=("net1.7:kl",), td=TeacherConfig(),
         replay=ReplayConfig(capacity=1_000_000),
     )  # fmt: skip
-    message = r"needs 8\.07 GB in all, 3\.00 GB are free; 282000 would fit"
+    message = r"needs 8\.07 GB in all, 3\.00 GB are free; 283000 would fit"
     with pytest.raises(ConfigError, match=message):
         train(setting, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

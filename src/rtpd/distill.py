@@ -53,7 +53,7 @@ def scaled_kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
 
     With the temperature on both sides the optimum is the teacher's own values (up to a constant),
     so that a TD term on the same outputs does not pull against it; the factor T makes the gradient
-    independent of T (Hinton et al. 2015, arXiv:1503.02531, section 2, has T^2 for a loss in nats).
+    the difference of the two policies, which depends on Q / T alone and has the size of a TD error.
     """
     return temperature * kl(student_q / temperature, teacher_q, temperature)
 

@@ -1,5 +1,6 @@
 """Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are)."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,31 +24,31 @@ def save(path: Path, policy: Policy) -> None:
     """Write an agent as `path` (.safetensors) and the JSON beside it."""
     data = safetensors.numpy.save(checkpoint.arrays_of((policy.net, policy.preprocess)))
     write_atomic(path, data)
-    write_json(
-        path.with_suffix(".json"),
-        {
-            "format": FORMAT,
-            "parameters": num_parameters(policy.net),
-            "spec": asdict(policy.spec),
-            "sha256": sha256(data),
-            **policy.provenance,
-        },
-    )
+    about = {
+        "format": FORMAT,
+        "parameters": num_parameters(policy.net),
+        "spec": asdict(policy.spec),
+        **policy.provenance,
+    }
+    write_json(path.with_suffix(".json"), about | {"sha256": _digest(data, about)})
 
 
 def load(path: Path) -> Policy:
     """Read an agent's file back; CheckpointError if it is damaged or of another format."""
-    meta: dict[str, Any] = read_json(path.with_suffix(".json"))
+    meta: Any = read_json(path.with_suffix(".json"))
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path}: its .json is no description of an agent")
     if meta.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: agent format {meta.get('format')}, this rtpd reads {FORMAT}"
         )
-    if sha256(data) != meta["sha256"]:
-        raise CheckpointError(f"{path} is damaged: its sha256 is not the one in its .json")
+    digest = meta.pop("sha256", None)
+    if _digest(data, meta) != digest:
+        raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     spec = _spec(meta["spec"])
     like = jax.eval_shape(
         lambda: nets.build(
@@ -56,7 +57,7 @@ def load(path: Path) -> Policy:
     )
     neutral = Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
     net, preprocess = checkpoint.restore((like, neutral), safetensors.numpy.load(data), path)
-    known = ("format", "parameters", "spec", "sha256")
+    known = ("format", "parameters", "spec")
     return Policy(net, preprocess, spec, {k: v for k, v in meta.items() if k not in known})
 
 
@@ -74,6 +75,11 @@ def load_policy(run: str | Path, agent: str = "teacher") -> Policy:
     folder = Run.open(path)
     folder.check_agents((agent,))
     return load(folder.agent_path(agent))
+
+
+def _digest(data: bytes, about: dict[str, Any]) -> str:
+    """Of the weights and of what is said of them."""
+    return sha256(data + json.dumps(about, sort_keys=True).encode())
 
 
 def _spec(data: dict[str, Any]) -> EnvSpec:

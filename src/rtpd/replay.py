@@ -7,6 +7,7 @@ after which nothing of the same episode follows: its action was ignored, no wind
 A lost life may be `terminal` without `last`: the bootstrap stops there and the stack goes on.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -81,17 +82,21 @@ def seal(replay: Replay) -> Replay:
 def frame_statistics(replay: Replay) -> tuple[Float[Array, " *F"], Float[Array, ""]]:
     """Mean frame, and the standard deviation of pixels around it, over all rows written so far.
 
-    The deviation is one number, the root of the variance averaged over pixels. Needs one row.
+    The deviation is one number, the root of the variance averaged over pixels; it is 1 where
+    frames do not vary beyond rounding, so that it can be divided by. Needs one row.
     """
 
-    def gather(row: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        frames = replay.frames[row].astype(jnp.float32)
-        return sums[0] + jnp.mean(frames, axis=0), sums[1] + jnp.mean(jnp.square(frames), axis=0)
+    def mean_of(values: Callable[[Array], Array]) -> Float[Array, " *F"]:
+        def gather(row: Array, total: Array) -> Array:
+            return total + jnp.mean(values(replay.frames[row].astype(jnp.float32)), axis=0)
 
-    zero = jnp.zeros(replay.frames.shape[2:], jnp.float32)
-    total, squares = jax.lax.fori_loop(0, replay.filled, gather, (zero, zero))
-    mean, square = total / replay.filled, squares / replay.filled
-    return mean, jnp.sqrt(jnp.maximum(jnp.mean(square - jnp.square(mean)), 0.0))
+        zero = jnp.zeros(replay.frames.shape[2:], jnp.float32)
+        return jax.lax.fori_loop(0, replay.filled, gather, zero) / replay.filled
+
+    mean = mean_of(lambda frames: frames)
+    deviation = jnp.sqrt(jnp.mean(mean_of(lambda frames: jnp.square(frames - mean))))
+    size = jnp.sqrt(jnp.mean(jnp.square(mean)))
+    return mean, jnp.where(deviation > 1e-4 * size, deviation, 1.0)
 
 
 def sample(

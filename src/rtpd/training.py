@@ -242,7 +242,7 @@ class Session:
         scale = validate.parse_scale(self.config.scale)
         preprocess = Preprocess(
             mean if centre is None else jnp.full(self.spec.frame_shape, centre),
-            jnp.maximum(std, 1e-6) if scale is None else jnp.float32(scale),
+            std if scale is None else jnp.float32(scale),
         )
         self.state = eqx.tree_at(lambda state: state.preprocess, self.state, preprocess)
         self.progress.warmed_up = True
