@@ -181,3 +181,16 @@ def test_python_m_rtpd_is_the_same_command():
     )
     assert done.stdout.startswith("rtpd 0.")
     assert set(envs.FAMILIES) == {"ale", "gym", "probe"}
+
+
+def test_an_unexpected_error_is_one_line_too(monkeypatch, capsys):
+    def broken():
+        raise ValueError("the disk\nis full")
+
+    monkeypatch.setattr("rtpd.envs.ale.games", broken)
+    assert main(["games"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "the disk" in err
+    assert "RTPD_TRACEBACK" in err

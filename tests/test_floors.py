@@ -14,6 +14,7 @@ FLOORS = (
     "validate evaluation track",
     "learner journal",
     "agents",
+    "session",
     "training",
     "__init__ cli",
     "__main__",

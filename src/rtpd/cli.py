@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 bad request, 130 interrupted after
 import contextlib
 import io
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,11 @@ def main(argv: list[str] | None = None) -> int:
     except RtpdError as error:
         print(console.error_line(error), file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        if "RTPD_TRACEBACK" in os.environ:
+            raise
+        print(console.error_line(error), "(RTPD_TRACEBACK=1 shows where)", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("rtpd: interrupted", file=sys.stderr)
         return 130

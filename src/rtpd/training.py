@@ -1,40 +1,22 @@
-"""The host loop: the only place where envs, replay, learner and actor meet.
+"""Start a training, or go on with one: everything is checked before anything is written."""
 
-One iteration steps E envs once: send the actions, dispatch the updates that are due while the
-emulators run, receive, store the finished row, choose the next actions.
-
-A checkpoint is a boundary: the emulators' state cannot be saved, so the replay is sealed and the
-envs start anew from a seed of (seed, step), in a run that goes on as in one that is resumed.
-"""
-
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
-import jax.random as jr
-import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, agents, checkpoint, config, envs, memory, nets, policy, validate
+from rtpd import agents, checkpoint, config, envs, memory, validate
 from rtpd import replay as ring
 from rtpd.config import Config
-from rtpd.episodes import Episodes
-from rtpd.errors import CheckpointError, RunError
-from rtpd.interrupt import interruptible
-from rtpd.journal import Journal
+from rtpd.errors import RunError
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
+from rtpd.session import Session, replay_rows
 from rtpd.track import TensorBoard
-from rtpd.types import EnvSpec, Preprocess, VectorEnv
+from rtpd.types import EnvSpec
 
 RESERVE_BYTES = 10**9  # the program, nets, optimisers, emulators and batches beside the replay
-KEEP_CHECKPOINTS = 2
 
 
 def default_preset() -> str:
@@ -133,288 +115,14 @@ def resume(
 
 def check_memory(settings: Config, spec: EnvSpec) -> int:
     """ConfigError unless the replay fits what is free; returns its bytes."""
-    shape = (_rows(settings), settings.num_envs, spec.frame_shape, spec.frame_dtype)
+    shape = (replay_rows(settings), settings.num_envs, spec.frame_shape, spec.frame_dtype)
     needed = ring.num_bytes(*shape)
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, RESERVE_BYTES)
     return needed
 
 
-@dataclass
-class Progress:
-    """What the host counts; saved with every checkpoint."""
-
-    learn_from: int  # step of the first update since the replay was last empty
-    step: int = 0
-    updates: int = 0
-    updates_before: int = 0  # updates made before `learn_from`
-    warmed_up: bool = False  # the centre and scale are known and the teacher acts
-    seconds: float = 0.0
-    episodes: int = 0
-    recent_returns: list[float] = field(default_factory=list)
-
-
-class Session:
-    """One run in progress."""
-
-    def __init__(self, run: Run, settings: Config, env: VectorEnv, monitors: list[Monitor]) -> None:
-        """Build the state at step 0; `restore` replaces it."""
-        self.run, self.config, self.env, self.spec = run, settings, env, env.spec
-        self.learner = Learner(settings, env.spec)
-        self.journal = Journal(run, settings, env.spec, monitors)
-        self.progress = Progress(learn_from=settings.replay.warmup_steps)
-        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), agents.neutral(env.spec))
-        self.replay = ring.init(
-            _rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype
-        )
-        self.totals, self.updates_logged = self.learner.zero_metrics(), 0
-        self.interrupted = False
-        self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
-        self._diagnose = jax.jit(self.learner.diagnose)
-        self._add = jax.jit(ring.add, donate_argnums=0)
-        self._seal = jax.jit(ring.seal, donate_argnums=0)
-        self._act = jax.jit(partial(_act, self.learner))
-
-    def go(self) -> dict[str, Any]:
-        """Run to the end, or until interrupted; saves either way."""
-        status = "failed"
-        for monitor in self.journal.monitors:
-            monitor.start(self._info())
-        try:
-            with interruptible(self._interrupt):
-                self.journal.start(self.progress.step, self.progress.seconds)
-                self._restart_envs()
-                if not self.progress.warmed_up:
-                    self.journal.phase("warm-up: uniformly random play")
-                while not self._over():
-                    self._iterate()
-                status = "interrupted" if self.interrupted else "finished"
-                return self._finish(status)
-        finally:
-            if status == "failed":
-                self.run.note(status=status, ended=now())
-            self.journal.close()
-
-    def _iterate(self) -> None:
-        """Step every env once and learn what is due."""
-        before, after = self.progress.step, self.progress.step + self.config.num_envs
-        # Here rather than at the end, so that a resumed run evaluates what the first one would.
-        if self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
-            self.journal.begin_evaluation(self._policies(), before)
-        action = np.asarray(self.action)
-        self.env.send(action)
-        self._learn(after)
-        seen, self.timestep = self.timestep, self.env.recv()
-        self.replay = self._add(
-            self.replay, seen.frame, action, self.timestep.reward,
-            seen.first, self.timestep.terminal, seen.last,
-        )  # fmt: skip
-        for episode in self.episodes.add(self.timestep):
-            self.journal.book(episode.total)
-        self.progress.step = after
-        self._choose()
-        if self._due(self.config.log_steps, after):
-            self._log()
-        if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
-            self._save()
-            self._restart_envs()
-            self.journal.phase("training")
-
-    def _due(self, period: int, step: int) -> bool:
-        """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
-        return bool(period) and (step - self.config.num_envs) // period < step // period
-
-    def _learn(self, step: int) -> None:
-        """Dispatch the updates that are due at `step`; they run while the emulators do."""
-        progress = self.progress
-        if step < progress.learn_from:
-            return
-        if not progress.warmed_up:
-            self._end_warmup()
-        due = (step - progress.learn_from) // self.config.replay.steps_per_update + 1
-        for _ in range(progress.updates_before + due - progress.updates):
-            self.state, self.totals = self._update(self.state, self.totals, self.replay)
-            progress.updates += 1
-
-    def _end_warmup(self) -> None:
-        """Freeze what frames are centred on and scaled by, and compile the update."""
-        mean, std = jax.jit(ring.frame_statistics)(self.replay)
-        centre = validate.parse_centre(self.config.centre)
-        scale = validate.parse_scale(self.config.scale)
-        preprocess = Preprocess(
-            mean if centre is None else jnp.full(self.spec.frame_shape, centre),
-            std if scale is None else jnp.float32(scale),
-        )
-        self.state = eqx.tree_at(lambda state: state.preprocess, self.state, preprocess)
-        self.progress.warmed_up = True
-        self.journal.phase("compiling the update")
-
-    def _choose(self) -> None:
-        """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy."""
-        explore, step = self.config.explore, self.progress.step
-        self.epsilon = 1.0
-        if self.progress.warmed_up:
-            self.epsilon = actor.linear_epsilon(
-                step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
-            )
-        self.stack, self.action = self._act(
-            self.state.teacher.net, self.state.preprocess, self.stack, self.timestep.frame,
-            self.timestep.first, self.act_key, np.int32(step), np.float32(self.epsilon),
-        )  # fmt: skip
-
-    def _restart_envs(self) -> None:
-        """Start every env anew from a seed of (run's seed, step): the boundary."""
-        settings, spec = self.config, self.spec
-        seed = np.random.SeedSequence((settings.seed, self.progress.step)).generate_state(1)[0]
-        self.timestep = self.env.reset(int(seed >> 1))
-        self.episodes = Episodes(settings.num_envs)
-        self.stack = jnp.zeros((settings.num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
-        self.act_key = jr.fold_in(jr.key(settings.seed), 1)
-        self._choose()
-
-    def _over(self) -> bool:
-        limit = 60 * self.config.minutes
-        late = bool(limit) and self.journal.seconds >= limit
-        return self.interrupted or late or self.progress.step >= self.config.steps
-
-    def _interrupt(self) -> None:
-        self.interrupted = True
-        self.journal.phase("interrupted: saving (once more stops at once)")
-
-    def _info(self) -> dict[str, Any]:
-        """What the monitors show at the start."""
-        settings, manifest = self.config, self.run.manifest
-        replay, needed = settings.replay, sum(leaf.nbytes for leaf in self.replay)
-        about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
-        return about | {
-            "env": settings.env,
-            "run": str(self.run.path),
-            "steps": settings.steps,
-            "minutes": settings.minutes or None,
-            "start_step": self.progress.step,
-            "notes": [
-                f"replay of {replay.capacity:,} transitions: {memory.gigabytes(needed)}",
-                f"{settings.num_envs} envs; one update of batch {replay.batch_size} every "
-                f"{replay.steps_per_update} steps, after {replay.warmup_steps:,} steps of warm-up",
-            ],
-        }
-
-    def _log(self) -> None:
-        """Write a line of metrics: means since the last one, and how the students follow."""
-        progress = self.progress
-        sums = {name: float(total) for name, total in jax.device_get(self.totals).items()}
-        count, self.updates_logged = progress.updates - self.updates_logged, progress.updates
-        self.totals = self.learner.zero_metrics()
-        students: dict[str, dict[str, float]] = {}
-        if count and self.state.students:
-            key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), progress.step)
-            for name, row in jax.device_get(self._diagnose(self.state, self.replay, key)).items():
-                students[name] = {"loss": sums[f"{name}/loss"] / count}
-                students[name] |= {metric: float(value) for metric, value in row.items()}
-        teacher = {name: sums[name] / count for name in ("loss", "q")} if count else {}
-        self.journal.training(progress.step, self.epsilon, progress.updates, teacher, students)
-
-    def _policies(self) -> dict[str, policy.Policy]:
-        """Copies of all agents as they are now."""
-        return agents.policies(
-            self.learner,
-            self.state,
-            environment=config.to_dict(self.config)["environment"],
-            seed=self.config.seed,
-            step=self.progress.step,
-            commit=self.run.manifest.get("commit"),
-        )
-
-    def _save(self) -> None:
-        """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
-        self.journal.end_evaluation()
-        self.journal.phase("saving a checkpoint")
-        self.replay = self._seal(self.replay)
-        progress, journal = self.progress, self.journal
-        progress.seconds, progress.episodes = journal.seconds, journal.episodes
-        progress.recent_returns = list(journal.recent)
-        folder = self.run.checkpoints / f"{progress.step:010d}"
-        checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
-        for name, agent in self._policies().items():
-            policy.save(self.run.agent_path(name), agent)
-        self.run.note(step=progress.step, saved=now())
-        for old in checkpoint.newest(self.run.checkpoints)[KEEP_CHECKPOINTS:]:
-            checkpoint.remove(old)
-
-    def _saved(self) -> dict[str, Any]:
-        """The arrays of a checkpoint."""
-        replay = {"replay": self.replay} if self.config.replay.save else {}
-        return {"state": self.state} | replay
-
-    def restore(self) -> None:
-        """Take up the newest checkpoint that is whole; a damaged one is named and passed over."""
-        for folder in checkpoint.newest(self.run.checkpoints):
-            try:
-                tree, meta = checkpoint.load(folder, self._saved())
-                break
-            except CheckpointError as error:
-                self.journal.warn(f"{error}; trying the checkpoint before it")
-        else:
-            raise RunError(f"'{self.run.path}' holds no undamaged checkpoint to go on from")
-        self.state, self.progress = tree["state"], Progress(**meta["progress"])
-        self.updates_logged = self.progress.updates
-        self.journal.recent.extend(self.progress.recent_returns)
-        self.journal.episodes = self.progress.episodes
-        reached = self.progress.step
-        if self.config.replay.save:
-            self.replay = tree["replay"]
-        elif self.progress.warmed_up:  # the teacher's own play refills it before learning goes on
-            self.progress.learn_from = reached + self.config.replay.warmup_steps
-            self.progress.updates_before = self.progress.updates
-        # The evaluation at the checkpoint's own step is played again, see `_iterate`.
-        self.run.cut(lambda r: r["step"] < reached + (r["kind"] == "train"))
-
-    def _finish(self, status: str) -> dict[str, Any]:
-        """Save, evaluate unless interrupted, and sum up."""
-        progress, rows = self.progress, {}
-        self._log()
-        self._save()
-        if status == "finished":
-            self.journal.phase("final evaluation")
-            rows = self.journal.evaluation(self._policies(), progress.step, progress.seconds)
-        self.run.note(status=status, ended=now(), seconds=round(progress.seconds, 1))
-        folder = self.run.path
-        resume_it = f"rtpd train --resume {folder}"
-        next_ = [f"rtpd evaluate {folder}", f"{resume_it} --steps {2 * progress.step}"]
-        summary = {
-            "run": str(folder),
-            "status": status,
-            "step": progress.step,
-            "frames": progress.step * self.spec.frames_per_step,
-            "seconds": progress.seconds,
-            "agents": {
-                name: about | rows.get(name, {})
-                for name, about in self.run.manifest["agents"].items()
-            },
-            "next": next_ if status == "finished" else [resume_it],
-        }
-        for monitor in self.journal.monitors:
-            monitor.finish(summary)
-        return summary
-
-
-def _act(
-    learner: Learner, net: nets.QNet, preprocess: Preprocess, stack: Array, frame: ArrayLike,
-    first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
-) -> tuple[Array, Array]:  # fmt: skip
-    """The teacher's epsilon-greedy actions, the random key derived from the step."""
-    return actor.act(
-        lambda obs: learner.q_values(net(preprocess(obs))),
-        stack, frame, first, jr.fold_in(key, step), epsilon,
-    )  # fmt: skip
-
-
 def _monitors(monitor: Monitor | None, events: Path | None) -> list[Monitor]:
     return [monitor or Monitor(), *([TensorBoard(events)] if events else [])]
-
-
-def _rows(settings: Config) -> int:
-    """Rows of the ring: the replay's capacity shared among the envs."""
-    return settings.replay.capacity // settings.num_envs
 
 
 def _device() -> str:

@@ -1,0 +1,88 @@
+"""What a run tells: rates and means of the lines, and a word about collapsed students."""
+
+import json
+
+import pytest
+
+from rtpd import journal as room
+from rtpd.config import Config
+from rtpd.episodes import Episodes
+from rtpd.journal import Journal
+from rtpd.monitor import Monitor
+from rtpd.run import Run
+from rtpd.types import EnvSpec, Timestep
+
+SPEC = EnvSpec("ale/pong", 6, (84, 84))
+WELL = {"loss": 0.1, "agreement": 0.9, "constant_agreement": 0.4, "dead": 0.1, "spread": 0.5}
+FLAT = WELL | {"spread": 0.001}
+
+
+class Listener(Monitor):
+    def __init__(self):
+        self.warnings, self.records = [], []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def record(self, record):
+        self.records.append(record)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    run = Run.create(tmp_path / "run", {"config": {}})
+    return Journal(run, Config(), SPEC, [Listener()])
+
+
+@pytest.mark.parametrize(
+    ("rows", "updates", "warned"),
+    [
+        ([WELL], [room.PATIENCE_UPDATES], 0),
+        ([FLAT], [room.PATIENCE_UPDATES - 1], 0),
+        ([FLAT], [room.PATIENCE_UPDATES], 1),
+        ([FLAT, FLAT], [room.PATIENCE_UPDATES, room.PATIENCE_UPDATES + 1], 1),
+    ],
+)
+def test_a_collapsed_student_is_warned_of_once_and_not_too_early(journal, rows, updates, warned):
+    for i, (row, count) in enumerate(zip(rows, updates, strict=True), start=1):
+        journal.training(8 * i, 0.1, count, {}, {"net1.7": row})
+    warnings = journal.monitors[0].warnings
+    assert len(warnings) == warned
+    for text in warnings:
+        assert text.startswith("net1.7 has collapsed: 0.1 %")
+        assert "a constant policy has 0.40" in text
+
+
+def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(journal, monkeypatch):
+    clock = iter([100.0, 102.0, 103.0])
+    monkeypatch.setattr(room.time, "monotonic", lambda: next(clock))
+    journal.start(step=1000, seconds=40.0)
+    for total in [1.0, 2.0, 3.0]:
+        journal.book(total)
+    journal.training(1100, 0.5, 7, {"loss": 0.5}, {})
+    journal.training(1100, 0.5, 7, {"loss": 0.5}, {})  # no step since: no line
+    [line] = [json.loads(text) for text in (journal.run.path / "metrics.jsonl").open()]
+    assert line == journal.monitors[0].records[0]
+    assert line["frames"] == 4400
+    assert line["seconds"] == 42.0
+    assert line["steps_per_second"] == 50.0
+    assert line["teacher"] == {"loss": 0.5, "return": 2.0}
+    assert line["episodes"] == 3
+
+
+def test_episodes_are_summed_from_first_to_last_and_over_lost_lives():
+    episodes, off = Episodes(1), [False]
+    steps = [  # reward, terminal, first, last
+        (0, False, True, False), (1, False, False, False), (5, True, False, False),  # a lost life
+        (2, True, False, True), (0, False, True, False), (7, False, False, True),
+    ]  # fmt: skip
+    found = []
+    for reward, terminal, first, last in steps:
+        found += episodes.add(Timestep(None, [reward], [terminal], off, _flag(first), _flag(last)))
+    assert [(e.total, e.steps) for e in found] == [(8.0, 3), (7.0, 1)]
+
+
+def _flag(value):
+    import numpy as np
+
+    return np.array([value])
