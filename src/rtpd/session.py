@@ -276,7 +276,10 @@ class Session:
         self.run.note(status=status, ended=now(), seconds=round(progress.seconds, 1))
         folder = self.run.path
         resume_it = f"rtpd train --resume {folder}"
-        next_ = [f"rtpd evaluate {folder}", f"{resume_it} --steps {2 * progress.step}"]
+        more = f" --steps {2 * progress.step}"
+        if self.config.minutes:
+            more += f" --minutes {2 * self.config.minutes:g}"
+        next_ = [f"rtpd evaluate {folder}", resume_it + more]
         summary = {
             "run": str(folder),
             "status": status,
