@@ -86,7 +86,8 @@ OPTIONS = {
 
 CASES = [
     *(("plain", teacher, probe) for teacher in TEACHERS for probe in PROBES if probe != "pixels"),
-    *((option, "double-dqn", p) for option in OPTIONS for p in ("delay", "endless")),
+    *((option, "double-dqn", "delay") for option in OPTIONS),
+    *((option, "double-dqn", "endless") for option in ("n-step 3", "polyak")),
 ]
 
 

@@ -1,6 +1,8 @@
 """`python -m rtpd`, the same as the command `rtpd`."""
 
+import sys
+
 from rtpd.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
