@@ -9,13 +9,13 @@ SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt",
     "types files",
-    "distill nets teachers replay actor episodes envs checkpoint run memory console",
+    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation",
     "config policy monitor",
     "validate evaluation track",
     "learner journal",
     "agents",
     "session",
-    "training",
+    "training bench",
     "__init__ cli",
     "__main__",
 )

@@ -10,10 +10,11 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -46,17 +47,44 @@ def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
 
 
 def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
-    """Read back a tree with the structure, shapes and dtypes of `like`, and its metadata."""
+    """Read back a tree with the structure, shapes and dtypes of `like`, and its metadata.
+
+    Large arrays of `like` are overwritten in place, so that a replay is never in memory twice:
+    do not use `like` afterwards. It may also be abstract (`jax.eval_shape`).
+    """
     data = _verified(folder)
     meta = read_json(folder / "meta.json")
-    found = safetensors.numpy.load(data["arrays.safetensors"])
+    found = dict[str, "np.ndarray | _Segments"](safetensors.numpy.load(data["arrays.safetensors"]))
     for name, (shape, dtype, count) in meta["large"].items():
-        raw = b"".join(zlib.decompress(data[f"{name}-{i:04d}.zlib"]) for i in range(count))
-        found[name] = np.frombuffer(raw, dtype).reshape(shape)
+        packed = [data[f"{name}-{i:04d}.zlib"] for i in range(count)]
+        found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
     return restore(like, found, folder), meta["user"]
 
 
-def restore[Tree](like: Tree, found: dict[str, np.ndarray], source: Path) -> Tree:
+class _Segments(NamedTuple):
+    """A large array in compressed pieces of its first axis."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    packed: list[bytes]
+
+    def into(self, leaf: Any) -> jax.Array:  # noqa: ANN401
+        """Unpack piece by piece over `leaf`, if it holds memory."""
+        fresh = isinstance(leaf, jax.ShapeDtypeStruct) or leaf.is_deleted()
+        array, row = jax.numpy.zeros(self.shape, self.dtype) if fresh else leaf, 0
+        for packed in self.packed:
+            part = np.frombuffer(zlib.decompress(packed), self.dtype).reshape(-1, *self.shape[1:])
+            array = _overwrite(array, part, row)
+            row += len(part)
+        return array
+
+
+@partial(jax.jit, donate_argnums=0)
+def _overwrite(array: jax.Array, part: jax.Array, row: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(array, part, row, 0)
+
+
+def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], source: Path) -> Tree:
     """`like` with the arrays of the same names; CheckpointError if a shape or dtype differs."""
     wanted = _shapes(like)
     if wanted.keys() != found.keys():
@@ -146,6 +174,6 @@ def _shapes(tree: object) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     return shapes
 
 
-def _restored(leaf: Any, array: np.ndarray) -> jax.Array:  # noqa: ANN401
-    data = jax.numpy.asarray(array)
+def _restored(leaf: Any, array: "np.ndarray | _Segments") -> jax.Array:  # noqa: ANN401
+    data = array.into(leaf) if isinstance(array, _Segments) else jax.numpy.asarray(array)
     return jax.random.wrap_key_data(data) if _is_key(leaf) else data

@@ -17,6 +17,7 @@ import tyro
 from rtpd import console
 from rtpd.config import Config, load_config
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
+from rtpd.files import write_json
 from rtpd.monitor import monitor as choose_monitor
 
 USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
@@ -24,6 +25,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd train GAME      train a teacher and distil it into tiny students, at once
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd games           list the games
+  rtpd bench           how fast this machine trains
 
   rtpd COMMAND --help  explains a command
 
@@ -44,6 +46,10 @@ EXAMPLES = {
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
     "games": """examples:
   rtpd games --json""",
+    "bench": """examples:
+  rtpd bench
+  rtpd bench breakout --students net1.7:kl --rounds 9 --out bench.json
+  rtpd bench pong --teacher dqn --replay.steps-per-update 4""",
 }
 
 
@@ -99,10 +105,33 @@ class GamesCommand:
     """print JSON instead of a table"""
 
 
+@dataclass(frozen=True)
+class BenchCommand:
+    """Measure how fast this machine trains: emulator, compiled update, whole loop.
+
+    Without --students: no students, net1.7, the four sizes of the paper, and all six, in turns.
+    Takes some minutes; close what else is running.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: str | None = None
+    """cpu, gpu (the default is the one for the device), nature, or demo"""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """TOML file with any of the settings below, over the preset"""
+    rounds: int = 5
+    """turns of every loop"""
+    seconds: float = 10.0
+    """wall time of a turn"""
+    json: bool = False
+    """print JSON instead of a table"""
+    out: Path | None = None
+    """also write the JSON to this file"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit code and prints at most one line about an error."""
     args = sys.argv[1:] if argv is None else argv
-    commands = {"train": _train, "evaluate": _evaluate, "games": _games}
+    commands = {"train": _train, "evaluate": _evaluate, "games": _games, "bench": _bench}
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)
         return 0
@@ -129,17 +158,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(args: list[str]) -> int:
-    asked = _value_of(args, "--preset"), _value_of(args, "--config")
-    helping = not {"-h", "--help"}.isdisjoint(args)
-    resuming = _value_of(args, "--resume") is not None
-    preset = asked[0]
-    if preset is None and not resuming:
-        preset = "cpu" if helping else _device_preset()
-    default = load_config(preset, Path(asked[1]) if asked[1] else None)
+    preset, default = _defaults(args)
     command = _parse(TrainCommand, args, "train", TrainCommand(default))
     monitor = choose_monitor(quiet=command.quiet)
+    from rtpd.compilation import keep_compiled
     from rtpd.training import resume, train
 
+    keep_compiled()
     if command.resume is not None:
         _check_resume_flags(args)
         given = {
@@ -161,8 +186,10 @@ def _train(args: list[str]) -> int:
 
 def _evaluate(args: list[str]) -> int:
     command = _parse(EvaluateCommand, args, "evaluate")
+    from rtpd.compilation import keep_compiled
     from rtpd.evaluation import evaluate
 
+    keep_compiled()
     result = evaluate(
         command.run,
         agents=command.agents,
@@ -188,6 +215,36 @@ def _games(args: list[str]) -> int:
     else:
         Console().print(console.games_table(games()))
     return 0
+
+
+def _bench(args: list[str]) -> int:
+    command = _parse(BenchCommand, args, "bench", BenchCommand(_defaults(args)[1]))
+    from rtpd.bench import bench
+    from rtpd.compilation import keep_compiled
+
+    keep_compiled()
+    result = bench(
+        command.config,
+        rounds=command.rounds,
+        seconds=command.seconds,
+        tell=lambda text: print(f"... {text}", file=sys.stderr),
+    )
+    if command.out:
+        write_json(command.out, result)
+    if command.json:
+        print(json.dumps(result, indent=2))
+    else:
+        console.print_bench(result)
+    return 0
+
+
+def _defaults(args: list[str]) -> tuple[str | None, Config]:
+    """The preset, and what it and a TOML file make of the settings before the flags."""
+    preset, file = _value_of(args, "--preset"), _value_of(args, "--config")
+    helping = not {"-h", "--help"}.isdisjoint(args)
+    if preset is None and _value_of(args, "--resume") is None:
+        preset = "cpu" if helping else _device_preset()
+    return preset, load_config(preset, Path(file) if file else None)
 
 
 def _device_preset() -> str:

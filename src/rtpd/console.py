@@ -153,6 +153,38 @@ def games_table(games: Mapping[str, int]) -> RenderableType:
     return Group(head, Columns(cells, column_first=True, padding=(0, 1)))
 
 
+def print_bench(result: Row, *, console: Console | None = None) -> None:
+    """The result of `rtpd bench`, for people."""
+    families = result["families"]
+    speed = plain_table(
+        ["students", "update", "of the matrix\nproduct's rate", "loop", "of no students\n(range)"],
+        f"{result['env']}, {result['teacher']}, {result['num_envs']} envs, one update of batch "
+        f"{result['batch_size']} every {result['steps_per_update']} steps",
+    )
+    parts = list(next(iter(families.values()))["milliseconds_per_iteration"])
+    spent = plain_table(["students", *parts, "sum", "loop"], "ms per step of all envs, each alone")
+    for name, row in families.items():
+        low, high = min(row["ratios"]), max(row["ratios"])
+        ratio = f"{percent(row['ratio'])} ({show(100 * low)} to {show(100 * high)})"
+        speed.add_row(
+            Text(clean(name)),
+            f"{show(row['update_ms'], '.1f')} ms",
+            f"{percent(row['share_of_matmul'])} ({show(row['update_gflops'])} GFLOP/s)",
+            show(row["loop_steps_per_second"], unit=" steps/s"),
+            ratio if name != "none" else "-",
+        )
+        times = row["milliseconds_per_iteration"]
+        loop = 1e3 * result["num_envs"] / row["loop_steps_per_second"]
+        cells = [*times.values(), sum(times.values()), loop]
+        spent.add_row(Text(clean(name)), *(show(cell, ".2f") for cell in cells))
+    note = (
+        f"\nmatrix product {show(result['matmul_gflops'])} GFLOP/s (f32), "
+        f"emulator alone {show(result['emulator_steps_per_second'])} agent steps/s"
+    )
+    out = console or terminal(sys.stdout)
+    out.print(Group(speed, Text(), spent, Text(note, "dim")))
+
+
 def error_line(error: BaseException) -> str:
     """The one line by which the command line reports an error."""
     return f"rtpd: error: {clean(error) or type(error).__name__}"

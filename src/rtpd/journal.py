@@ -9,6 +9,7 @@ import numpy as np
 
 from rtpd.config import Config
 from rtpd.evaluation import compare, play
+from rtpd.memory import gigabytes
 from rtpd.monitor import Monitor
 from rtpd.run import Run
 from rtpd.types import EnvSpec, Policy
@@ -42,6 +43,46 @@ class Journal:
     def seconds(self) -> float:
         """Wall seconds of training, over all sessions of the run."""
         return time.monotonic() - self._clock
+
+    def announce(self, step: int, replay_bytes: int) -> None:
+        """Tell what will be run, from `step` on."""
+        settings, manifest, replay = self.config, self.run.manifest, self.config.replay
+        about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
+        info = about | {
+            "env": settings.env,
+            "run": str(self.run.path),
+            "steps": settings.steps,
+            "minutes": settings.minutes or None,
+            "start_step": step,
+            "notes": [
+                f"replay of {replay.capacity:,} transitions: {gigabytes(replay_bytes)}",
+                f"{settings.num_envs} envs; one update of batch {replay.batch_size} every "
+                f"{replay.steps_per_update} steps, after {replay.warmup_steps:,} steps of warm-up",
+            ],
+        }
+        for monitor in self.monitors:
+            monitor.start(info)
+
+    def sum_up(self, status: str, step: int, seconds: float, rows: Rows) -> dict[str, Any]:
+        """Tell how it went and what to type next; `rows` is the final evaluation, if any."""
+        folder = self.run.path
+        go_on = f"rtpd train --resume {folder}"
+        more = f" --steps {2 * step}"
+        if self.config.minutes:
+            more += f" --minutes {2 * self.config.minutes:g}"
+        agents = self.run.manifest["agents"]
+        summary = {
+            "run": str(folder),
+            "status": status,
+            "step": step,
+            "frames": step * self.spec.frames_per_step,
+            "seconds": seconds,
+            "agents": {name: about | rows.get(name, {}) for name, about in agents.items()},
+            "next": [f"rtpd evaluate {folder}", go_on + more] if status == "finished" else [go_on],
+        }
+        for monitor in self.monitors:
+            monitor.finish(summary)
+        return summary
 
     def phase(self, text: str) -> None:
         """Tell what is being done now."""

@@ -19,7 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, agents, checkpoint, config, memory, nets, policy, validate
+from rtpd import actor, agents, checkpoint, config, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.episodes import Episodes
@@ -29,7 +29,7 @@ from rtpd.journal import Journal
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, now
-from rtpd.types import Preprocess, VectorEnv
+from rtpd.types import Preprocess, Timestep, VectorEnv
 
 KEEP_CHECKPOINTS = 2
 
@@ -71,16 +71,15 @@ class Session:
 
     def go(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
-        for monitor in self.journal.monitors:
-            monitor.start(self._info())
+        self.journal.announce(self.progress.step, sum(leaf.nbytes for leaf in self.replay))
         try:
             with interruptible(self._interrupt):
                 self.journal.start(self.progress.step, self.progress.seconds)
-                self._restart_envs()
+                self.restart_envs()
                 if not self.progress.warmed_up:
                     self.journal.phase("warm-up: uniformly random play")
                 while not self._over():
-                    self._iterate()
+                    self.iterate()
                 return self._finish("interrupted" if self.interrupted else "finished")
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -89,7 +88,7 @@ class Session:
         finally:
             self.journal.close()
 
-    def _iterate(self) -> None:
+    def iterate(self) -> None:
         """Step every env once and learn what is due."""
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
@@ -99,19 +98,16 @@ class Session:
         self.env.send(action)
         self._learn(after)
         seen, self.timestep = self.timestep, self.env.recv()
-        self.replay = self._add(
-            self.replay, seen.frame, action, self.timestep.reward,
-            seen.first, self.timestep.terminal, seen.last,
-        )  # fmt: skip
+        self.store(seen, action)
         for episode in self.episodes.add(self.timestep):
             self.journal.book(episode.total)
         self.progress.step = after
-        self._choose()
+        self.choose()
         if self._due(self.config.log_steps, after):
             self._log()
         if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
             self._save()
-            self._restart_envs()
+            self.restart_envs()
             self.journal.phase("training")
 
     def _due(self, period: int, step: int) -> bool:
@@ -127,8 +123,19 @@ class Session:
             self._end_warmup()
         due = (step - progress.learn_from) // self.config.replay.steps_per_update + 1
         for _ in range(progress.updates_before + due - progress.updates):
-            self.state, self.totals = self._update(self.state, self.totals, self.replay)
-            progress.updates += 1
+            self.update()
+
+    def update(self) -> None:
+        """Dispatch one update of the teacher and every student."""
+        self.state, self.totals = self._update(self.state, self.totals, self.replay)
+        self.progress.updates += 1
+
+    def store(self, seen: Timestep, action: np.ndarray) -> None:
+        """Write the row that began with `seen`, now that what came of it is known."""
+        self.replay = self._add(
+            self.replay, seen.frame, action, self.timestep.reward,
+            seen.first, self.timestep.terminal, seen.last,
+        )  # fmt: skip
 
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
@@ -143,7 +150,7 @@ class Session:
         self.progress.warmed_up = True
         self.journal.phase("compiling the update")
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
         """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy."""
         explore, step = self.config.explore, self.progress.step
         self.epsilon = 1.0
@@ -156,7 +163,7 @@ class Session:
             self.timestep.first, self.act_key, np.int32(step), np.float32(self.epsilon),
         )  # fmt: skip
 
-    def _restart_envs(self) -> None:
+    def restart_envs(self) -> None:
         """Start every env anew from a seed of (run's seed, step): the boundary."""
         settings, spec = self.config, self.spec
         seed = np.random.SeedSequence((settings.seed, self.progress.step)).generate_state(1)[0]
@@ -164,7 +171,7 @@ class Session:
         self.episodes = Episodes(settings.num_envs)
         self.stack = jnp.zeros((settings.num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
         self.act_key = jr.fold_in(jr.key(settings.seed), 1)
-        self._choose()
+        self.choose()
 
     def _over(self) -> bool:
         limit = 60 * self.config.minutes
@@ -174,24 +181,6 @@ class Session:
     def _interrupt(self) -> None:
         self.interrupted = True
         self.journal.phase("interrupted: saving (once more stops at once)")
-
-    def _info(self) -> dict[str, Any]:
-        """What the monitors show at the start."""
-        settings, manifest = self.config, self.run.manifest
-        replay, needed = settings.replay, sum(leaf.nbytes for leaf in self.replay)
-        about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
-        return about | {
-            "env": settings.env,
-            "run": str(self.run.path),
-            "steps": settings.steps,
-            "minutes": settings.minutes or None,
-            "start_step": self.progress.step,
-            "notes": [
-                f"replay of {replay.capacity:,} transitions: {memory.gigabytes(needed)}",
-                f"{settings.num_envs} envs; one update of batch {replay.batch_size} every "
-                f"{replay.steps_per_update} steps, after {replay.warmup_steps:,} steps of warm-up",
-            ],
-        }
 
     def _log(self) -> None:
         """Write a line of metrics: means since the last one, and how the students follow."""
@@ -260,7 +249,7 @@ class Session:
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
-        # An evaluation that is due at the checkpoint's own step is played again, see `_iterate`.
+        # An evaluation that is due at the checkpoint's own step is played again, see `iterate`.
         again = self._due(self.config.evaluation.period_steps, reached)
         kept = ("train",) if again else ("train", "eval")
         self.run.cut(lambda r: r["step"] < reached + (r["kind"] in kept))
@@ -274,27 +263,7 @@ class Session:
             self.journal.phase("final evaluation")
             rows = self.journal.evaluation(self._policies(), progress.step, progress.seconds)
         self.run.note(status=status, ended=now(), seconds=round(progress.seconds, 1))
-        folder = self.run.path
-        resume_it = f"rtpd train --resume {folder}"
-        more = f" --steps {2 * progress.step}"
-        if self.config.minutes:
-            more += f" --minutes {2 * self.config.minutes:g}"
-        next_ = [f"rtpd evaluate {folder}", resume_it + more]
-        summary = {
-            "run": str(folder),
-            "status": status,
-            "step": progress.step,
-            "frames": progress.step * self.spec.frames_per_step,
-            "seconds": progress.seconds,
-            "agents": {
-                name: about | rows.get(name, {})
-                for name, about in self.run.manifest["agents"].items()
-            },
-            "next": next_ if status == "finished" else [resume_it],
-        }
-        for monitor in self.journal.monitors:
-            monitor.finish(summary)
-        return summary
+        return self.journal.sum_up(status, progress.step, progress.seconds, rows)
 
 
 def _act(

@@ -74,14 +74,18 @@ def validate(config: Config) -> None:
     parse_students(config.students)
     parse_centre(config.centre)
     parse_scale(config.scale)
-    replay, batch = config.replay, config.replay.batch_size
-    least = max(batch, (config.td.n_step + 8) * config.num_envs)
+    replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
     for name in ("warmup_steps", "capacity"):
         if getattr(replay, name) < least:
             raise ConfigError(
                 f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
                 f"of {batch} from {config.num_envs} envs and {config.td.n_step}-step returns needs"
             )
+
+
+def least_replay(config: Config) -> int:
+    """Transitions without which no minibatch can be drawn."""
+    return max(config.replay.batch_size, (config.td.n_step + 8) * config.num_envs)
 
 
 def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:

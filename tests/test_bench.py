@@ -1,0 +1,81 @@
+"""What `rtpd bench` reports: every family against none, and operations counted by hand."""
+
+import json
+import statistics
+
+import jax
+import pytest
+
+from rtpd import bench as room
+from rtpd import compilation
+from rtpd.cli import main
+
+SMALL = [
+    "--preset", "cpu", "--rounds", "2", "--seconds", "0.05", "--replay.warmup-steps", "200",
+    "--replay.capacity", "400",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(room, "PART_SECONDS", 0.05)
+
+
+def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    command = ["bench", "probe/chain", *SMALL, "--students", "mlp8:kl", "mlp4:mse"]
+    assert main([*command, "--json", "--out", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == result
+    families = result["families"]
+    assert families["none"]["students"] == ["none"]
+    assert families["given"]["students"] == ["mlp8:kl", "mlp4:mse"]
+    assert families["none"]["ratios"] == [1.0, 1.0]
+    for row in families.values():
+        assert row["loop_steps_per_second"] == statistics.median(row["rounds"])
+        assert all(ms > 0 for ms in row["milliseconds_per_iteration"].values())
+    ratios = zip(families["given"]["rounds"], families["none"]["rounds"], strict=True)
+    assert families["given"]["ratios"] == [given / none for given, none in ratios]
+    assert result["emulator_steps_per_second"] > 0
+
+
+def test_a_table_is_printed_without_json(capsys):
+    assert main(["bench", "probe/chain", *SMALL]) == 0
+    output = capsys.readouterr().out
+    for piece in ("none", "auto", "GFLOP/s", "emulating", "of no students", "steps/s"):
+        assert piece in output
+
+
+@pytest.mark.slow
+def test_the_update_of_dqn_counts_the_operations_of_the_paper(capsys):
+    """Three passes forward and one backward of a batch of 32, by hand from the shapes."""
+    forward = 2 * (400 * 256 * 32 + 81 * 512 * 64 + 49 * 576 * 64 + 3136 * 512 + 512 * 6)
+    backward = 2 * forward - 2 * 400 * 256 * 32  # the first layer needs no gradient of its input
+    assert main(["bench", "pong", *SMALL, "--students", "none", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["families"]["none"]
+    assert row["update_gflop"] == pytest.approx(32 * (3 * forward + backward) / 1e9, rel=0.05)
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--rounds", "0"), ("--seconds", "-1")])
+def test_turns_that_cannot_be_are_refused_in_one_line(flag, value, capsys):
+    assert main(["bench", "probe/chain", *SMALL, flag, value]) == 2
+    error = capsys.readouterr().err
+    assert flag in error
+    assert value in error
+
+
+def test_compiled_programs_are_kept_where_the_user_keeps_caches(tmp_path, monkeypatch):
+    names = ("dir", "max_size")
+    before = {n: getattr(jax.config, f"jax_compilation_cache_{n}") for n in names}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert compilation.keep_compiled() is None  # the tests name a folder of their own
+    assert jax.config.jax_compilation_cache_dir == before["dir"]
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    try:
+        folder = compilation.keep_compiled()
+        assert folder is not None
+        assert folder.parent == tmp_path / "rtpd"
+        assert str(folder) == jax.config.jax_compilation_cache_dir
+    finally:
+        for name, value in before.items():
+            jax.config.update(f"jax_compilation_cache_{name}", value)
