@@ -9,11 +9,12 @@ import pytest
 
 from rtpd import envs
 from rtpd import replay as ring
-from rtpd.config import Config, OptimizerConfig, StudentConfig, TeacherConfig
+from rtpd.config import Config, OptimizerConfig, RolloutConfig, StudentConfig, TeacherConfig
 from rtpd.distill import LOSSES
 from rtpd.envs import EnvOptions
 from rtpd.envs.probe import PROBES, known_q
-from rtpd.learner import Learner, acting_net
+from rtpd.learner import Learner
+from rtpd.models import acting_net, copied
 from rtpd.teachers import TEACHERS
 from rtpd.types import Preprocess
 
@@ -40,19 +41,18 @@ def filled_replay(name, rows=400, num_envs=8, seed=0):
 
 
 def learn(config, spec, replay, updates, seed=0, preprocess=None):
-    """The state after some updates, all in one program: a test needs no host in between."""
+    """The state after some updates."""
     learner = Learner(config, spec)
     preprocess = preprocess or Preprocess(*ring.frame_statistics(replay))
 
-    @jax.jit
-    def run(state, replay):
-        def body(carry, _):
-            return learner.update(*carry, replay), None
-
-        carry, _ = jax.lax.scan(body, (state, learner.zero_metrics()), length=updates)
-        return carry[0]
-
-    return run(learner.init(jr.key(seed), preprocess), replay)
+    update = jax.jit(learner.update, donate_argnums=(0, 1))
+    plan, rollout = jax.jit(learner.rollout), None
+    state, totals = learner.init(jr.key(seed), copied(preprocess)), learner.zero_metrics()
+    for i in range(updates):
+        if i % learner.updates_per_rollout == 0:
+            rollout = plan(state, replay)
+        state, totals = update(state, totals, replay, rollout)
+    return state
 
 
 def config(teacher="double-dqn", students=(), student=None, **td):
@@ -63,6 +63,8 @@ def config(teacher="double-dqn", students=(), student=None, **td):
         students=students or ("none",),
         td=TeacherConfig(**({"optimizer": optimizer} | td)),
         student=StudentConfig(optimizer=optimizer, **(student or {})),
+        # One-step returns, since the rollout is random play and its longer returns are not greedy.
+        rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
     )
 
 
@@ -121,12 +123,20 @@ def weights(model):
     return jax.tree.leaves(model)
 
 
-@pytest.mark.parametrize("extra", [{}, {"updates": 2}, {"follow": "ema", "average_decay": 0.9}])
-def test_the_teacher_is_bit_identical_with_no_student_one_or_five(pixels, extra):
+@pytest.mark.parametrize(
+    ("teacher", "extra"),
+    [
+        ("double-dqn", {}),
+        ("double-dqn", {"updates": 2}),
+        ("double-dqn", {"follow": "ema", "average_decay": 0.9}),
+        ("pqn", {"updates": 2}),
+    ],
+)
+def test_the_teacher_is_bit_identical_with_no_student_one_or_five(pixels, teacher, extra):
     replay, spec = pixels
     families = [(), ("net1.7:kl",), FIVE] if not extra else [(), ("net1.7:kl", "net0.1:kl-td")]
     states = [
-        learn(config(students=f, student=extra, net="net1.7"), spec, replay, updates=4)
+        learn(config(teacher, students=f, student=extra, net="net1.7"), spec, replay, updates=4)
         for f in families
     ]
     first = (states[0].teacher.net, states[0].teacher.opt_state, states[0].target)

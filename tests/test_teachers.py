@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rtpd.teachers import TEACHERS
+from rtpd.teachers import TEACHERS, lambda_returns
 
 # (outputs, next_online, next_target, action, reward, discount): TD error of each teacher
 TABLE = [
@@ -79,3 +79,47 @@ def test_a_value_based_teacher_has_one_output_per_action(name):
     teacher, outputs = TEACHERS[name], jnp.array([1.0, -2.0, 3.0])
     assert teacher.num_outputs(3) == 3
     np.testing.assert_array_equal(teacher.q_values(outputs), outputs)
+
+
+# (reward, terminal, last, value, gamma, lambda) and the returns, by hand
+ROLLOUTS = [
+    # one-step: reward + 0.5 * the next value
+    (([1, 2, 3], [0, 0, 0], [0, 0, 0, 0], [9, 4, 6, 8], 0.5, 0.0), [3.0, 5.0, 7.0]),
+    # to the end of the rollout: 7, 2 + 3.5, 1 + 2.75
+    (([1, 2, 3], [0, 0, 0], [0, 0, 0, 0], [9, 4, 6, 8], 0.5, 1.0), [3.75, 5.5, 7.0]),
+    # half and half: 7, 2 + 0.5 * (3.5 + 3), 1 + 0.5 * (2.625 + 2)
+    (([1, 2, 3], [0, 0, 0], [0, 0, 0, 0], [9, 4, 6, 8], 0.5, 0.5), [3.3125, 5.25, 7.0]),
+    # a terminal after the second step: its reward alone, and the first looks no further
+    (([1, 2, 3], [0, 1, 0], [0, 0, 1, 0], [9, 4, 6, 8], 0.5, 1.0), [2.0, 2.0, 7.0]),
+    # cut off by time after the second step: the value of the frame it was cut off at, whole
+    (([1, 2, 3], [0, 0, 0], [0, 0, 1, 0], [9, 4, 6, 8], 0.5, 1.0), [3.5, 5.0, 7.0]),
+]
+
+
+def returns_of(row):
+    reward, terminal, last, value, gamma, lam = row
+    return lambda_returns(
+        jnp.array(reward, jnp.float32), jnp.array(terminal, bool), jnp.array(last, bool),
+        jnp.array(value, jnp.float32), gamma=gamma, lam=lam,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "expected"), ROLLOUTS)
+def test_lambda_returns_are_those_worked_out_by_hand(row, expected):
+    assert returns_of(row) == pytest.approx(np.array(expected))
+
+
+@given(
+    arrays(np.float32, 7, elements=st.floats(-2, 2, width=16)),
+    arrays(bool, 7),
+    arrays(bool, 8),
+    arrays(np.float32, 8, elements=st.floats(-8, 8, width=16)),
+    st.floats(0, 1),
+)
+def test_lambda_returns_are_rlaxs(reward, terminal, last, value, lam):
+    """RLax has no `last`: there lambda is 0, which bootstraps from the value alone."""
+    discount = jnp.where(jnp.asarray(terminal), 0.0, 0.9)
+    lambdas = jnp.where(jnp.asarray(last[1:]), 0.0, lam)
+    expected = rlax.lambda_returns(jnp.asarray(reward), discount, jnp.asarray(value[1:]), lambdas)
+    found = returns_of((reward, terminal, last, value, 0.9, lam))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

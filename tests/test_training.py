@@ -15,7 +15,14 @@ import pytest
 import safetensors.numpy
 
 from rtpd import memory
-from rtpd.config import Config, EvaluationConfig, ExplorationConfig, ReplayConfig, TeacherConfig
+from rtpd.config import (
+    Config,
+    EvaluationConfig,
+    ExplorationConfig,
+    ReplayConfig,
+    RolloutConfig,
+    TeacherConfig,
+)
 from rtpd.errors import ConfigError, RequestError, RunError
 from rtpd.monitor import Monitor
 from rtpd.policy import load_policy
@@ -92,8 +99,10 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
     assert agent_bytes(tmp_path / "other") != agent_bytes(path)
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path):
-    longer = replace(SMALL, steps=800, checkpoint_steps=400)
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher):
+    longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=teacher)
+    longer = replace(longer, rollout=RolloutConfig(steps=10, minibatch_size=20))
     train(longer, out=tmp_path / "whole")
     train(replace(longer, steps=400), out=tmp_path / "parts")
     resume(tmp_path / "parts", steps=800)

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from rtpd.learner import Learner, LearnerState, acting_net, copied
+from rtpd.learner import Learner, LearnerState
+from rtpd.models import acting_net, copied
+from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess, num_parameters
 
 
@@ -35,6 +37,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
             "loss": about[name].get("loss"),
             "teacher": learner.config.teacher,
             "dueling": learner.config.td.dueling and name == "teacher",
+            "norm": TEACHERS[learner.config.teacher].norm and name == "teacher",
             "num_outputs": net.num_outputs,
         }
         agents[name] = Policy(copied(net), preprocess, learner.spec, facts | provenance)

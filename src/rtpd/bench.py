@@ -70,8 +70,6 @@ def bench(
     result: dict[str, Any] = {
         "env": settings.env,
         "num_envs": settings.num_envs,
-        "steps_per_update": settings.replay.steps_per_update,
-        "batch_size": settings.replay.batch_size,
         "teacher": settings.teacher,
         "matmul_gflops": round(matmul_gflops(), 1),
         **provenance(jax.devices()[0].device_kind),
@@ -84,6 +82,7 @@ def bench(
         try:
             tell("the emulator alone")
             result["emulator_steps_per_second"] = round(emulator_rate(loops["none"].env), 1)
+            result["cadence"] = loops["none"].session.learner.cadence
             result["families"] = {}
             for name, loop in loops.items():
                 tell(f"parts of the loop: {name}")
@@ -157,13 +156,13 @@ class _Loop:
         update = self._median(session.update)
         step_ms = {
             "emulating": self._median(self._emulate),
-            "updating": update * session.config.num_envs / session.config.replay.steps_per_update,
+            "updating": update * session.config.num_envs / session.learner.steps_per_update,
             "acting": self._median(session.choose),
             "copying": self._median(self._store),
         }
         session.restart_envs()  # `_emulate` left the replay behind
         lowered = jax.jit(session.learner.update).lower(
-            session.state, session.totals, session.replay
+            session.state, session.totals, session.replay, session.rollout
         )
         gflop = (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9
         return {

@@ -63,7 +63,7 @@ class TrainCommand:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu (the default is the one for the device), nature, or demo"""
+    """cpu, gpu (the default is the one for the device), pqn, nature, or demo"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     resume: Path | None = None
@@ -115,7 +115,7 @@ class BenchCommand:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu (the default is the one for the device), nature, or demo"""
+    """cpu, gpu (the default is the one for the device), pqn, nature, or demo"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     rounds: int = 5

@@ -22,8 +22,8 @@ from rtpd.errors import ConfigError, unknown
 class OptimizerConfig:
     """Gradient descent of one net."""
 
-    name: Literal["adam", "rmsprop"] = "adam"
-    """adam, or rmsprop (centred, as in Mnih et al. 2015)"""
+    name: Literal["adam", "radam", "rmsprop"] = "adam"
+    """adam, radam (rectified), or rmsprop (centred, as in Mnih et al. 2015)"""
     learning_rate: float = 2.5e-4
     """step size"""
     eps: float = 1.5e-4
@@ -67,7 +67,8 @@ class StudentConfig:
     temperature_unit: Literal["q", "gap"] = "q"
     """q: the temperature itself; gap: times the teacher's mean action gap in the minibatch"""
     updates: int = 1
-    """student updates per teacher update; those after the first see fresh minibatches"""
+    """student updates per teacher update, each of replay.batch_size: of the teacher's own
+    minibatch as far as it goes, then of fresh ones from the replay"""
     average_decay: float = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
     follow: Literal["latest", "ema"] = "latest"
@@ -92,6 +93,20 @@ class ReplayConfig:
     """steps between two updates of the teacher"""
     save: bool = True
     """keep the replay in checkpoints; without it a resumed run plays a new warm-up"""
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """What a teacher without a replay learns from; its students still draw from the replay."""
+
+    steps: int = 32
+    """steps of every env between two turns of learning"""
+    epochs: int = 2
+    """times that each step is learnt from"""
+    minibatch_size: int = 64
+    """steps per update"""
+    trace: float = 0.65
+    """lambda of the Q(lambda) returns: 0 is one-step, 1 looks to the end of the rollout"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,7 @@ class Config:
     env: tyro.conf.Positional[str] = "ale/pong"
     """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them)"""
     teacher: str = "double-dqn"
-    """dqn or double-dqn"""
+    """dqn, double-dqn (both from a replay), or pqn (from rollouts)"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
     reverse-kl nll mse kl-td; auto: net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
@@ -149,6 +164,7 @@ class Config:
     td: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     replay: ReplayConfig = ReplayConfig()
+    rollout: RolloutConfig = RolloutConfig()
     explore: ExplorationConfig = ExplorationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

@@ -158,8 +158,7 @@ def print_bench(result: Row, *, console: Console | None = None) -> None:
     families = result["families"]
     speed = plain_table(
         ["students", "update", "of the matrix\nproduct's rate", "loop", "of no students\n(range)"],
-        f"{result['env']}, {result['teacher']}, {result['num_envs']} envs, one update of batch "
-        f"{result['batch_size']} every {result['steps_per_update']} steps",
+        f"{result['env']}, {result['teacher']}, {result['num_envs']} envs, {result['cadence']}",
     )
     parts = list(next(iter(families.values()))["milliseconds_per_iteration"])
     spent = plain_table(["students", *parts, "sum", "loop"], "ms per step of all envs, each alone")

@@ -44,8 +44,8 @@ class Journal:
         """Wall seconds of training, over all sessions of the run."""
         return time.monotonic() - self._clock
 
-    def announce(self, step: int, replay_bytes: int) -> None:
-        """Tell what will be run, from `step` on."""
+    def announce(self, step: int, replay_bytes: int, cadence: str) -> None:
+        """Tell what will be run, from `step` on; `cadence` says how often the teacher learns."""
         settings, manifest, replay = self.config, self.run.manifest, self.config.replay
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
@@ -56,8 +56,8 @@ class Journal:
             "start_step": step,
             "notes": [
                 f"replay of {replay.capacity:,} transitions: {gigabytes(replay_bytes)}",
-                f"{settings.num_envs} envs; one update of batch {replay.batch_size} every "
-                f"{replay.steps_per_update} steps, after {replay.warmup_steps:,} steps of warm-up",
+                f"{settings.num_envs} envs; {cadence}, after {replay.warmup_steps:,} steps of "
+                "warm-up",
             ],
         }
         for monitor in self.monitors:

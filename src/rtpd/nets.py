@@ -74,18 +74,23 @@ class Conv(eqx.Module):
 
 
 class Dense(eqx.Module):
-    """A dense layer; flattens what comes in."""
+    """A dense layer; flattens what comes in, and normalises what goes out if asked."""
 
     weight: Float[Array, "I O"]
     bias: Float[Array, " O"]
+    norm: eqx.nn.LayerNorm | None
 
-    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, he: bool):
-        """Draw weights and bias; see `_draw`."""
+    def __init__(
+        self, inputs: int, outputs: int, *, key: PRNGKeyArray, he: bool, norm: bool = False
+    ):
+        """Draw weights and bias, see `_draw`; `norm` adds a layer norm (Ba et al. 2016)."""
         self.weight, self.bias = _draw((inputs, outputs), key, he=he)
+        self.norm = eqx.nn.LayerNorm(outputs) if norm else None
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " O"]:
         """Apply to one example."""
-        return x.reshape(-1) @ self.weight + self.bias
+        y = x.reshape(-1) @ self.weight + self.bias
+        return y if self.norm is None else self.norm(y)
 
 
 class QNet(eqx.Module):
@@ -200,10 +205,12 @@ def build(
     key: PRNGKeyArray,
     dueling: bool = False,
     he: bool = False,
+    norm: bool = False,
 ) -> QNet:
     """A fresh net for the observations of `spec`; ConfigError if it cannot read them.
 
     `he` draws the hidden layers as He et al. 2015 do, see `_draw`; the outputs always start small.
+    `norm` normalises the hidden layer of each stream before its ReLU.
     """
     shape = parse(text)
     if isinstance(shape, ConvShape) != spec.is_image:
@@ -223,7 +230,7 @@ def build(
     widths = (num_outputs, 1) if dueling else (num_outputs,)
     for width, stream_key in zip(widths, stream_keys[: len(widths)], strict=True):
         dense_key, out_key = jr.split(stream_key)
-        dense = Dense(features, hidden, key=dense_key, he=he)
+        dense = Dense(features, hidden, key=dense_key, he=he, norm=norm)
         streams.append((dense, Dense(hidden, width, key=out_key, he=False)))
     return QNet(torso, tuple(streams))
 

@@ -52,7 +52,12 @@ def load(path: Path) -> Policy:
     spec = _spec(meta["spec"])
     like = jax.eval_shape(
         lambda: nets.build(
-            meta["net"], spec, meta["num_outputs"], key=jr.key(0), dueling=meta["dueling"]
+            meta["net"],
+            spec,
+            meta["num_outputs"],
+            key=jr.key(0),
+            dueling=meta["dueling"],
+            norm=meta.get("norm", False),
         )
     )
     neutral = Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))

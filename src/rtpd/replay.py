@@ -111,11 +111,35 @@ def sample(
 ) -> Transitions:
     """A minibatch, uniform over all rows that have a full n-step window before the write seam.
 
-    A window ends early at a terminal (discount 0) and at a `last` row (it bootstraps from that
-    row's frame with gamma to the number of steps it did take). Needs `filled >= n_step + stack`.
+    Needs `filled >= n_step + stack`. What a transition is: see `transitions`.
     """
     row, env = _draw(replay, key, batch_size, oldest=stack - 1, newest_margin=n_step)
-    rows = replay.frames.shape[0]
+    return transitions(
+        replay, row, env, stack=stack, n_step=n_step, gamma=gamma, clip_reward=clip_reward
+    )
+
+
+def newest(replay: Replay, count: int) -> Int[Array, " count"]:
+    """The newest `count` rows, oldest first."""
+    return (replay.cursor - count + jnp.arange(count)) % replay.frames.shape[0]
+
+
+def transitions(
+    replay: Replay,
+    row: Int[Array, " B"],
+    env: Int[Array, " B"],
+    *,
+    stack: int,
+    n_step: int,
+    gamma: float,
+    clip_reward: bool,
+) -> Transitions:
+    """What began in these rows, over windows of n steps that stay before the write seam.
+
+    A window ends early at a terminal (discount 0) and at a `last` row (it bootstraps from that
+    row's frame with gamma to the number of steps it did take).
+    """
+    rows, batch_size = replay.frames.shape[0], row.shape[0]
     reward = jnp.zeros(batch_size)
     steps = jnp.zeros(batch_size, jnp.int32)
     going = jnp.ones(batch_size, bool)
@@ -123,19 +147,17 @@ def sample(
     for k in range(n_step):
         at = ((row + k) % rows, env)
         going &= ~replay.last[at]
-        step_reward = replay.reward[at]
-        if clip_reward:
-            step_reward = jnp.clip(step_reward, -1.0, 1.0)
+        step_reward = clipped(replay.reward[at], clip_reward)
         reward += jnp.where(going, gamma**k * step_reward, 0.0)
         steps += going
         ended |= going & replay.terminal[at]
         going &= ~replay.terminal[at]
     return Transitions(
-        obs=_stacks(replay, row, env, stack),
+        obs=stacks(replay, row, env, stack),
         action=replay.action[row, env],
         reward=reward,
         discount=jnp.where(ended, 0.0, jnp.float32(gamma) ** steps),
-        next_obs=_stacks(replay, (row + steps) % rows, env, stack),
+        next_obs=stacks(replay, (row + steps) % rows, env, stack),
     )
 
 
@@ -164,7 +186,12 @@ def _draw(
     return row, env
 
 
-def _stacks(replay: Replay, row: Int[Array, " B"], env: Int[Array, " B"], stack: int) -> Array:
+def clipped(reward: Float[Array, "..."], clip: bool) -> Float[Array, "..."]:
+    """Rewards as they are learnt from."""
+    return jnp.clip(reward, -1.0, 1.0) if clip else reward
+
+
+def stacks(replay: Replay, row: Int[Array, " B"], env: Int[Array, " B"], stack: int) -> Array:
     """The last `stack` frames up to each row, oldest first, zeros before the episode's first."""
     rows = replay.frames.shape[0]
     back = jnp.arange(stack)

@@ -64,6 +64,11 @@ class Session:
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
         self.interrupted = False
         self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
+        self._rollout = jax.jit(self.learner.rollout)
+        self.rollout = jax.tree.map(
+            lambda like: jnp.zeros(like.shape, like.dtype),
+            jax.eval_shape(self.learner.rollout, self.state, self.replay),
+        )
         self._diagnose = jax.jit(self.learner.diagnose)
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
@@ -71,7 +76,8 @@ class Session:
 
     def go(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
-        self.journal.announce(self.progress.step, sum(leaf.nbytes for leaf in self.replay))
+        replay_bytes = sum(leaf.nbytes for leaf in self.replay)
+        self.journal.announce(self.progress.step, replay_bytes, self.learner.cadence)
         try:
             with interruptible(self._interrupt):
                 self.journal.start(self.progress.step, self.progress.seconds)
@@ -121,14 +127,18 @@ class Session:
             return
         if not progress.warmed_up:
             self._end_warmup()
-        due = (step - progress.learn_from) // self.config.replay.steps_per_update + 1
+        due = self.learner.updates_due(step - progress.learn_from)
         for _ in range(progress.updates_before + due - progress.updates):
             self.update()
 
     def update(self) -> None:
         """Dispatch one update of the teacher and every student."""
-        self.state, self.totals = self._update(self.state, self.totals, self.replay)
-        self.progress.updates += 1
+        progress = self.progress
+        made = progress.updates - progress.updates_before
+        if made % self.learner.updates_per_rollout == 0:
+            self.rollout = self._rollout(self.state, self.replay)
+        self.state, self.totals = self._update(self.state, self.totals, self.replay, self.rollout)
+        progress.updates += 1
 
     def store(self, seen: Timestep, action: np.ndarray) -> None:
         """Write the row that began with `seen`, now that what came of it is known."""
@@ -226,8 +236,8 @@ class Session:
 
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
-        replay = {"replay": self.replay} if self.config.replay.save else {}
-        return {"state": self.state} | replay
+        learning = {"state": self.state, "rollout": self.rollout}
+        return learning | ({"replay": self.replay} if self.config.replay.save else {})
 
     def restore(self) -> None:
         """Take up the newest checkpoint that is whole; a damaged one is named and passed over."""
@@ -239,7 +249,8 @@ class Session:
                 self.journal.warn(f"{error}; trying the checkpoint before it")
         else:
             raise RunError(f"'{self.run.path}' holds no undamaged checkpoint to go on from")
-        self.state, self.progress = tree["state"], Progress(**meta["progress"])
+        self.state, self.rollout = tree["state"], tree["rollout"]
+        self.progress = Progress(**meta["progress"])
         self.updates_logged = self.progress.updates
         self.journal.recent.extend(self.progress.recent_returns)
         self.journal.episodes = self.progress.episodes

@@ -48,6 +48,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "replay.batch_size": (1, 65_536),
     "replay.warmup_steps": (1, math.inf),
     "replay.steps_per_update": (1, 10**6),
+    "rollout.steps": (1, 100_000),
+    "rollout.epochs": (1, 100),
+    "rollout.minibatch_size": (1, 65_536),
+    "rollout.trace": (0, 1),
     "explore.start": (0, 1),
     "explore.end": (0, 1),
     "explore.decay_steps": (0, math.inf),
@@ -75,17 +79,29 @@ def validate(config: Config) -> None:
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
+    rollout = TEACHERS[config.teacher].regime == "rollout"
+    window = (
+        f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
+    )
     for name in ("warmup_steps", "capacity"):
         if getattr(replay, name) < least:
             raise ConfigError(
                 f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
-                f"of {batch} from {config.num_envs} envs and {config.td.n_step}-step returns needs"
+                f"of {batch} from {config.num_envs} envs and {window} needs"
             )
+    if rollout and config.rollout.steps * config.num_envs < config.rollout.minibatch_size:
+        raise ConfigError(
+            f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
+            f"{config.rollout.steps} steps of {config.num_envs} envs that a rollout holds"
+        )
 
 
 def least_replay(config: Config) -> int:
     """Transitions without which no minibatch can be drawn."""
-    return max(config.replay.batch_size, (config.td.n_step + 8) * config.num_envs)
+    rollout = TEACHERS[config.teacher].regime == "rollout"
+    # A rollout is learnt from while the next one is played.
+    rows = (2 * config.rollout.steps if rollout else config.td.n_step) + 8
+    return max(config.replay.batch_size, rows * config.num_envs)
 
 
 def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:

@@ -15,6 +15,7 @@ class DQN:
 
     double: bool = True
     regime: ClassVar[Literal["replay", "rollout"]] = "replay"
+    norm: ClassVar[bool] = False
 
     def num_outputs(self, num_actions: int) -> int:
         """How many outputs the net needs."""

@@ -1,0 +1,108 @@
+"""What an update works on: a net in training, and a minibatch."""
+
+import zlib
+from typing import Any, NamedTuple, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from rtpd import nets
+from rtpd.config import OptimizerConfig, TeacherConfig
+from rtpd.teachers import DQN
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class Model(eqx.Module):
+    """A net, its optimiser's state, and further nets where the settings ask for them.
+
+    `average`: of a teacher, what students follow with `follow = "ema"`; of a student, what acts
+    and is evaluated. `target`: what bootstraps a student's own TD term.
+    """
+
+    net: nets.QNet
+    opt_state: Any
+    average: nets.QNet | None = None
+    target: nets.QNet | None = None
+
+
+class Minibatch(NamedTuple):
+    """Transitions as nets see them: both ends made once for all nets, without the raw frames.
+
+    `next_x` is None where no net looks at it.
+    """
+
+    x: Float[Array, "B ..."]
+    next_x: Float[Array, "B ..."] | None
+    action: Int[Array, " B"]
+    reward: Float[Array, " B"]
+    discount: Float[Array, " B"]
+
+    def td_error(
+        self, rule: DQN, outputs: Float[Array, "B A"], net: nets.QNet, target: nets.QNet
+    ) -> Float[Array, " B"]:
+        """TD errors of `outputs`, which `net` gave for `x`, bootstrapped with `target`."""
+        next_x = cast("Array", self.next_x)
+        next_target = jax.vmap(target)(next_x)
+        next_online = jax.vmap(net)(next_x) if rule.double else next_target
+        return jax.vmap(rule.td_error)(
+            outputs, jax.lax.stop_gradient(next_online), next_target,
+            self.action, self.reward, self.discount,
+        )  # fmt: skip
+
+
+def acting_net(model: Model) -> nets.QNet:
+    """The weights that act and are evaluated: the averaged ones where a student keeps them."""
+    return model.net if model.average is None else model.average
+
+
+def optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015), RAdam (Liu et al. 2020) or centred RMSProp.
+
+    Behind a clip of the gradient's global norm if asked.
+    """
+    steps = [optax.clip_by_global_norm(config.max_grad_norm)] if config.max_grad_norm else []
+    rate, eps = config.learning_rate, config.eps
+    rules = {
+        "adam": lambda: optax.adam(rate, eps=eps),
+        "radam": lambda: optax.radam(rate, eps=eps),
+        "rmsprop": lambda: optax.rmsprop(rate, decay=config.decay, eps=eps, centered=True),
+    }
+    steps.append(rules[config.name]())
+    return optax.chain(*steps)
+
+
+def descend(
+    rule: optax.GradientTransformation, model: Model, gradient: nets.QNet
+) -> tuple[nets.QNet, Any]:
+    """A step of the optimiser: the new net and the optimiser's new state."""
+    steps, opt_state = rule.update(gradient, model.opt_state)
+    return eqx.apply_updates(model.net, steps), opt_state
+
+
+def follow_slowly(
+    target: nets.QNet, net: nets.QNet, updates: Int[Array, ""], td: TeacherConfig
+) -> nets.QNet:
+    """Every `target_period_updates` the target moves by `target_rate` towards the online net."""
+    due = (updates + 1) % td.target_period_updates == 0
+    rate = td.target_rate
+    return jax.lax.cond(due, lambda: optax.incremental_update(net, target, rate), lambda: target)
+
+
+def averaged(average: nets.QNet, net: nets.QNet, decay: float) -> nets.QNet:
+    """The running average of a net's weights, one update later."""
+    return optax.incremental_update(net, average, 1 - decay)
+
+
+def copied[T](tree: T) -> T:
+    """Buffers of its own, since the state is donated."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def named_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    """A key that depends on the name alone, not on which other names there are."""
+    return jr.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
