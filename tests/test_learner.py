@@ -16,7 +16,7 @@ from rtpd.envs.probe import PROBES, known_q
 from rtpd.learner import Learner
 from rtpd.models import acting_net, copied
 from rtpd.teachers import TEACHERS
-from rtpd.types import Preprocess
+from rtpd.types import EnvSpec, Preprocess
 
 GAMMA = 0.9
 FIVE = ("net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse", "net0.5:nll", "net0.1:reverse-kl")
@@ -275,3 +275,45 @@ def test_frames_that_never_change_are_not_blown_up():
     mean, std = ring.frame_statistics(replay)
     assert std == 1
     np.testing.assert_allclose(mean, 1)
+
+
+def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
+    """And it ends before the newest row, whose successor is not known yet."""
+    replay, spec = filled_replay("probe/chain", rows=50)
+    learner = Learner(config("pqn"), spec)
+    state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    rollout = learner.rollout(state, replay)
+    assert rollout.order.shape == (learner.updates_per_rollout, 48) == (8, 48)
+    assert np.bincount(np.ravel(rollout.order)).tolist() == [2] * 24 * 8
+    newest = (int(replay.cursor) - 1) % 50
+    assert rollout.rows.tolist() == [(newest - back) % 50 for back in range(24, -1, -1)]
+    for epoch in rollout.order.reshape(2, -1):
+        assert sorted(epoch.tolist()) == list(range(24 * 8))
+
+
+def test_the_returns_of_a_rollout_are_those_of_its_rows():
+    """One-step returns from the net's own values, row by row and env by env."""
+    replay, spec = filled_replay("probe/chain", rows=50)
+    learner = Learner(config("pqn"), spec)
+    state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    rollout = learner.rollout(state, replay)
+    returns = np.asarray(rollout.returns).reshape(24, 8)
+    for t, env in [(0, 0), (5, 3), (23, 7)]:
+        row, after = rollout.rows[t], rollout.rows[t + 1]
+        value = state.teacher.net(state.preprocess(replay.frames[after, env][None])).max()
+        expected = replay.reward[row, env] + GAMMA * value * (1 - replay.terminal[row, env])
+        assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_updates_are_spread_evenly_over_the_steps():
+    learner = Learner(config("pqn"), envs_spec())
+    due = [learner.updates_due(steps) for steps in range(0, 10 * 192 + 1, 8)]
+    assert due[0] == 1
+    assert set(np.diff(due)) == {0, 1}
+    assert due[-1] == 1 + 10 * learner.updates_per_rollout
+    assert learner.steps_per_update == 192 / 8
+
+
+def envs_spec():
+    """Of a probe; no environment is started."""
+    return EnvSpec("probe/chain", 2, (5,), "float32", stack=1)

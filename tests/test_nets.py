@@ -228,3 +228,18 @@ def test_a_family_gives_what_each_net_gives_alone(names, monkeypatch):
         np.testing.assert_allclose(outputs[name], net(x), atol=1e-5, err_msg=name)
         alone = jax.jit(jax.grad(lambda net: jnp.sum(jnp.square(net(x)))))(net)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), slopes[name], alone)
+
+
+@pytest.mark.parametrize("text", ["net1.7", "mlp8-8"])
+def test_a_normalised_net_heeds_the_shape_of_its_features_and_not_their_size(text):
+    """Its hidden layer has mean 0 and variance 1 before the ReLU, whatever comes in."""
+    net, x = build(text, norm=True), example(text)
+    dense, _ = net.streams[0]
+    features = jr.normal(jr.key(3), dense.weight.shape[:1])
+    for factor in (1.0, 100.0):
+        hidden = dense(factor * features)
+        assert float(hidden.mean()) == pytest.approx(0, abs=1e-5)
+        assert float(hidden.var()) == pytest.approx(1, abs=1e-2)
+    plain = build(text)
+    assert num_parameters(net) == num_parameters(plain) + 2 * dense.bias.shape[0]
+    assert not np.allclose(net(x), plain(x))

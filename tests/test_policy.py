@@ -18,11 +18,12 @@ IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", 
 VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step=1)
 
 
-def make(text, dueling=False, seed=0):
+def make(text, dueling=False, norm=False, seed=0):
     spec = IMAGE if isinstance(nets.parse(text), ConvShape) else VECTOR
-    net = nets.build(text, spec, 6, key=jr.key(seed), dueling=dueling)
+    net = nets.build(text, spec, 6, key=jr.key(seed), dueling=dueling, norm=norm)
     centre = jr.uniform(jr.key(seed + 1), spec.frame_shape, maxval=200.0)
-    about = {"net": text, "num_outputs": 6, "dueling": dueling, "step": 12, "config": {"a": [1]}}
+    about = {"net": text, "num_outputs": 6, "dueling": dueling, "norm": norm, "step": 12}
+    about["config"] = {"a": [1]}
     return Policy(net, Preprocess(centre, jnp.float32(37.5)), spec, about)
 
 
@@ -32,9 +33,9 @@ def observations(spec, count=4):
 
 
 @pytest.mark.parametrize("text", [*NETS, "conv4-4-4x8", "mlp16-8"])
-@pytest.mark.parametrize("dueling", [False, True])
-def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, tmp_path):
-    saved, path = make(text, dueling), tmp_path / f"{text}.safetensors"
+@pytest.mark.parametrize(("dueling", "norm"), [(False, False), (True, False), (True, True)])
+def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, norm, tmp_path):
+    saved, path = make(text, dueling, norm), tmp_path / f"{text}.safetensors"
     policy.save(path, saved)
     found = policy.load(path)
     assert found.spec == saved.spec and found.provenance == saved.provenance

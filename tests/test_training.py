@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
 @pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher):
     longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=teacher)
-    longer = replace(longer, rollout=RolloutConfig(steps=10, minibatch_size=20))
+    longer = replace(longer, rollout=RolloutConfig(steps=8, minibatch_size=16))
     train(longer, out=tmp_path / "whole")
     train(replace(longer, steps=400), out=tmp_path / "parts")
     resume(tmp_path / "parts", steps=800)

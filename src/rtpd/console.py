@@ -127,7 +127,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
 )
 
 
-def evaluation_table(rows: Mapping[str, Row], *, title: str) -> Table:
+def evaluation_table(rows: Mapping[str, Row], *, title: str | None = None) -> Table:
     """One row an agent; a column appears if any row has its key (None shows as "-")."""
     columns = [c for c in _COLUMNS if any(c[0] in row for row in rows.values())]
     table = plain_table(["agent", *(header for _, header, _ in columns)], title)

@@ -95,8 +95,8 @@ class Plain(Monitor):
         steps = show(summary.get("step"), unit=" steps")
         frames = show(summary.get("frames"), unit=" frames")
         how = f"{summary['status']}: {steps}, {frames}, {duration(summary.get('seconds'))}"
-        table = evaluation_table(summary["agents"], title=f"{summary['run']}  {how}")
-        self._console.print("", table, "", sep="\n")
+        self._print("", clean(f"{summary['run']}  {how}"), style="bold")
+        self._console.print(evaluation_table(summary["agents"]), "", sep="\n")
         self._print(*(f"next: {clean(line)}" for line in summary.get("next", ())))
 
 
