@@ -1,4 +1,4 @@
-"""How soon do students follow, by the scale of the input and by their first weights?
+"""How soon do students follow, by centre and scale of the input and by their first weights?
 
 Learns afresh, teacher and students, from the replay in a run's checkpoint, once per setting, and
 prints at six points how the students follow (`rtpd.distill.agreement`) and how far the teacher
@@ -10,6 +10,7 @@ tells states apart. No emulator runs, so settings see the same data.
 import argparse
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import equinox as eqx
@@ -50,6 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--centres", nargs="+", default=["mean"], help="mean or a number")
     parser.add_argument("--scales", nargs="+", default=["255", "25", "std"])
     parser.add_argument("--weights", nargs="+", default=["he", "fan-in"])
     parser.add_argument("--students", nargs="+", default=["net1.7:kl", "net0.5:kl"])
@@ -72,20 +74,21 @@ def main():
         q = jax.vmap(state.teacher.net)(jax.vmap(state.preprocess)(batch.obs))
         return agreement(q, q)["spread"]
 
-    for scale in args.scales:
-        for weights in args.weights:
-            divisor = std if scale == "std" else jnp.float32(scale)
-            preprocess = Preprocess(jnp.copy(mean), jnp.copy(divisor))  # the update is donated it
-            state = fresh_state(learner, preprocess, weights, args.seed)
-            totals = learner.zero_metrics()
-            for i in range(1, args.updates + 1):
-                state, totals = update(state, totals, replay)
-                if i % (args.updates // 6) == 0:
-                    row = {"scale": scale, "divisor": round(float(divisor), 2), "weights": weights}
-                    row |= {"updates": i, "teacher_spread": float(teacher_spread(state, jr.key(i)))}
-                    for name, found in diagnose(state, replay, jr.key(i)).items():
-                        row[name] = {k: float(f"{float(v):.3g}") for k, v in found.items()}
-                    print(json.dumps(row), flush=True)
+    for centre, scale, weights in product(args.centres, args.scales, args.weights):
+        # Copies, since the update is donated them.
+        minus = jnp.copy(mean) if centre == "mean" else jnp.full_like(mean, float(centre))
+        divisor = jnp.copy(std) if scale == "std" else jnp.float32(scale)
+        setting = {"centre": centre, "scale": scale, "divisor": round(float(divisor), 2)}
+        state = fresh_state(learner, Preprocess(minus, divisor), weights, args.seed)
+        totals = learner.zero_metrics()
+        for i in range(1, args.updates + 1):
+            state, totals = update(state, totals, replay)
+            if i % (args.updates // 6) == 0:
+                row = setting | {"weights": weights, "updates": i}
+                row["teacher_spread"] = float(teacher_spread(state, jr.key(i)))
+                for name, found in diagnose(state, replay, jr.key(i)).items():
+                    row[name] = {k: float(f"{float(v):.3g}") for k, v in found.items()}
+                print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
