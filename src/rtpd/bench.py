@@ -33,7 +33,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "paper": ("net25:kl", "net7:kl", "net4:kl", "net1.7:kl"),
     "all": ("net25:kl", "net7:kl", "net4:kl", "net1.7:kl", "net0.5:kl", "net0.1:kl"),
 }
-CAPACITY = 20_000  # transitions of replay a family; speed does not depend on it
+CAPACITY = 20_000  # transitions of replay a family, since all are alive at once
 PART_SECONDS = 3.0
 
 
@@ -48,7 +48,7 @@ def bench(
 
     Args:
         settings: what would be trained. Its students are the family; `auto` stands for `FAMILIES`
-            where the observations are images.
+            on an Atari game.
         rounds: turns of every loop.
         seconds: wall time of a turn.
         tell: told what is being measured.
