@@ -9,6 +9,7 @@ import pytest
 from rtpd import bench as room
 from rtpd import compilation
 from rtpd.cli import main
+from rtpd.config import Config
 
 SMALL = [
     "--preset", "cpu", "--rounds", "2", "--seconds", "0.05", "--replay.warmup-steps", "200",
@@ -37,6 +38,16 @@ def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
     ratios = zip(families["given"]["rounds"], families["none"]["rounds"], strict=True)
     assert families["given"]["ratios"] == [given / none for given, none in ratios]
     assert result["emulator_steps_per_second"] > 0
+
+
+def test_timing_the_parts_leaves_no_update_owing_or_in_hand(tmp_path):
+    """Else the loop measured next would rest until its updates are due again."""
+    settings = Config(env="probe/chain", students=("mlp8:kl",))
+    loop = room._Loop(settings, tmp_path / "run")
+    before = loop.session.progress.updates
+    loop.parts(100.0)
+    assert loop.session.progress.updates == before
+    loop.env.close()
 
 
 def test_a_table_is_printed_without_json(capsys):

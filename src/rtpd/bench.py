@@ -152,7 +152,7 @@ class _Loop:
 
     def parts(self, peak_gflops: float) -> dict[str, Any]:
         """What each part of an iteration takes by itself, with nothing beside it."""
-        session = self.session
+        session, due = self.session, self.session.progress.updates
         update = self._median(session.update)
         step_ms = {
             "emulating": self._median(self._emulate),
@@ -160,6 +160,7 @@ class _Loop:
             "acting": self._median(session.choose),
             "copying": self._median(self._store),
         }
+        session.progress.updates = due  # or the loop would rest until these were due
         session.restart_envs()  # `_emulate` left the replay behind
         lowered = jax.jit(session.learner.update).lower(
             session.state, session.totals, session.replay, session.rollout
