@@ -1,5 +1,8 @@
 """The compiled update: the law of the teacher, known Q-values, gradients that must be zero."""
 
+import itertools
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,14 @@ import pytest
 
 from rtpd import envs
 from rtpd import replay as ring
-from rtpd.config import Config, OptimizerConfig, RolloutConfig, StudentConfig, TeacherConfig
+from rtpd.config import (
+    Config,
+    OptimizerConfig,
+    ReplayConfig,
+    RolloutConfig,
+    StudentConfig,
+    TeacherConfig,
+)
 from rtpd.distill import LOSSES
 from rtpd.envs import EnvOptions
 from rtpd.envs.probe import PROBES, known_q
@@ -71,7 +81,8 @@ def config(teacher="double-dqn", students=(), student=None, **td):
 def q_of_states(state, name):
     """Q-values that the teacher has learnt for each state of a probe, [S A]."""
     frames = jnp.asarray(PROBES[name].frames)[:, None]
-    return np.asarray(jax.vmap(lambda f: state.teacher.net(state.preprocess(f)))(frames))
+    net = acting_net(state.teacher)
+    return np.asarray(jax.vmap(lambda f: net(state.preprocess(f)))(frames))
 
 
 OPTIONS = {
@@ -83,6 +94,7 @@ OPTIONS = {
         "optimizer": OptimizerConfig("rmsprop", learning_rate=1e-3, eps=1e-5, max_grad_norm=0)
     },
     "polyak": {"target_period_updates": 1, "target_rate": 0.05},
+    "averaged": {"average_decay": 0.95},
 }
 
 
@@ -90,6 +102,7 @@ CASES = [
     *(("plain", teacher, probe) for teacher in TEACHERS for probe in PROBES if probe != "pixels"),
     *((option, "double-dqn", "delay") for option in OPTIONS),
     *((option, "double-dqn", "endless") for option in ("n-step 3", "polyak")),
+    ("averaged", "pqn", "endless"),
 ]
 
 
@@ -129,19 +142,19 @@ def weights(model):
         ("double-dqn", {}),
         ("double-dqn", {"updates": 2}),
         ("double-dqn", {"follow": "ema", "average_decay": 0.9}),
-        ("pqn", {"updates": 2}),
+        ("pqn", {"updates": 2, "follow": "ema"}),
     ],
 )
 def test_the_teacher_is_bit_identical_with_no_student_one_or_five(pixels, teacher, extra):
     replay, spec = pixels
     families = [(), ("net1.7:kl",), FIVE] if not extra else [(), ("net1.7:kl", "net0.1:kl-td")]
+    settings = {"net": "net1.7", "average_decay": 0.5 if "follow" in extra else 0.0}
     states = [
-        learn(config(teacher, students=f, student=extra, net="net1.7"), spec, replay, updates=4)
+        learn(config(teacher, students=f, student=extra, **settings), spec, replay, updates=4)
         for f in families
     ]
-    first = (states[0].teacher.net, states[0].teacher.opt_state, states[0].target)
     for state in states[1:]:
-        assert eqx.tree_equal((state.teacher.net, state.teacher.opt_state, state.target), first)
+        assert eqx.tree_equal((state.teacher, state.target), (states[0].teacher, states[0].target))
 
 
 def test_a_student_is_the_same_beside_others_up_to_rounding(pixels):
@@ -185,7 +198,8 @@ def test_every_loss_teaches_the_teachers_greedy_action(loss):
 )
 def test_every_student_option_teaches(student):
     replay, spec = filled_replay("probe/match")
-    setting = config(students=("mlp16:kl",), student={"temperature": 0.1} | student)
+    student = {"temperature": 0.1} | student
+    setting = config(students=("mlp16:kl",), student=student, average_decay=0.95)
     state = learn(setting, spec, replay, updates=1500)
     found = Learner(setting, spec).diagnose(state, replay, jr.key(3))["mlp16"]
     assert found["agreement"] == 1
@@ -240,17 +254,37 @@ def test_polyak_moves_the_target_by_its_rate(pixels):
         np.testing.assert_allclose(target, old + 0.25 * (net - old), atol=1e-6)
 
 
-def test_averaged_weights_act(pixels):
+@pytest.mark.parametrize("agent", ["teacher", "net1.7"])
+def test_averaged_weights_act(pixels, agent):
     replay, spec = pixels
-    setting = config(students=("net1.7:kl",), student={"average_decay": 0.5}, net="conv4-4-4x8")
-    start, once = learn(setting, spec, replay, 0), learn(setting, spec, replay, 1)
-    model = once.students["net1.7"]
+    half = {"average_decay": 0.5}
+    setting = config(students=("net1.7:kl",), student=half, net="conv4-4-4x8", **half)
+    start, once = (learn(setting, spec, replay, n) for n in (0, 1))
+    before, model = (({"teacher": s.teacher} | s.students)[agent] for s in (start, once))
     assert acting_net(model) is model.average
-    for old, net, average in zip(
-        weights(start.students["net1.7"].net), weights(model.net), weights(model.average),
-        strict=True,
-    ):  # fmt: skip
+    nets = (weights(m) for m in (before.net, model.net, model.average))
+    for old, net, average in zip(*nets, strict=True):
         np.testing.assert_allclose(average, (old + net) / 2, atol=1e-6)
+
+
+def test_an_annealed_learning_rate_falls_linearly_to_zero_at_the_last_step(pixels):
+    """Adam's first steps are as long as its learning rate, so the nets' paths tell the rate."""
+    replay, spec = pixels
+    rule = OptimizerConfig(learning_rate=1e-3, eps=1e-12, anneal=True)
+    small = config(net="conv4-4-4x8", optimizer=rule)
+    setting = replace(small, steps=108, replay=ReplayConfig(warmup_steps=100, steps_per_update=2))
+    assert Learner(setting, spec).updates_due(108 - 100) == 5
+    states = [learn(setting, spec, replay, n) for n in range(8)]
+    longest = [
+        max(
+            float(jnp.max(jnp.abs(a - b)))
+            for a, b in zip(weights(s.teacher.net), weights(t.teacher.net), strict=True)
+        )
+        for s, t in itertools.pairwise(states)
+    ]
+    assert longest[0] == pytest.approx(1e-3, rel=1e-3)
+    assert all(step <= 1e-3 * (1 - i / 5) * 1.6 + 1e-9 for i, step in enumerate(longest[:5]))
+    assert longest[5:] == [0, 0]
 
 
 def test_a_brighter_or_paler_game_is_the_same_to_every_net(pixels):

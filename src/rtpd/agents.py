@@ -26,11 +26,11 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
 
 def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
     """Copies of all agents as they are now: the state's own buffers may be donated any time."""
-    actors = {"teacher": state.teacher.net}
-    actors |= {name: acting_net(model) for name, model in state.students.items()}
+    models = {"teacher": state.teacher} | state.students
     preprocess, about = copied(state.preprocess), describe(learner)
     agents = {}
-    for name, net in actors.items():
+    for name, model in models.items():
+        net = acting_net(model)
         facts = {
             "agent": name,
             "net": about[name]["net"],

@@ -32,6 +32,8 @@ class OptimizerConfig:
     """rmsprop: decay of the running moments"""
     max_grad_norm: float = 10.0
     """gradients are scaled down to this global norm; 0 leaves them alone"""
+    anneal: bool = False
+    """the learning rate falls linearly to 0 at --steps"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class TeacherConfig:
     """the target net is renewed every so many updates"""
     target_rate: float = 1.0
     """how far it then moves to the online net: 1 copies, less is Polyak averaging"""
+    average_decay: float = 0.0
+    """decay per update of the teacher's averaged weights, which then act, bootstrap rollouts, are
+    evaluated and saved; 0 uses the latest"""
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,8 @@ class StudentConfig:
     average_decay: float = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
     follow: Literal["latest", "ema"] = "latest"
-    """whose Q-values are the target: the latest teacher's, or those of its averaged weights"""
-    follow_decay: float = 0.999
-    """ema: decay per update of the teacher's averaged weights"""
+    """whose Q-values are the target: the latest teacher's, or its averaged weights'
+    (td.average_decay)"""
     td_weight: float = 1.0
     """weight of the student's own TD loss in kl-td"""
 

@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets, students
@@ -123,15 +124,29 @@ class Learner:
         return LearnerState(
             Model(
                 teacher,
-                optimizer(config.td.optimizer).init(teacher),
-                average=copied(teacher) if config.student.follow == "ema" else None,
+                self._rule.init(teacher),
+                average=copied(teacher) if config.td.average_decay else None,
             ),
             copied(teacher) if isinstance(self.teacher, DQN) else None,
-            students.init(config, spec, key),
+            students.init(config, spec, self._student_rule, key),
             preprocess,
             jnp.zeros((), jnp.int32),
             named_key(key, "updates"),
         )
+
+    @property
+    def _updates(self) -> int:
+        """Updates of the teacher in the whole run."""
+        return max(1, self.updates_due(self.config.steps - self.config.replay.warmup_steps))
+
+    @property
+    def _rule(self) -> optax.GradientTransformation:
+        return optimizer(self.config.td.optimizer, self._updates)
+
+    @property
+    def _student_rule(self) -> optax.GradientTransformation:
+        student = self.config.student
+        return optimizer(student.optimizer, student.updates * self._updates)
 
     def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
         """The teacher's Q-values from its net's outputs."""
@@ -193,7 +208,8 @@ class Learner:
 
         def value(row: Array) -> Float[Array, " E"]:
             obs = ring.stacks(replay, jnp.full_like(every, row), every, self.spec.stack)
-            return jnp.max(self._q(state.teacher.net, jax.vmap(state.preprocess)(obs)), axis=1)
+            x = jax.vmap(state.preprocess)(obs)
+            return jnp.max(self._q(acting_net(state.teacher), x), axis=1)
 
         reward = ring.clipped(replay.reward[rows[:-1]], config.td.clip_rewards)
         returns = partial(lambda_returns, gamma=config.td.gamma, lam=config.rollout.trace)
@@ -223,7 +239,9 @@ class Learner:
                 mine = self._minibatch(state, self._sample(replay, jr.fold_in(key, i)))
             if i >= parts or config.student.follow == "ema":
                 mine_q = jax.lax.stop_gradient(self._followed_q(teacher, mine.x))
-            models, found = students.improve(config, models, mine, mine_q, state.updates)
+            models, found = students.improve(
+                config, self._student_rule, models, mine, mine_q, state.updates
+            )
             metrics |= found
         totals = {name: totals[name] + metrics[name] for name in totals}
         updates = state.updates + 1
@@ -291,17 +309,18 @@ class Learner:
         self, model: Model, loss: TeacherLoss
     ) -> tuple[Model, Float[Array, "B A"], Metrics]:
         (value, outputs), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
-        net, opt_state = descend(optimizer(self.config.td.optimizer), model, gradient)
+        net, opt_state = descend(self._rule, model, gradient)
         average = model.average
         if average is not None:
-            average = averaged(average, net, self.config.student.follow_decay)
+            average = averaged(average, net, self.config.td.average_decay)
         q = self._q_of(outputs)
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
         return Model(net, opt_state, average), q, metrics
 
     def _followed_q(self, model: Model, x: Array) -> Float[Array, "B A"]:
         """The Q-values that students follow."""
-        return self._q(acting_net(model), x)
+        ema = self.config.student.follow == "ema"
+        return self._q(acting_net(model) if ema else model.net, x)
 
     def _q(self, net: nets.QNet, x: Array) -> Float[Array, "B A"]:
         return self._q_of(jax.vmap(net)(x))

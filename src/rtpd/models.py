@@ -20,8 +20,7 @@ Metrics = dict[str, Float[Array, ""]]
 class Model(eqx.Module):
     """A net, its optimiser's state, and further nets where the settings ask for them.
 
-    `average`: of a teacher, what students follow with `follow = "ema"`; of a student, what acts
-    and is evaluated. `target`: what bootstraps a student's own TD term.
+    `average`: what acts and is evaluated; `target`: what bootstraps a student's own TD term.
     """
 
     net: nets.QNet
@@ -56,17 +55,21 @@ class Minibatch(NamedTuple):
 
 
 def acting_net(model: Model) -> nets.QNet:
-    """The weights that act and are evaluated: the averaged ones where a student keeps them."""
+    """The weights that act and are evaluated: the averaged ones where they are kept."""
     return model.net if model.average is None else model.average
 
 
-def optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def optimizer(config: OptimizerConfig, updates: int) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015), RAdam (Liu et al. 2020) or centred RMSProp.
 
-    Behind a clip of the gradient's global norm if asked.
+    Behind a clip of the gradient's global norm if asked. `updates`: after how many the learning
+    rate has fallen to 0, if it is to fall.
     """
     steps = [optax.clip_by_global_norm(config.max_grad_norm)] if config.max_grad_norm else []
-    rate, eps = config.learning_rate, config.eps
+    rate: float | optax.Schedule = config.learning_rate
+    if config.anneal:
+        rate = optax.linear_schedule(config.learning_rate, 0.0, updates)
+    eps = config.eps
     rules = {
         "adam": lambda: optax.adam(rate, eps=eps),
         "radam": lambda: optax.radam(rate, eps=eps),

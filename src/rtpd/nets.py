@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -152,24 +153,41 @@ def _draw(shape: tuple[int, ...], key: PRNGKeyArray, *, he: bool) -> tuple[Array
     )
 
 
+MOST_CHANNELS = 32  # of first convolutions that are done as one
+
+
 def outputs_of(family: Mapping[str, QNet], x: Float[Array, "..."]) -> dict[str, Float[Array, " Q"]]:
     """Outputs of several nets for one example, by name.
 
-    First convolutions of the same kernel and stride are done as one: a small net's few channels
-    alone leave most of the arithmetic units idle, forwards and backwards (docs/LOG.md).
+    First convolutions of the same kernel and stride are done as one, up to `MOST_CHANNELS`: a small
+    net's few channels alone leave most of the arithmetic units idle, and more than a teacher's
+    fall out of a core's cache, so that the weights' gradient takes twice as long (docs/LOG.md).
     """
-    alike: dict[tuple[int, int], list[str]] = {}
-    for name, net in family.items():
-        if net.torso and isinstance(net.torso[0], Conv):
-            alike.setdefault((net.torso[0].weight.shape[0], net.torso[0].stride), []).append(name)
     first: dict[str, Array] = {}
-    for (_, stride), names in alike.items():
-        layers = [family[name].torso[0] for name in names]
-        together = _convolve(x, jnp.concatenate([c.weight for c in layers], axis=-1), stride)
+    for names in _alike(family):
+        layers = [cast("Conv", family[name].torso[0]) for name in names]
+        weight = jnp.concatenate([c.weight for c in layers], axis=-1)
+        together = _convolve(x, weight, layers[0].stride)
         ends = list(itertools.accumulate(c.bias.shape[0] for c in layers))
         parts = jnp.split(together, ends[:-1], axis=-1)
         first |= {n: part + c.bias for n, part, c in zip(names, parts, layers, strict=True)}
     return {name: net.trace(x, first.get(name))[0] for name, net in family.items()}
+
+
+def _alike(family: Mapping[str, QNet]) -> list[list[str]]:
+    """Names of nets whose first convolutions can be done as one."""
+    groups: list[list[str]] = []
+    room: dict[tuple[int, int], tuple[list[str], int]] = {}
+    for name, net in family.items():
+        if net.torso and isinstance(layer := net.torso[0], Conv):
+            kernel, _, _, channels = layer.weight.shape
+            group, left = room.get((kernel, layer.stride), ([], 0))
+            if channels > left:
+                group, left = [], MOST_CHANNELS
+                groups.append(group)
+            group.append(name)
+            room[kernel, layer.stride] = group, left - channels
+    return groups
 
 
 def _convolve(x: Float[Array, "H W I"], weight: Array, stride: int) -> Float[Array, "h w O"]:

@@ -27,6 +27,7 @@ from rtpd.errors import CheckpointError, RunError
 from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
 from rtpd.learner import Learner
+from rtpd.models import acting_net
 from rtpd.monitor import Monitor
 from rtpd.run import Run, now
 from rtpd.types import Preprocess, Timestep, VectorEnv
@@ -169,7 +170,7 @@ class Session:
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
         self.stack, self.action = self._act(
-            self.state.teacher.net, self.state.preprocess, self.stack, self.timestep.frame,
+            acting_net(self.state.teacher), self.state.preprocess, self.stack, self.timestep.frame,
             self.timestep.first, self.act_key, np.int32(step), np.float32(self.epsilon),
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets
@@ -16,7 +17,6 @@ from rtpd.models import (
     descend,
     follow_slowly,
     named_key,
-    optimizer,
 )
 from rtpd.teachers import DQN, td_loss
 from rtpd.types import EnvSpec
@@ -25,7 +25,9 @@ from rtpd.validate import parse_students
 DOUBLE_Q = DQN(double=True)
 
 
-def init(config: Config, spec: EnvSpec, key: PRNGKeyArray) -> dict[str, Model]:
+def init(
+    config: Config, spec: EnvSpec, rule: optax.GradientTransformation, key: PRNGKeyArray
+) -> dict[str, Model]:
     """Fresh students, each drawn from its own key.
 
     They start from He's weights and no biases: until the teacher tells states apart its Q-values
@@ -38,7 +40,7 @@ def init(config: Config, spec: EnvSpec, key: PRNGKeyArray) -> dict[str, Model]:
         net = nets.build(student.net, spec, spec.num_actions, key=key_of_it, he=True)
         models[student.name] = Model(
             net,
-            optimizer(config.student.optimizer).init(net),
+            rule.init(net),
             target=copied(net) if LOSSES[student.loss].td else None,
             average=copied(net) if config.student.average_decay else None,
         )
@@ -47,12 +49,13 @@ def init(config: Config, spec: EnvSpec, key: PRNGKeyArray) -> dict[str, Model]:
 
 def improve(
     config: Config,
+    rule: optax.GradientTransformation,
     models: dict[str, Model],
     batch: Minibatch,
     q: Float[Array, "B A"],
     updates: Int[Array, ""],
 ) -> tuple[dict[str, Model], Metrics]:
-    """Move every student of `config` towards `q`; `updates` counts those made before.
+    """Move every student of `config` towards `q` by `rule`; `updates` counts those made before.
 
     The sum of their losses is descended: each net is in one term only.
     """
@@ -75,7 +78,7 @@ def improve(
     gradients, losses = jax.grad(loss, has_aux=True)(family)
     improved = {}
     for name, model in models.items():
-        net, opt_state = descend(optimizer(config.student.optimizer), model, gradients[name])
+        net, opt_state = descend(rule, model, gradients[name])
         target, average = model.target, model.average
         if target is not None:
             target = follow_slowly(target, net, updates, config.td)

@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "td.optimizer.max_grad_norm": (0, math.inf),
     "td.target_period_updates": (1, math.inf),
     "td.target_rate": (1e-9, 1),
+    "td.average_decay": (0, 0.999999),
     "student.optimizer.learning_rate": (0, 10),
     "student.optimizer.eps": (0, 10),
     "student.optimizer.decay": (0, 1),
@@ -42,7 +43,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "student.temperature": (1e-9, 1e9),
     "student.updates": (1, 100),
     "student.average_decay": (0, 0.999999),
-    "student.follow_decay": (0, 0.999999),
     "student.td_weight": (0, math.inf),
     "replay.capacity": (1, 10**9),
     "replay.batch_size": (1, 65_536),
@@ -79,6 +79,8 @@ def validate(config: Config) -> None:
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
+    if config.student.follow == "ema" and not config.td.average_decay:
+        raise ConfigError("--student.follow ema: needs --td.average-decay, such as 0.995")
     rollout = TEACHERS[config.teacher].regime == "rollout"
     window = (
         f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
