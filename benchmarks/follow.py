@@ -82,7 +82,7 @@ def main():
         state = fresh_state(learner, Preprocess(minus, divisor), weights, args.seed)
         totals = learner.zero_metrics()
         for i in range(1, args.updates + 1):
-            state, totals = update(state, totals, replay)
+            state, totals, _ = update(state, totals, replay)
             if i % (args.updates // 6) == 0:
                 row = setting | {"weights": weights, "updates": i}
                 row["teacher_spread"] = float(teacher_spread(state, jr.key(i)))

@@ -32,10 +32,10 @@ GAMMA = 0.9
 FIVE = ("net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse", "net0.5:nll", "net0.1:reverse-kl")
 
 
-def filled_replay(name, rows=400, num_envs=8, seed=0):
+def filled_replay(name, rows=400, num_envs=8, seed=0, **options):
     """A replay of uniformly random play, and the spec."""
     env = envs.make(name, num_envs, EnvOptions())
-    replay = ring.init(rows, num_envs, env.spec.frame_shape, env.spec.frame_dtype)
+    replay = ring.init(rows, num_envs, env.spec.frame_shape, env.spec.frame_dtype, **options)
     add = jax.jit(ring.add, donate_argnums=0)
     random, seen = np.random.default_rng(seed + 1), env.reset(seed)
     for _ in range(rows):
@@ -61,11 +61,12 @@ def learn(config, spec, replay, updates, seed=0, preprocess=None):
     for i in range(updates):
         if i % learner.updates_per_rollout == 0:
             rollout = plan(state, replay)
-        state, totals = update(state, totals, replay, rollout)
+        state, totals, priority = update(state, totals, replay, rollout)
+        replay = replay._replace(priority=priority)
     return state
 
 
-def config(teacher="double-dqn", students=(), student=None, **td):
+def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
     td = {"net": "mlp32-32", "gamma": GAMMA, "n_step": 1, "target_period_updates": 25} | td
     optimizer = OptimizerConfig(learning_rate=2e-3, eps=1e-8)
     return Config(
@@ -73,16 +74,29 @@ def config(teacher="double-dqn", students=(), student=None, **td):
         students=students or ("none",),
         td=TeacherConfig(**({"optimizer": optimizer} | td)),
         student=StudentConfig(optimizer=optimizer, **(student or {})),
+        replay=ReplayConfig(priority=priority),
         # One-step returns, since the rollout is random play and its longer returns are not greedy.
         rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
     )
 
 
-def q_of_states(state, name):
+def q_of_states(state, name, teacher):
     """Q-values that the teacher has learnt for each state of a probe, [S A]."""
     frames = jnp.asarray(PROBES[name].frames)[:, None]
     net = acting_net(state.teacher)
-    return np.asarray(jax.vmap(lambda f: net(state.preprocess(f)))(frames))
+    outputs = jax.vmap(lambda f: net(state.preprocess(f)))(frames)
+    return np.asarray(jax.vmap(TEACHERS[teacher].q_values)(outputs))
+
+
+def munchausen_q(name):
+    """The fixed point of eq. 2 of Vieillard et al. 2020 on a probe, by iteration, [S A]."""
+    rule, (next_state, reward, terminal) = TEACHERS["munchausen"], PROBES[name].arrays
+    q = np.zeros(reward.shape)
+    for _ in range(400):
+        soft = rule.temperature * np.logaddexp.reduce(q / rule.temperature, axis=1)
+        bonus = rule.scale * np.clip(q - soft[:, None], rule.least_log_policy, 0)
+        q = reward + bonus + GAMMA * np.where(terminal, 0, soft[next_state])
+    return q
 
 
 OPTIONS = {
@@ -95,6 +109,9 @@ OPTIONS = {
     },
     "polyak": {"target_period_updates": 1, "target_rate": 0.05},
     "averaged": {"average_decay": 0.95},
+    "noisy": {"noisy": True},
+    "noisy, dueling": {"noisy": True, "dueling": True},
+    "prioritised": {"priority": 0.6},
 }
 
 
@@ -103,15 +120,17 @@ CASES = [
     *((option, "double-dqn", "delay") for option in OPTIONS),
     *((option, "double-dqn", "endless") for option in ("n-step 3", "polyak")),
     ("averaged", "pqn", "endless"),
+    *(("noisy, dueling", teacher, "delay") for teacher in ("c51", "qr-dqn", "rainbow")),
+    *(("prioritised", teacher, "chain") for teacher in ("dqn", "rainbow")),
 ]
 
 
 @pytest.mark.parametrize(("option", "teacher", "probe"), dict.fromkeys(CASES))
 def test_learned_q_is_the_known_q(probe, option, teacher):
-    replay, spec = filled_replay(f"probe/{probe}")
+    replay, spec = filled_replay(f"probe/{probe}", prioritised=option == "prioritised")
     state = learn(config(teacher, **OPTIONS[option]), spec, replay, updates=1500)
-    tolerance = 0.06 / (1 - GAMMA)
-    assert q_of_states(state, probe) == pytest.approx(known_q(probe, GAMMA), abs=tolerance)
+    known = munchausen_q(probe) if teacher == "munchausen" else known_q(probe, GAMMA)
+    assert q_of_states(state, probe, teacher) == pytest.approx(known, abs=0.06 / (1 - GAMMA))
 
 
 def test_learned_q_is_the_known_q_from_images():
@@ -214,7 +233,7 @@ def test_students_send_no_gradient_into_the_teacher(pixels):
 
     def students_loss(teacher, students):
         begun = eqx.tree_at(lambda s: (s.teacher, s.students), state, (teacher, students))
-        _, totals = learner.update(begun, learner.zero_metrics(), replay)
+        _, totals, _ = learner.update(begun, learner.zero_metrics(), replay)
         return totals["net1.7/loss"] + totals["net0.5/loss"]
 
     gradient = jax.jit(jax.grad(students_loss, argnums=(0, 1), allow_int=True))
@@ -230,7 +249,7 @@ def test_the_update_is_traced_once(pixels):
     state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     totals = learner.zero_metrics()
     for _ in range(3):
-        state, totals = update(state, totals, replay)
+        state, totals, _ = update(state, totals, replay)
     assert int(state.updates) == 3
 
 

@@ -243,3 +243,59 @@ def test_a_normalised_net_heeds_the_shape_of_its_features_and_not_their_size(tex
     plain = build(text)
     assert num_parameters(net) == num_parameters(plain) + 2 * dense.bias.shape[0]
     assert not np.allclose(net(x), plain(x))
+
+
+def noisy_nets(text="mlp32-16", **options):
+    """A noisy net, and the plain one with the same means."""
+    noisy = build(text, noisy=True, **options)
+    return noisy, nets.without_noise(noisy)
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_a_noisy_net_without_a_draw_is_its_mean(dueling):
+    noisy, mean = noisy_nets(dueling=dueling)
+    x = example("mlp8")
+    np.testing.assert_array_equal(noisy(x), mean(x))
+    assert eqx.tree_equal(mean, build("mlp32-16", dueling=dueling))
+    assert num_parameters(noisy) > num_parameters(mean)
+
+
+def test_noise_is_one_number_per_input_and_output_of_a_layer():
+    """Weights deviate by sigma_0 / sqrt(inputs) times f(in) f(out), f(x) = sign(x) sqrt|x|."""
+    noisy, mean = noisy_nets()
+    drawn = nets.with_noise(noisy, jr.key(3))
+    for stream, plain in zip(drawn.streams, mean.streams, strict=True):
+        for layer, still in zip(stream, plain, strict=True):
+            inputs, _ = still.weight.shape
+            change = np.asarray(layer.weight - still.weight) * np.sqrt(inputs) / 0.5
+            assert np.linalg.matrix_rank(change, tol=1e-3) == 1
+            out = np.asarray(layer.bias - still.bias) * np.sqrt(inputs) / 0.5
+            np.testing.assert_allclose(
+                change / change[:, :1], out[None] / out[0] + 0 * change, rtol=1e-2
+            )
+    again, other = (nets.with_noise(noisy, jr.key(seed)) for seed in (3, 4))
+    assert eqx.tree_equal(drawn, again)
+    assert not eqx.tree_equal(drawn, other)
+
+
+def test_the_noise_itself_is_learnt():
+    noisy, _ = noisy_nets()
+    x = example("mlp8")
+    slope = jax.grad(lambda net: jnp.sum(nets.with_noise(net, jr.key(0))(x) ** 2))(noisy)
+    assert all(np.any(part) for stream in slope.streams for layer in stream for part in layer.noise)
+
+
+def test_a_draw_leaves_a_plain_net_as_it_is():
+    plain = build("mlp32-16")
+    assert eqx.tree_equal(nets.with_noise(plain, jr.key(0)), plain)
+    assert eqx.tree_equal(nets.without_noise(plain), plain)
+
+
+def test_a_dueling_nets_advantages_are_centred_for_each_atom():
+    """Two actions of three atoms: their mean over actions is the value stream's output."""
+    net = build("mlp8", num_outputs=6, dueling=True, atoms=3)
+    x = example("mlp8")
+    dense, out = net.streams[1]
+    value = out(jax.nn.relu(dense(x)))
+    assert value.shape == (3,)
+    np.testing.assert_allclose(net(x).reshape(2, 3).mean(axis=0), value, atol=1e-6)

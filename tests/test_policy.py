@@ -8,10 +8,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd import nets, policy
+from rtpd import agents, nets, policy
+from rtpd.config import Config, TeacherConfig
 from rtpd.errors import CheckpointError, RequestError, RunError
+from rtpd.learner import Learner
 from rtpd.nets import NETS, ConvShape
 from rtpd.run import Run
+from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
@@ -44,6 +47,27 @@ def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, norm, tmp_path):
         np.testing.assert_array_equal(found(obs), saved(obs))
     about = json.loads((tmp_path / f"{text}.json").read_text())
     assert about["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(saved.net))
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
+@pytest.mark.parametrize("dueling", [False, True])
+def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, dueling, tmp_path):
+    settings = Config(
+        teacher=teacher,
+        students=("none",),
+        td=TeacherConfig(net="mlp8", dueling=dueling, noisy=dueling),
+    )
+    learner = Learner(settings, VECTOR)
+    state = learner.init(jr.key(0), agents.neutral(VECTOR))
+    agent = agents.policies(learner, state)["teacher"]
+    policy.save(tmp_path / "teacher.safetensors", agent)
+    found = policy.load(tmp_path / "teacher.safetensors")
+    obs = observations(VECTOR, 1)[0]
+    net = nets.without_noise(state.teacher.net)
+    expected = TEACHERS[teacher].q_values(net(state.preprocess(obs)))
+    assert expected.shape == (6,)
+    np.testing.assert_array_equal(found(obs), agent(obs))
+    np.testing.assert_allclose(found(obs), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["net0.1", "mlp16-8"])

@@ -314,3 +314,55 @@ def test_atari_stacks_are_those_of_ale_py(game, max_frames, episodic_life):
     np.testing.assert_array_equal(batch.next_obs, stacks[t + 1, e])
     np.testing.assert_array_equal(batch.reward, reward[t, e])
     np.testing.assert_array_equal(batch.discount, np.where(terminal[t, e], 0, 0.5))
+
+
+def prioritised_ring(rows=12, num_envs=3, filled=9, cursor=5, seed=0):
+    """A ring with random priorities, some of them 0, and some rows `last`."""
+    random = np.random.default_rng(seed)
+    empty = ring.init(rows, num_envs, (1,), "float32", prioritised=True)
+    return empty._replace(
+        priority=jnp.asarray(random.choice([0, 0.1, 1, 4, 9], (rows, num_envs)), jnp.float32),
+        last=jnp.asarray(random.random((rows, num_envs)) < 0.2),
+        cursor=jnp.int32(cursor),
+        filled=jnp.int32(filled),
+    )
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+@pytest.mark.parametrize(("filled", "cursor"), [(9, 9), (12, 5), (12, 0)])
+def test_prioritised_draws_are_proportional_to_priority(filled, cursor, exponent):
+    """One draw per equal part of the total, so only the parts at a row's two ends are chance."""
+    replay, stack, n_step, size = prioritised_ring(filled=filled, cursor=cursor), 2, 3, 4096
+    weight = np.zeros((12, 3))
+    for age in range(stack - 1, filled - n_step):
+        row = (cursor - filled + age) % 12
+        weight[row] = np.asarray(replay.priority)[row] ** exponent * ~np.asarray(replay.last)[row]
+    row, env, likelier = ring.draw_prioritised(replay, jr.key(1), size, stack, n_step, exponent)
+    drawn = np.zeros((12, 3))
+    np.add.at(drawn, (np.asarray(row), np.asarray(env)), 1)
+    np.testing.assert_allclose(drawn, size * weight / weight.sum(), atol=2)
+    uniform = 1 / np.count_nonzero(weight)
+    expected = weight[row, env] / weight.sum() / uniform
+    np.testing.assert_allclose(likelier, expected, rtol=1e-5)
+
+
+def test_equal_priorities_draw_from_the_rows_that_a_uniform_draw_takes():
+    replay = prioritised_ring(filled=12)
+    replay = replay._replace(priority=jnp.ones((12, 3)))
+    row, env = ring.draw(replay, jr.key(0), 2000, 2, 3)
+    uniform = set(zip(row.tolist(), env.tolist(), strict=True))
+    row, env, likelier = ring.draw_prioritised(replay, jr.key(0), 2000, 2, 3, 0.5)
+    assert set(zip(row.tolist(), env.tolist(), strict=True)) == uniform
+    np.testing.assert_allclose(likelier, 1, rtol=1e-5)
+
+
+def test_a_new_row_has_the_highest_priority_and_what_was_learnt_its_surprise():
+    replay = ring.init(4, 2, (1,), "float32", prioritised=True)
+    no, zero = jnp.zeros(2, bool), jnp.zeros(2)
+    replay = ring.add(replay, jnp.zeros((2, 1)), zero, zero, no, no, no)
+    assert replay.priority.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
+    found = ring.reprioritised(replay.priority, jnp.array([0]), jnp.array([1]), jnp.array([5.0]))
+    replay = ring.add(replay._replace(priority=found), jnp.zeros((2, 1)), zero, zero, no, no, no)
+    np.testing.assert_allclose(replay.priority, [[1, 5], [5, 5], [0, 0], [0, 0]], rtol=1e-5)
+    still_seen = ring.reprioritised(found, jnp.array([0]), jnp.array([0]), jnp.array([0.0]))
+    assert still_seen[0, 0] > 0

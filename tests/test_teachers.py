@@ -1,4 +1,6 @@
-"""TD errors of the teachers: numbers worked out by hand, RLax, gradients that must be zero."""
+"""Losses of the teachers: numbers worked out by hand, RLax, gradients that must be zero."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rtpd.teachers import TEACHERS, lambda_returns
+from rtpd.teachers import (
+    C51,
+    QRDQN,
+    TEACHERS,
+    Ends,
+    Munchausen,
+    Transition,
+    lambda_returns,
+    td_loss,
+)  # fmt: skip
 
 # (outputs, next_online, next_target, action, reward, discount): TD error of each teacher
 TABLE = [
@@ -24,15 +35,81 @@ TABLE = [
     (([0, 0], [4, 4], [10, 20], 0, 0, 1), {"double-dqn": 10.0, "dqn": 20.0}),
     (([0, 0, 0], [1, 4, 4], [30, 10, 20], 0, 0, 1), {"double-dqn": 10.0, "dqn": 30.0}),
 ]
+TABLED = [(name, row, found) for row, expected in TABLE for name, found in expected.items()]
+
+# (outputs, target net's outputs here, target net's outputs next, action, reward, discount): TD
+# error with temperature 0.5, scale 0.9 and the log-policy clipped at -1. Equal q leave a log-policy
+# of 0.5 * ln 1/2 = -0.346574, whose 0.9 are -0.311916; the soft value of (4, 4) is
+# 4 + 0.5 * ln 2 = 4.346574.
+MUNCHAUSEN_TABLE = [
+    (([1, 2], [3, 3], [4, 4], 0, 1, 0.5), 1 - 0.311916 + 0.5 * 4.346574 - 1),
+    # an action that the policy never takes: the bonus is clipped at 0.9 * -1
+    (([1, 2], [9, 0], [4, 4], 1, 1, 0.5), 1 - 0.9 + 0.5 * 4.346574 - 2),
+    # one that it always takes costs nothing; a terminal ends the bootstrap
+    (([1, 2], [99, 0], [4, 4], 0, 1, 0), 1 - 0 + 0 - 1),
+]
+
+# (value of each atom of the chosen next action, reward, discount) and the projected distribution,
+# on the values -10, 0 and 10
+PROJECTED = [
+    # -10, 0, 10 become 0, 5, 10: 5 lies halfway between its neighbours
+    (([0.2, 0.3, 0.5], 5, 0.5), [0, 0.35, 0.65]),
+    # a terminal: all of it at 2.5, a quarter of the way from 0 to 10
+    (([0.2, 0.3, 0.5], 2.5, 0), [0, 0.75, 0.25]),
+    # -10 becomes 5; 15 and 25 are beyond the end and clipped
+    (([0.2, 0.3, 0.5], 15, 1), [0, 0.1, 0.9]),
+]
+
+
+class ThreeAtoms(C51):
+    """C51 on the values -10, 0 and 10."""
+
+    atoms = 3
+
+
+class TwoQuantiles(QRDQN):
+    """QR-DQN with the quantiles 1/4 and 3/4."""
+
+    atoms = 2
+
+
+def categorical(q, online, target, a, r, d, *, double):
+    support, shape = C51().support, (-1, C51.atoms)
+    q, online, target = (x.reshape(shape) for x in (q, online, target))
+    chooser = jax.nn.softmax(online) @ support if double else jax.nn.softmax(target) @ support
+    args = (support, q, a, r, d, support, target, chooser)
+    # RLax gives the cross-entropy too
+    return rlax.categorical_double_q_learning(*args)
+
+
+def quantiles(q, online, target, a, r, d):
+    q, target = (x.reshape(-1, QRDQN.atoms).T for x in (q, target))
+    middle = (jnp.arange(QRDQN.atoms) + 0.5) / QRDQN.atoms
+    return rlax.quantile_q_learning(q, middle, a, r, d, target, target, huber_param=1.0)
+
+
+# RLax has no Munchausen-DQN.
 RLAX = {
-    "dqn": lambda q, online, target, a, r, d: rlax.q_learning(q, a, r, d, target),
-    "double-dqn": lambda q, online, target, a, r, d: rlax.double_q_learning(
-        q, a, r, d, target, online
+    "dqn": lambda q, online, target, a, r, d: td_loss(rlax.q_learning(q, a, r, d, target), "huber"),
+    "double-dqn": lambda q, online, target, a, r, d: td_loss(
+        rlax.double_q_learning(q, a, r, d, target, online), "huber"
     ),
+    "c51": partial(categorical, double=False),
+    "rainbow": partial(categorical, double=True),
+    "qr-dqn": quantiles,
 }
 REPLAY = [name for name, teacher in TEACHERS.items() if teacher.regime == "replay"]
-compiled = {name: jax.jit(TEACHERS[name].td_error) for name in REPLAY}
-values = arrays(np.float32, 4, elements=st.floats(-8, 8, width=16))
+ACTIONS = 3
+seeds = st.integers(0, 2**31 - 1)
+
+
+def loss_of(rule, outputs, online, target, action, reward, discount, here=None):
+    ends = Ends(online, target, target if here is None else here)
+    made = Transition(action, reward, discount)
+    return rule.loss(outputs, ends, made, "huber")
+
+
+compiled = {name: jax.jit(partial(loss_of, TEACHERS[name])) for name in REPLAY}
 
 
 def arguments(row):
@@ -41,44 +118,95 @@ def arguments(row):
     return (*floats, jnp.int32(action), jnp.float32(reward), jnp.float32(discount))
 
 
-def test_every_teacher_is_in_the_tables():
-    assert set(REPLAY) == set(RLAX)
-    assert all(set(REPLAY) == set(expected) for _, expected in TABLE)
+def random_row(name, seed, action=1, reward=0.7, discount=0.9):
+    outputs = np.random.default_rng(seed).normal(0, 2, (3, ACTIONS * TEACHERS[name].atoms))
+    return arguments((*outputs, action, reward, discount))
 
 
-@pytest.mark.parametrize("name", REPLAY)
-@pytest.mark.parametrize(("row", "expected"), TABLE)
-def test_td_errors_are_those_worked_out_by_hand(row, expected, name):
-    error = TEACHERS[name].td_error(*arguments(row))
-    assert error.shape == ()
-    assert float(error) == pytest.approx(expected[name], rel=1e-5)
+@pytest.mark.parametrize(("name", "row", "expected"), TABLED)
+def test_td_errors_are_those_worked_out_by_hand(name, row, expected):
+    _, surprise = loss_of(TEACHERS[name], *arguments(row))
+    assert surprise.shape == ()
+    assert float(surprise) == pytest.approx(abs(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", REPLAY)
+@pytest.mark.parametrize(("row", "expected"), MUNCHAUSEN_TABLE)
+def test_munchausens_td_errors_are_those_worked_out_by_hand(row, expected):
+    outputs, here, target, action, reward, discount = arguments(row)
+    rule = Munchausen(temperature=0.5)
+    loss, surprise = loss_of(rule, outputs, target, target, action, reward, discount, here)
+    assert float(surprise) == pytest.approx(abs(expected), abs=1e-5)
+    assert float(loss) == pytest.approx(float(td_loss(jnp.float32(expected), "huber")), abs=1e-5)
+
+
+@pytest.mark.parametrize(("row", "expected"), PROJECTED)
+def test_c51_shares_each_value_between_its_neighbours(row, expected):
+    chances, reward, discount = (jnp.asarray(x, jnp.float32) for x in row)
+    rule = ThreeAtoms()
+    found = rule.project(reward + discount * rule.support, chances)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    # two actions, of which the target net prefers the second, with these chances
+    target = jnp.concatenate([jnp.array([9.0, 0.0, 0.0]), jnp.log(chances)])
+    outputs = jnp.log(jnp.array([0.5, 0.25, 0.25, 0.1, 0.1, 0.8]))
+    loss, _ = loss_of(rule, outputs, target, target, jnp.int32(0), reward, discount)
+    cross_entropy = -np.sum(np.array(expected) * np.log([0.5, 0.25, 0.25]))
+    assert float(loss) == pytest.approx(cross_entropy, abs=1e-5)
+
+
+def test_qr_dqns_loss_is_the_one_worked_out_by_hand():
+    """Quantiles 0 and 4 (of 1/4 and 3/4) against the targets 1 and 3."""
+    outputs, target = jnp.array([0.0, 4.0, 9.0, 9.0]), jnp.array([0.0, 0.0, 1.0, 3.0])
+    row = (outputs, target, target, jnp.int32(0), jnp.float32(0), jnp.float32(1))
+    # errors of the first: 1 and 3, Huber 0.5 and 2.5, weighted 1/4; of the second: -3 and -1,
+    # Huber 2.5 and 0.5, weighted 1/4; means 0.375 each
+    loss, _ = loss_of(TwoQuantiles(), *row)
+    assert float(loss) == pytest.approx(0.75)
+
+
+def test_every_teacher_has_an_oracle():
+    assert set(REPLAY) == set(RLAX) | {"munchausen"}
+
+
+@pytest.mark.parametrize("name", RLAX)
 @given(
-    q=values, online=values, target=values, action=st.integers(0, 3),
-    reward=st.floats(-4, 4, width=16), discount=st.sampled_from([0.0, 0.9, 0.99**3]),
+    seed=seeds, action=st.integers(0, ACTIONS - 1), reward=st.floats(-4, 4, width=16),
+    discount=st.sampled_from([0.0, 0.9, 0.99**3]),
 )  # fmt: skip
-def test_td_errors_are_those_of_rlax(name, q, online, target, action, reward, discount):
-    row = arguments((q, online, target, action, reward, discount))
-    assert float(compiled[name](*row)) == pytest.approx(float(RLAX[name](*row)), abs=1e-4)
+def test_losses_are_those_of_rlax(name, seed, action, reward, discount):
+    row = random_row(name, seed, action, reward, discount)
+    loss, _ = compiled[name](*row)
+    assert float(loss) == pytest.approx(float(RLAX[name](*row)), rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", REPLAY)
-@pytest.mark.parametrize("row", [row for row, _ in TABLE])
-def test_only_the_chosen_output_has_a_gradient(row, name):
-    row = arguments(row)
-    q_slope, *target_slopes = jax.grad(TEACHERS[name].td_error, (0, 1, 2, 4, 5))(*row)
-    np.testing.assert_array_equal(q_slope, -jax.nn.one_hot(row[3], len(row[0])))
-    for slope in target_slopes:
-        np.testing.assert_array_equal(slope, np.zeros_like(slope))
+def test_only_the_chosen_actions_outputs_have_a_gradient(name):
+    row = random_row(name, seed=0)
+
+    def loss(outputs, online, target, reward, discount):
+        return compiled[name](outputs, online, target, row[3], reward, discount)[0]
+
+    slope, *target_slopes = jax.grad(loss, range(5))(*row[:3], *row[4:])
+    slope = slope.reshape(ACTIONS, -1)
+    assert np.all(slope[1])
+    assert not np.any(slope[np.array([0, 2])])
+    for target_slope in target_slopes:
+        np.testing.assert_array_equal(target_slope, np.zeros_like(target_slope))
 
 
-@pytest.mark.parametrize("name", REPLAY)
-def test_a_value_based_teacher_has_one_output_per_action(name):
-    teacher, outputs = TEACHERS[name], jnp.array([1.0, -2.0, 3.0])
-    assert teacher.num_outputs(3) == 3
-    np.testing.assert_array_equal(teacher.q_values(outputs), outputs)
+@pytest.mark.parametrize("name", TEACHERS)
+def test_q_values_are_one_number_per_action(name):
+    teacher = TEACHERS[name]
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=ACTIONS * teacher.atoms))
+    q = teacher.q_values(outputs)
+    assert q.shape == (ACTIONS,)
+    if teacher.atoms == 1:
+        np.testing.assert_array_equal(q, outputs)
+
+
+def test_the_mean_of_a_distribution_is_its_q_value():
+    chances = jnp.array([[0.2, 0.3, 0.5], [1.0, 1e-9, 1e-9]])
+    np.testing.assert_allclose(ThreeAtoms().q_values(jnp.log(chances).ravel()), [3, -10], atol=1e-5)
+    np.testing.assert_allclose(TwoQuantiles().q_values(jnp.array([1.0, 2.0, 5.0, 9.0])), [1.5, 7])
 
 
 # (reward, terminal, last, value, gamma, lambda) and the returns, by hand

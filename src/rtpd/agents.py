@@ -6,16 +6,17 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
+from rtpd import nets
 from rtpd.learner import Learner, LearnerState
 from rtpd.models import acting_net, copied
 from rtpd.teachers import TEACHERS
-from rtpd.types import EnvSpec, Policy, Preprocess, num_parameters
+from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
 
 
 def describe(learner: Learner) -> dict[str, dict[str, Any]]:
     """Net, parameters and share of the teacher's, by name; ConfigError if a net cannot be built."""
     state = jax.eval_shape(learner.init, jr.key(0), neutral(learner.spec))
-    total = num_parameters(state.teacher.net)
+    total = num_parameters(jax.eval_shape(nets.without_noise, state.teacher.net))
     agents = {"teacher": {"net": learner.config.td.net, "parameters": total, "share": 1.0}}
     for student in learner.students:
         count = num_parameters(state.students[student.name].net)
@@ -30,7 +31,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
     preprocess, about = copied(state.preprocess), describe(learner)
     agents = {}
     for name, model in models.items():
-        net = acting_net(model)
+        net = nets.without_noise(acting_net(model))
         facts = {
             "agent": name,
             "net": about[name]["net"],
@@ -40,7 +41,8 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
             "norm": TEACHERS[learner.config.teacher].norm and name == "teacher",
             "num_outputs": net.num_outputs,
         }
-        agents[name] = Policy(copied(net), preprocess, learner.spec, facts | provenance)
+        head = learner.teacher.q_values if name == "teacher" else as_they_are
+        agents[name] = Policy(copied(net), preprocess, learner.spec, facts | provenance, head)
     return agents
 
 

@@ -19,12 +19,14 @@ import numpy as np
 import psutil
 
 from rtpd import agents, envs, validate
-from rtpd.config import Config
+from rtpd import replay as ring
+from rtpd.config import Config, load_config, presets
 from rtpd.errors import ConfigError
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, provenance
-from rtpd.session import Session
+from rtpd.session import Session, replay_rows
+from rtpd.teachers import TEACHERS
 from rtpd.types import VectorEnv
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -95,6 +97,61 @@ def bench(
     return result
 
 
+def teachers(
+    *,
+    seconds: float | None = None,
+    env: str = "ale/pong",
+    tell: Callable[[str], None] = lambda text: None,
+) -> dict[str, dict[str, Any]]:
+    """What each teacher is and takes, and how fast it learns here with net1.7 beside it.
+
+    Args:
+        seconds: wall time of each teacher's loop; None measures nothing.
+        env: what is played then.
+        tell: told what is being measured.
+
+    Returns:
+        JSON-ready {teacher: {"paper", "regime" ("replay" or "rollout"), "atoms" (outputs per
+        action), "preset" (the one of its name, else the first that uses it), "replay_bytes" (of
+        that preset, of Atari frames)}}, and if measured "update_ms" and "loop_steps_per_second"
+        with that preset. Updates differ in size and pace, so it is the steps/s that compare.
+    """
+    users = {name: load_config(name) for name in presets()}
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ConfigError(f"--seconds {seconds}: must be above 0")
+    found: dict[str, dict[str, Any]] = {}
+    for name, rule in TEACHERS.items():
+        first = next(preset for preset, used in users.items() if used.teacher == name)
+        preset = name if name in users else first
+        settings = replace(users[preset], env=env, students=("net1.7:kl",))
+        size = ring.num_bytes(
+            replay_rows(settings), settings.num_envs, (84, 84), "uint8",
+            prioritised=bool(settings.replay.priority),
+        )  # fmt: skip
+        found[name] = {
+            "paper": rule.paper,
+            "regime": rule.regime,
+            "atoms": rule.atoms,
+            "preset": preset,
+            "replay_bytes": size,
+        }
+        if seconds is not None:
+            tell(name)
+            found[name] |= _speed(settings, seconds)
+    return found
+
+
+def _speed(settings: Config, seconds: float) -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        loop = _Loop(settings, Path(folder) / "run")
+        try:
+            loop.rate(1.0)
+            rate = loop.rate(seconds)
+            return {"update_ms": loop.update_ms(), "loop_steps_per_second": rate}
+        finally:
+            loop.env.close()
+
+
 def matmul_gflops(size: int = 2048, repeats: int = 10) -> float:
     """The machine's best rate at a square f32 matrix product, in 10^9 operations/s."""
     product = jax.jit(jnp.matmul)
@@ -150,10 +207,14 @@ class _Loop:
         self._settle()
         return (self.session.progress.step - before) / (time.perf_counter() - start)
 
+    def update_ms(self) -> float:
+        """What an update takes by itself."""
+        return self._median(self.session.update)
+
     def parts(self, peak_gflops: float) -> dict[str, Any]:
         """What each part of an iteration takes by itself, with nothing beside it."""
         session, due = self.session, self.session.progress.updates
-        update = self._median(session.update)
+        update = self.update_ms()
         step_ms = {
             "emulating": self._median(self._emulate),
             "updating": update * session.config.num_envs / session.learner.steps_per_update,

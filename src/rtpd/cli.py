@@ -25,6 +25,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd train GAME      train a teacher and distil it into tiny students, at once
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd games           list the games
+  rtpd teachers        list the teachers
   rtpd bench           how fast this machine trains
 
   rtpd COMMAND --help  explains a command
@@ -46,6 +47,9 @@ EXAMPLES = {
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
     "games": """examples:
   rtpd games --json""",
+    "teachers": """examples:
+  rtpd teachers
+  rtpd teachers --measure""",
     "bench": """examples:
   rtpd bench
   rtpd bench breakout --students net1.7:kl --rounds 9 --out bench.json
@@ -63,7 +67,8 @@ class TrainCommand:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu (the default is the one for the device), pqn, nature, or demo"""
+    """cpu, gpu (the default is the one for the device), demo, or a paper's settings: nature,
+    munchausen, c51, qr-dqn, rainbow, pqn"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     resume: Path | None = None
@@ -106,6 +111,22 @@ class GamesCommand:
 
 
 @dataclass(frozen=True)
+class TeachersCommand:
+    """List the teachers, each with its paper, what it learns from, and the preset that uses it.
+
+    `rtpd train pong --preset c51` trains with the paper's settings, `rtpd train pong --teacher c51`
+    with those of your device.
+    """
+
+    measure: bool = False
+    """also measure how fast each is on this machine (some minutes; close what else is running)"""
+    seconds: float = 10.0
+    """wall time of each measurement"""
+    json: bool = False
+    """print JSON instead of a table"""
+
+
+@dataclass(frozen=True)
 class BenchCommand:
     """Measure how fast this machine trains: emulator, compiled update, whole loop.
 
@@ -115,7 +136,8 @@ class BenchCommand:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu (the default is the one for the device), pqn, nature, or demo"""
+    """cpu, gpu (the default is the one for the device), demo, or a paper's settings: nature,
+    munchausen, c51, qr-dqn, rainbow, pqn"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     rounds: int = 5
@@ -131,7 +153,13 @@ class BenchCommand:
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit code and prints at most one line about an error."""
     args = sys.argv[1:] if argv is None else argv
-    commands = {"train": _train, "evaluate": _evaluate, "games": _games, "bench": _bench}
+    commands = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "games": _games,
+        "teachers": _teachers,
+        "bench": _bench,
+    }
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)
         return 0
@@ -217,6 +245,24 @@ def _games(args: list[str]) -> int:
     return 0
 
 
+def _teachers(args: list[str]) -> int:
+    command = _parse(TeachersCommand, args, "teachers")
+    from rtpd.bench import teachers
+    from rtpd.compilation import keep_compiled
+
+    keep_compiled()
+    found = teachers(seconds=command.seconds if command.measure else None, tell=_tell)
+    if command.json:
+        print(json.dumps(found, indent=2))
+    else:
+        console.terminal(sys.stdout).print(console.teachers_table(found))
+    return 0
+
+
+def _tell(text: str) -> None:
+    print(f"... {text}", file=sys.stderr)
+
+
 def _bench(args: list[str]) -> int:
     command = _parse(BenchCommand, args, "bench", BenchCommand(_defaults(args)[1]))
     from rtpd.bench import bench
@@ -227,7 +273,7 @@ def _bench(args: list[str]) -> int:
         command.config,
         rounds=command.rounds,
         seconds=command.seconds,
-        tell=lambda text: print(f"... {text}", file=sys.stderr),
+        tell=_tell,
     )
     if command.out:
         write_json(command.out, result)

@@ -44,12 +44,14 @@ class TeacherConfig:
     """net of the teacher; auto: nature for images, mlp64-64 for vectors"""
     dueling: bool = False
     """value and advantage streams (Wang et al. 2016)"""
+    noisy: bool = False
+    """noisy dense layers (Fortunato et al. 2018), which explore by themselves"""
     n_step: int = 3
     """length of the n-step return, in steps"""
     gamma: float = 0.99
     """discount per step"""
     loss: Literal["huber", "mse"] = "huber"
-    """of the TD error; huber is quadratic up to 1"""
+    """of the TD error; huber is quadratic up to 1; c51 and rainbow have a loss of their own"""
     clip_rewards: bool = True
     """learn from rewards clipped to -1..1; reported returns never are"""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -95,6 +97,10 @@ class ReplayConfig:
     """steps of uniformly random play before the first update; they also give the centre"""
     steps_per_update: int = 4
     """steps between two updates of the teacher"""
+    priority: float = 0.0
+    """exponent of prioritised sampling (Schaul et al. 2016); 0 samples uniformly"""
+    importance: float = 0.4
+    """exponent of the importance weights that make up for it; rises linearly to 1 at --steps"""
     save: bool = True
     """keep the replay in checkpoints; without it a resumed run plays a new warm-up"""
 
@@ -144,7 +150,8 @@ class Config:
     env: tyro.conf.Positional[str] = "ale/pong"
     """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them)"""
     teacher: str = "double-dqn"
-    """dqn, double-dqn (both from a replay), or pqn (from rollouts)"""
+    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
+    rollouts); `rtpd teachers` lists them"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
     reverse-kl nll mse kl-td; auto: net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""

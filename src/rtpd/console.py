@@ -153,6 +153,21 @@ def games_table(games: Mapping[str, int]) -> RenderableType:
     return Group(head, Columns(cells, column_first=True, padding=(0, 1)))
 
 
+def teachers_table(teachers: Mapping[str, Row]) -> Table:
+    """Every teacher, what it learns from and takes, and how fast it is where that was measured."""
+    headers = ["teacher", "paper", "learns from", "outputs per\naction", "preset", "replay"]
+    measured = any("loop_steps_per_second" in row for row in teachers.values())
+    table = plain_table([*headers, "update", "with net1.7"] if measured else headers)
+    for name, row in teachers.items():
+        cells = [row["paper"], f"a {row['regime']}", show(row["atoms"]), row["preset"]]
+        cells.append(show(row["replay_bytes"] / 1e9, ".2f", " GB"))
+        if measured:
+            cells.append(show(row.get("update_ms"), ".1f", " ms"))
+            cells.append(show(row.get("loop_steps_per_second"), unit=" steps/s"))
+        table.add_row(Text(clean(name)), *(Text(clean(cell)) for cell in cells))
+    return table
+
+
 def print_bench(result: Row, *, console: Console | None = None) -> None:
     """The result of `rtpd bench`, for people."""
     families = result["families"]

@@ -54,8 +54,9 @@ class _Seat:
     def think(self, epsilon: float) -> Array:
         """Choose actions for the newest frames; returns before they are computed."""
         self.stack, action = _act(
-            self.policy.net, self.policy.preprocess, self.stack, self.timestep.frame,
-            self.timestep.first, self.key, np.int32(self.step), np.float32(epsilon),
+            self.policy.net, self.policy.preprocess, self.policy.head, self.stack,
+            self.timestep.frame, self.timestep.first, self.key, np.int32(self.step),
+            np.float32(epsilon),
         )  # fmt: skip
         return action
 
@@ -76,11 +77,12 @@ class _Seat:
 
 @eqx.filter_jit
 def _act(
-    net: Callable[[Array], Array], preprocess: Preprocess, stack: Array, frame: ArrayLike,
-    first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
+    net: Callable[[Array], Array], preprocess: Preprocess, head: Callable[[Array], Array],
+    stack: Array, frame: ArrayLike, first: ArrayLike, key: PRNGKeyArray, step: ArrayLike,
+    epsilon: ArrayLike,
 ) -> tuple[Array, Array]:  # fmt: skip
     def q_values(obs: Array) -> Array:
-        return net(preprocess(obs))
+        return head(net(preprocess(obs)))
 
     return actor.act(q_values, stack, frame, first, jr.fold_in(key, step), epsilon)
 

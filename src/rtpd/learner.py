@@ -37,8 +37,8 @@ from rtpd.teachers import DQN, TEACHERS, Teacher, lambda_returns, td_loss
 from rtpd.types import EnvSpec, Preprocess, Transitions
 from rtpd.validate import StudentSpec, parse_students
 
-TeacherLoss = Callable[[nets.QNet], tuple[Array, Array]]
-"""The mean loss of a minibatch and the net's outputs [B Q]."""
+TeacherLoss = Callable[[nets.QNet], tuple[Array, tuple[Array, Array]]]
+"""The mean loss of a minibatch; the net's outputs [B Q], and how they surprised [B]."""
 
 
 class Rollout(NamedTuple):
@@ -47,6 +47,14 @@ class Rollout(NamedTuple):
     rows: Int[Array, " T+1"]  # of the replay; the last one only bootstraps
     returns: Float[Array, " T*E"]  # env by env within a row
     order: Int[Array, "U B"]  # of U updates, indices into `returns`
+
+
+class Drawn(NamedTuple):
+    """Where a minibatch lies in the replay, and how much each of it counts."""
+
+    row: Int[Array, " B"]
+    env: Int[Array, " B"]
+    weight: Float[Array, " B"] | float
 
 
 class LearnerState(eqx.Module):
@@ -118,8 +126,9 @@ class Learner:
         """Fresh nets. Each draws from its own key, so no student changes another or the teacher."""
         config, spec = self.config, self.spec
         teacher = nets.build(
-            config.td.net, spec, self.teacher.num_outputs(spec.num_actions),
-            key=named_key(key, "teacher"), dueling=config.td.dueling, norm=self.teacher.norm,
+            config.td.net, spec, self.teacher.atoms * spec.num_actions,
+            key=named_key(key, "teacher"), dueling=config.td.dueling, atoms=self.teacher.atoms,
+            norm=self.teacher.norm, noisy=config.td.noisy,
         )  # fmt: skip
         return LearnerState(
             Model(
@@ -179,26 +188,55 @@ class Learner:
         totals: Metrics,
         replay: ring.Replay,
         rollout: Rollout | None = None,
-    ) -> tuple[LearnerState, Metrics]:
-        """One update of the teacher and of every student. Jit it, state and totals donated."""
-        draw_key, extra_key, next_key = jr.split(state.key, 3)
+    ) -> tuple[LearnerState, Metrics, Array | None]:
+        """One update of the teacher and of every student. Jit it, state and totals donated.
+
+        Returns the new state, the new sums, and the replay's new priorities if it has any.
+        """
+        draw_key, noise_key, extra_key, next_key = jr.split(state.key, 4)
+        drawn = None
         if isinstance(self.teacher, DQN):
-            batch = self._minibatch(state, self._sample(replay, draw_key))
-            loss = self._td_loss(self.teacher, state.target, batch)
+            drawn = self._draw(state, replay, draw_key)
+            batch, loss = self._of_replay(state, replay, drawn, noise_key)
         else:
-            batch, loss = self._of_rollout(state, replay, cast("Rollout", rollout))
-        state, totals = self._improve(state, totals, replay, batch, loss, extra_key)
-        return eqx.tree_at(lambda s: s.key, state, next_key), totals
+            batch, loss = self._of_rollout(state, replay, cast("Rollout", rollout), noise_key)
+        state, totals, surprise = self._improve(state, totals, replay, batch, loss, extra_key)
+        priority = replay.priority
+        if priority is not None and drawn is not None:
+            priority = ring.reprioritised(priority, drawn.row, drawn.env, surprise)
+        return eqx.tree_at(lambda s: s.key, state, next_key), totals, priority
+
+    def _draw(self, state: LearnerState, replay: ring.Replay, key: PRNGKeyArray) -> Drawn:
+        """Where a minibatch lies in the replay.
+
+        Importance weights: Schaul et al. 2016, section 3.4, the largest of a minibatch is 1.
+        """
+        settings = self.config.replay
+        window = (settings.batch_size, self.spec.stack, self.config.td.n_step)
+        if replay.priority is None:
+            return Drawn(*ring.draw(replay, key, *window), 1.0)
+        row, env, likelier = ring.draw_prioritised(replay, key, *window, settings.priority)
+        done = jnp.minimum(state.updates / self._updates, 1.0)
+        weight = likelier ** -(settings.importance + done * (1 - settings.importance))
+        return Drawn(row, env, weight / jnp.max(weight))
+
+    def _of_replay(
+        self, state: LearnerState, replay: ring.Replay, drawn: Drawn, noise_key: PRNGKeyArray
+    ) -> tuple[Minibatch, TeacherLoss]:
+        """A minibatch of the replay, and the loss towards the target net's values."""
+        found = ring.transitions(replay, drawn.row, drawn.env, **self._windows())
+        batch = self._minibatch(state, found)
+        return batch, self._td_loss(state.target, batch, drawn.weight, noise_key)
 
     def _of_rollout(
-        self, state: LearnerState, replay: ring.Replay, rollout: Rollout
+        self, state: LearnerState, replay: ring.Replay, rollout: Rollout, noise_key: PRNGKeyArray
     ) -> tuple[Minibatch, TeacherLoss]:
         """The next minibatch of a rollout, and the loss towards its returns."""
         chosen = rollout.order[state.updates % len(rollout.order)]
         row, env = rollout.rows[chosen // self.config.num_envs], chosen % self.config.num_envs
         batch = self._minibatch(state, ring.transitions(replay, row, env, **self._windows()))
         weight = 1.0 - replay.last[row, env]  # there the action was ignored
-        return batch, self._return_loss(batch, rollout.returns[chosen], weight)
+        return batch, self._return_loss(batch, rollout.returns[chosen], weight, noise_key)
 
     def _returns(
         self, state: LearnerState, replay: ring.Replay, rows: Int[Array, " T+1"]
@@ -220,10 +258,10 @@ class Learner:
     def _improve(
         self, state: LearnerState, totals: Metrics, replay: ring.Replay, batch: Minibatch,
         loss: TeacherLoss, key: PRNGKeyArray,
-    ) -> tuple[LearnerState, Metrics]:  # fmt: skip
-        """One update: the teacher on this minibatch, then every student."""
+    ) -> tuple[LearnerState, Metrics, Float[Array, " B"]]:  # fmt: skip
+        """One update: the teacher on this minibatch, then every student; what surprised it."""
         config = self.config
-        teacher, q, metrics = self._improve_teacher(state.teacher, loss)
+        teacher, q, surprise, metrics = self._improve_teacher(state.teacher, loss)
         target = state.target
         if target is not None:
             target = follow_slowly(target, teacher.net, state.updates, self.config.td)
@@ -246,7 +284,7 @@ class Learner:
         totals = {name: totals[name] + metrics[name] for name in totals}
         updates = state.updates + 1
         state = LearnerState(teacher, target, models, state.preprocess, updates, state.key)
-        return state, totals
+        return state, totals, surprise
 
     def diagnose(
         self, state: LearnerState, replay: ring.Replay, key: PRNGKeyArray, batch_size: int = 256
@@ -284,38 +322,51 @@ class Learner:
         x, next_x = jax.lax.optimization_barrier(jax.tree.map(jax.vmap(state.preprocess), ends))
         return Minibatch(x, next_x, batch.action, batch.reward, batch.discount)
 
-    def _td_loss(self, rule: DQN, target: Any, batch: Minibatch) -> TeacherLoss:  # noqa: ANN401
-        """Of a teacher that bootstraps from its target net."""
+    def _td_loss(
+        self,
+        target: nets.QNet | None,
+        batch: Minibatch,
+        weight: Array | float,
+        key: PRNGKeyArray,
+    ) -> TeacherLoss:
+        """Of a teacher that bootstraps from its target net; `key` draws the noise of noisy nets."""
+        rule = cast("DQN", self.teacher)
+        online_key, target_key = jr.split(key)
+        target = nets.with_noise(cast("nets.QNet", target), target_key)
 
-        def loss(net: nets.QNet) -> tuple[Array, Array]:
+        def loss(net: nets.QNet) -> tuple[Array, tuple[Array, Array]]:
+            net = nets.with_noise(net, online_key)
             outputs = jax.vmap(net)(batch.x)
-            error = batch.td_error(rule, outputs, net, target)
-            return jnp.mean(td_loss(error, self.config.td.loss)), outputs
+            losses, surprise = batch.losses(rule, outputs, net, target, self.config.td.loss)
+            return jnp.mean(weight * losses), (outputs, surprise)
 
         return loss
 
-    def _return_loss(self, batch: Minibatch, returns: Array, weight: Array) -> TeacherLoss:
+    def _return_loss(
+        self, batch: Minibatch, returns: Array, weight: Array, key: PRNGKeyArray
+    ) -> TeacherLoss:
         """Of a teacher whose returns are known before its update."""
 
-        def loss(net: nets.QNet) -> tuple[Array, Array]:
-            outputs = jax.vmap(net)(batch.x)
-            chosen = jax.vmap(jnp.take)(self._q_of(outputs), batch.action)
-            losses = td_loss(returns - chosen, self.config.td.loss)
-            return jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0), outputs
+        def loss(net: nets.QNet) -> tuple[Array, tuple[Array, Array]]:
+            outputs = jax.vmap(nets.with_noise(net, key))(batch.x)
+            error = returns - jax.vmap(jnp.take)(self._q_of(outputs), batch.action)
+            losses = td_loss(error, self.config.td.loss)
+            mean = jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0)
+            return mean, (outputs, jnp.abs(error))
 
         return loss
 
     def _improve_teacher(
         self, model: Model, loss: TeacherLoss
-    ) -> tuple[Model, Float[Array, "B A"], Metrics]:
-        (value, outputs), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
+    ) -> tuple[Model, Float[Array, "B A"], Float[Array, " B"], Metrics]:
+        (value, (outputs, surprise)), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
         net, opt_state = descend(self._rule, model, gradient)
         average = model.average
         if average is not None:
             average = averaged(average, net, self.config.td.average_decay)
         q = self._q_of(outputs)
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
-        return Model(net, opt_state, average), q, metrics
+        return Model(net, opt_state, average), q, surprise, metrics
 
     def _followed_q(self, model: Model, x: Array) -> Float[Array, "B A"]:
         """The Q-values that students follow."""

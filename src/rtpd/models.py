@@ -1,7 +1,8 @@
 """What an update works on: a net in training, and a minibatch."""
 
 import zlib
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets
 from rtpd.config import OptimizerConfig, TeacherConfig
-from rtpd.teachers import DQN
+from rtpd.teachers import DQN, Ends, Transition
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -41,17 +42,22 @@ class Minibatch(NamedTuple):
     reward: Float[Array, " B"]
     discount: Float[Array, " B"]
 
-    def td_error(
-        self, rule: DQN, outputs: Float[Array, "B A"], net: nets.QNet, target: nets.QNet
-    ) -> Float[Array, " B"]:
-        """TD errors of `outputs`, which `net` gave for `x`, bootstrapped with `target`."""
+    def losses(
+        self,
+        rule: DQN,
+        outputs: Float[Array, "B Q"],
+        net: nets.QNet,
+        target: nets.QNet,
+        kind: Literal["huber", "mse"],
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+        """Losses of `outputs`, which `net` gave for `x`, bootstrapped with `target`; surprises."""
         next_x = cast("Array", self.next_x)
         next_target = jax.vmap(target)(next_x)
         next_online = jax.vmap(net)(next_x) if rule.double else next_target
-        return jax.vmap(rule.td_error)(
-            outputs, jax.lax.stop_gradient(next_online), next_target,
-            self.action, self.reward, self.discount,
-        )  # fmt: skip
+        here = jax.vmap(target)(self.x) if rule.looks_here else None
+        ends = jax.lax.stop_gradient(Ends(next_online, next_target, here))
+        made = Transition(self.action, self.reward, self.discount)
+        return jax.vmap(partial(rule.loss, kind=kind))(outputs, ends, made)
 
 
 def acting_net(model: Model) -> nets.QNet:

@@ -55,6 +55,9 @@ NETS: dict[str, ConvShape | MlpShape] = {
 }
 
 
+FIRST_NOISE = 0.5  # sigma_0 of Fortunato et al. 2018, of noisy layers
+
+
 class Conv(eqx.Module):
     """A 2-d convolution without padding, [H W I] -> [H' W' O]."""
 
@@ -75,18 +78,33 @@ class Conv(eqx.Module):
 
 
 class Dense(eqx.Module):
-    """A dense layer; flattens what comes in, and normalises what goes out if asked."""
+    """A dense layer; flattens what comes in, and normalises what goes out if asked.
+
+    `noise`: what weight and bias deviate by, of a noisy layer (Fortunato et al. 2018,
+    arXiv:1706.10295); `with_noise` draws it, and without a draw the layer is its mean.
+    """
 
     weight: Float[Array, "I O"]
     bias: Float[Array, " O"]
     norm: eqx.nn.LayerNorm | None
+    noise: tuple[Float[Array, "I O"], Float[Array, " O"]] | None
 
     def __init__(
-        self, inputs: int, outputs: int, *, key: PRNGKeyArray, he: bool, norm: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        key: PRNGKeyArray,
+        he: bool,
+        norm: bool = False,
+        noisy: bool = False,
     ):
         """Draw weights and bias, see `_draw`; `norm` adds a layer norm (Ba et al. 2016)."""
         self.weight, self.bias = _draw((inputs, outputs), key, he=he)
         self.norm = eqx.nn.LayerNorm(outputs) if norm else None
+        size = FIRST_NOISE / math.sqrt(inputs)
+        deviations = (jnp.full((inputs, outputs), size), jnp.full((outputs,), size))
+        self.noise = deviations if noisy else None
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " O"]:
         """Apply to one example."""
@@ -98,7 +116,8 @@ class QNet(eqx.Module):
     """A ReLU torso and one stream of outputs, or two for a dueling net.
 
     Dueling: q = value + advantage - mean(advantage), Wang et al. 2016, arXiv:1511.06581, eq. 9,
-    with a hidden layer for each stream.
+    with a hidden layer for each stream; where a teacher has several outputs per action, for each of
+    them (Hessel et al. 2018).
     """
 
     torso: tuple[Conv | Dense, ...]
@@ -127,12 +146,46 @@ class QNet(eqx.Module):
             outputs.append(out(h))
         if len(outputs) == 2:
             advantage, value = outputs
-            return value + advantage - jnp.mean(advantage), hidden
+            advantage = advantage.reshape(-1, value.size)
+            return (value + advantage - jnp.mean(advantage, axis=0)).reshape(-1), hidden
         return outputs[0], hidden
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " Q"]:
         """Outputs of one example."""
         return self.trace(x)[0]
+
+
+def with_noise(net: QNet, key: PRNGKeyArray) -> QNet:
+    """The net with a draw of its noisy layers' weights; the same net where it has none.
+
+    Factorised Gaussian noise, Fortunato et al. 2018, eq. 10 and 11: one number per input and one
+    per output of a layer. Gradients reach the means and the deviations.
+    """
+
+    def draw(layer: Dense, key: PRNGKeyArray) -> Dense:
+        if layer.noise is None:
+            return layer
+        inputs, outputs = layer.weight.shape
+        raw = jr.normal(key, (inputs + outputs,))
+        scaled = jnp.sign(raw) * jnp.sqrt(jnp.abs(raw))
+        into, out = scaled[:inputs], scaled[inputs:]
+        weight = layer.weight + layer.noise[0] * jnp.outer(into, out)
+        bias = layer.bias + layer.noise[1] * out
+        return eqx.tree_at(lambda d: (d.weight, d.bias), layer, (weight, bias))
+
+    keys = iter(jr.split(key, 2 * len(net.streams)))
+    streams = tuple((draw(dense, next(keys)), draw(out, next(keys))) for dense, out in net.streams)
+    return eqx.tree_at(lambda n: n.streams, net, streams)
+
+
+def without_noise(net: QNet) -> QNet:
+    """The net of the means of the weights, which needs no draw."""
+    return eqx.tree_at(
+        lambda n: [layer.noise for stream in n.streams for layer in stream],
+        net,
+        replace_fn=lambda _: None,
+        is_leaf=lambda leaf: leaf is None,
+    )
 
 
 def _draw(shape: tuple[int, ...], key: PRNGKeyArray, *, he: bool) -> tuple[Array, Array]:
@@ -222,13 +275,16 @@ def build(
     *,
     key: PRNGKeyArray,
     dueling: bool = False,
+    atoms: int = 1,
     he: bool = False,
     norm: bool = False,
+    noisy: bool = False,
 ) -> QNet:
     """A fresh net for the observations of `spec`; ConfigError if it cannot read them.
 
     `he` draws the hidden layers as He et al. 2015 do, see `_draw`; the outputs always start small.
-    `norm` normalises the hidden layer of each stream before its ReLU.
+    `norm` normalises the hidden layer of each stream before its ReLU; `noisy` makes the streams'
+    layers noisy. `num_outputs` are those of all actions, `atoms` for each of them.
     """
     shape = parse(text)
     if isinstance(shape, ConvShape) != spec.is_image:
@@ -245,11 +301,11 @@ def build(
     )
     hidden = shape.hidden if isinstance(shape, ConvShape) else shape.hidden[-1]
     streams = []
-    widths = (num_outputs, 1) if dueling else (num_outputs,)
+    widths = (num_outputs, atoms) if dueling else (num_outputs,)
     for width, stream_key in zip(widths, stream_keys[: len(widths)], strict=True):
         dense_key, out_key = jr.split(stream_key)
-        dense = Dense(features, hidden, key=dense_key, he=he, norm=norm)
-        streams.append((dense, Dense(hidden, width, key=out_key, he=False)))
+        dense = Dense(features, hidden, key=dense_key, he=he, norm=norm, noisy=noisy)
+        streams.append((dense, Dense(hidden, width, key=out_key, he=False, noisy=noisy)))
     return QNet(torso, tuple(streams))
 
 

@@ -12,10 +12,11 @@ import msgspec
 import safetensors.numpy
 
 from rtpd import checkpoint, nets
-from rtpd.errors import CheckpointError, RequestError
+from rtpd.errors import CheckpointError, RequestError, unknown
 from rtpd.files import read_json, sha256, write_atomic, write_json
 from rtpd.run import Run
-from rtpd.types import EnvSpec, Policy, Preprocess, num_parameters
+from rtpd.teachers import TEACHERS
+from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
 
 FORMAT = 1
 
@@ -50,6 +51,13 @@ def load(path: Path) -> Policy:
     if _digest(data, meta) != digest:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     spec = _spec(meta["spec"])
+    rule = None
+    if meta.get("agent") == "teacher":
+        if meta.get("teacher") not in TEACHERS:
+            raise CheckpointError(
+                f"{path}: {unknown('teacher', str(meta.get('teacher')), TEACHERS)}"
+            )
+        rule = TEACHERS[meta["teacher"]]
     like = jax.eval_shape(
         lambda: nets.build(
             meta["net"],
@@ -57,13 +65,15 @@ def load(path: Path) -> Policy:
             meta["num_outputs"],
             key=jr.key(0),
             dueling=meta["dueling"],
+            atoms=rule.atoms if rule else 1,
             norm=meta.get("norm", False),
         )
     )
     neutral = Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
     net, preprocess = checkpoint.restore((like, neutral), safetensors.numpy.load(data), path)
     known = ("format", "parameters", "spec")
-    return Policy(net, preprocess, spec, {k: v for k, v in meta.items() if k not in known})
+    about = {key: value for key, value in meta.items() if key not in known}
+    return Policy(net, preprocess, spec, about, rule.q_values if rule else as_they_are)
 
 
 def load_policy(run: str | Path, agent: str = "teacher") -> Policy:

@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from rtpd.types import Transitions
 
+LEAST_PRIORITY = 1e-6  # so that what no longer surprises is still seen now and then
+
 
 class Replay(NamedTuple):
     """C rows of E envs; the newest row is `cursor - 1` modulo C."""
@@ -29,9 +31,17 @@ class Replay(NamedTuple):
     last: Bool[Array, "C E"]
     cursor: Int[Array, ""]
     filled: Int[Array, ""]
+    priority: Float[Array, "C E"] | None = None  # of a prioritised replay
 
 
-def init(rows: int, num_envs: int, frame_shape: tuple[int, ...], frame_dtype: str) -> Replay:
+def init(
+    rows: int,
+    num_envs: int,
+    frame_shape: tuple[int, ...],
+    frame_dtype: str,
+    *,
+    prioritised: bool = False,
+) -> Replay:
     """An empty ring of `rows` x `num_envs` transitions."""
     shape = (rows, num_envs)
     return Replay(
@@ -43,13 +53,23 @@ def init(rows: int, num_envs: int, frame_shape: tuple[int, ...], frame_dtype: st
         last=jnp.zeros(shape, bool),
         cursor=jnp.zeros((), jnp.int32),
         filled=jnp.zeros((), jnp.int32),
+        priority=jnp.zeros(shape) if prioritised else None,
     )
 
 
-def num_bytes(rows: int, num_envs: int, frame_shape: tuple[int, ...], frame_dtype: str) -> int:
+def num_bytes(
+    rows: int,
+    num_envs: int,
+    frame_shape: tuple[int, ...],
+    frame_dtype: str,
+    *,
+    prioritised: bool = False,
+) -> int:
     """Memory that `init` takes, from its shapes alone."""
-    replay = jax.eval_shape(lambda: init(rows, num_envs, frame_shape, frame_dtype))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in replay)
+    like = jax.eval_shape(
+        lambda: init(rows, num_envs, frame_shape, frame_dtype, prioritised=prioritised)
+    )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
 
 
 def add(
@@ -61,7 +81,10 @@ def add(
     terminal: Bool[Array, " E"],
     last: Bool[Array, " E"],
 ) -> Replay:
-    """Write one row of E envs over the oldest. Jit it with the replay donated, or it copies all."""
+    """Write one row of E envs over the oldest. Jit it with the replay donated, or it copies all.
+
+    A new row has the highest priority of all, so that it is soon seen (Schaul et al. 2016).
+    """
     rows = replay.frames.shape[0]
     row = (frame, action, reward, first, terminal, last)
     fields = (
@@ -69,7 +92,11 @@ def add(
         for ring, new in zip(replay[: len(row)], row, strict=True)
     )
     cursor = (replay.cursor + 1) % rows
-    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows))
+    priority = replay.priority
+    if priority is not None:
+        highest = jnp.where(replay.filled > 0, jnp.max(priority), 1.0)
+        priority = priority.at[replay.cursor].set(highest)
+    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows), priority)
 
 
 def seal(replay: Replay) -> Replay:
@@ -113,10 +140,47 @@ def sample(
 
     Needs `filled >= n_step + stack`. What a transition is: see `transitions`.
     """
-    row, env = _draw(replay, key, batch_size, oldest=stack - 1, newest_margin=n_step)
+    row, env = draw(replay, key, batch_size, stack, n_step)
     return transitions(
         replay, row, env, stack=stack, n_step=n_step, gamma=gamma, clip_reward=clip_reward
     )
+
+
+def draw_prioritised(
+    replay: Replay, key: PRNGKeyArray, batch_size: int, stack: int, n_step: int, exponent: float
+) -> tuple[Int[Array, " B"], Int[Array, " B"], Float[Array, " B"]]:
+    """Rows, envs, and how much likelier than uniformly each was drawn, of a prioritised replay.
+
+    The same rows as `draw` draws from, each with a chance proportional to priority^exponent, one
+    from each of B equal parts of the total (Schaul et al. 2016, arXiv:1511.05952, section 3.3 and
+    appendix B.2.1). Sums are taken over rows and then within one, rather than in a tree.
+    """
+    rows, _ = replay.last.shape
+    age = (jnp.arange(rows) - replay.cursor + replay.filled) % rows
+    ready = (age >= stack - 1) & (age < replay.filled - n_step)
+    weight = jnp.power(jnp.asarray(replay.priority), exponent)
+    weight = jnp.where(ready[:, None] & ~replay.last, weight, 0.0)
+    by_row = jnp.cumsum(jnp.sum(weight, axis=1))
+    total = by_row[-1]
+    part = (jnp.arange(batch_size) + jr.uniform(key, (batch_size,))) / batch_size
+    at = jnp.minimum(part * total, jnp.nextafter(total, 0.0))
+    row = jnp.searchsorted(by_row, at, side="right")
+    before = jnp.where(row > 0, by_row[row - 1], 0.0)
+    within = jnp.cumsum(weight[row], axis=1)
+    # Rounding may leave a little more than the row holds.
+    rest = jnp.minimum(at - before, jnp.nextafter(within[:, -1], 0.0))
+    env = jax.vmap(lambda sums, x: jnp.searchsorted(sums, x, side="right"))(within, rest)
+    return row, env, weight[row, env] / total * jnp.sum(weight > 0)
+
+
+def reprioritised(
+    priority: Float[Array, "C E"],
+    row: Int[Array, " B"],
+    env: Int[Array, " B"],
+    surprise: Float[Array, " B"],
+) -> Float[Array, "C E"]:
+    """The priorities once these transitions have been learnt from."""
+    return priority.at[row, env].set(surprise + LEAST_PRIORITY)
 
 
 def newest(replay: Replay, count: int) -> Int[Array, " count"]:
@@ -161,15 +225,15 @@ def transitions(
     )
 
 
-def _draw(
-    replay: Replay, key: PRNGKeyArray, batch_size: int, *, oldest: int, newest_margin: int
+def draw(
+    replay: Replay, key: PRNGKeyArray, batch_size: int, stack: int, n_step: int
 ) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
     """Rows and envs to sample: rejection until no row is `last`, so exactly uniform."""
     rows, num_envs = replay.last.shape
 
     def propose(key: PRNGKeyArray) -> tuple[Array, Array]:
         row_key, env_key = jr.split(key)
-        age = jr.randint(row_key, (batch_size,), oldest, replay.filled - newest_margin)
+        age = jr.randint(row_key, (batch_size,), stack - 1, replay.filled - n_step)
         env = jr.randint(env_key, (batch_size,), 0, num_envs)
         return (replay.cursor - replay.filled + age) % rows, env
 

@@ -60,8 +60,9 @@ class Session:
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), agents.neutral(env.spec))
         self.replay = ring.init(
-            replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype
-        )
+            replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
+            prioritised=bool(settings.replay.priority),
+        )  # fmt: skip
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
         self.interrupted = False
         self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
@@ -77,7 +78,7 @@ class Session:
 
     def go(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
-        replay_bytes = sum(leaf.nbytes for leaf in self.replay)
+        replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replay))
         self.journal.announce(self.progress.step, replay_bytes, self.learner.cadence)
         try:
             with interruptible(self._interrupt):
@@ -138,7 +139,10 @@ class Session:
         made = progress.updates - progress.updates_before
         if made % self.learner.updates_per_rollout == 0:
             self.rollout = self._rollout(self.state, self.replay)
-        self.state, self.totals = self._update(self.state, self.totals, self.replay, self.rollout)
+        self.state, self.totals, priority = self._update(
+            self.state, self.totals, self.replay, self.rollout
+        )
+        self.replay = self.replay._replace(priority=priority)
         progress.updates += 1
 
     def store(self, seen: Timestep, action: np.ndarray) -> None:
@@ -282,11 +286,16 @@ def _act(
     learner: Learner, net: nets.QNet, preprocess: Preprocess, stack: Array, frame: ArrayLike,
     first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """The teacher's epsilon-greedy actions, the random key derived from the step."""
+    """The teacher's epsilon-greedy actions, the random key derived from the step.
+
+    A noisy net draws its weights once per step, for all envs.
+    """
+    key = jr.fold_in(key, step)
+    noise_key, key = jr.split(key)
+    net = nets.with_noise(net, noise_key)
     return actor.act(
-        lambda obs: learner.q_values(net(preprocess(obs))),
-        stack, frame, first, jr.fold_in(key, step), epsilon,
-    )  # fmt: skip
+        lambda obs: learner.q_values(net(preprocess(obs))), stack, frame, first, key, epsilon
+    )
 
 
 def replay_rows(settings: Config) -> int:

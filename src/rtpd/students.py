@@ -18,7 +18,7 @@ from rtpd.models import (
     follow_slowly,
     named_key,
 )
-from rtpd.teachers import DQN, td_loss
+from rtpd.teachers import DQN
 from rtpd.types import EnvSpec
 from rtpd.validate import parse_students
 
@@ -70,8 +70,8 @@ def improve(
             for name, kind in kinds.items()
         }
         for name, target in targets.items():
-            error = batch.td_error(DOUBLE_Q, outputs[name], family[name], target)
-            losses[name] += config.student.td_weight * jnp.mean(td_loss(error, config.td.loss))
+            found = batch.losses(DOUBLE_Q, outputs[name], family[name], target, config.td.loss)
+            losses[name] += config.student.td_weight * jnp.mean(found[0])
         return sum(losses.values(), jnp.zeros(())), losses
 
     family = {name: model.net for name, model in models.items()}

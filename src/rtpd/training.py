@@ -116,7 +116,7 @@ def resume(
 def check_memory(settings: Config, spec: EnvSpec) -> int:
     """ConfigError unless the replay fits what is free; returns its bytes."""
     shape = (replay_rows(settings), settings.num_envs, spec.frame_shape, spec.frame_dtype)
-    needed = ring.num_bytes(*shape)
+    needed = ring.num_bytes(*shape, prioritised=bool(settings.replay.priority))
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, RESERVE_BYTES)
     return needed
 

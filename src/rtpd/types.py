@@ -107,20 +107,27 @@ class Preprocess(eqx.Module):
         return x.reshape(*x.shape[: -1 - self.centre.ndim], -1)
 
 
+def as_they_are(outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+    """Outputs that are Q-values already."""
+    return outputs
+
+
 class Policy(eqx.Module):
     """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
 
     `provenance` is JSON-ready: net name, env options, commit, config digest, agent steps.
+    `head` makes Q-values of the net's outputs, where a teacher has several per action.
     """
 
     net: Callable[[Array], Array]
     preprocess: Preprocess
     spec: EnvSpec = eqx.field(static=True)
     provenance: dict = eqx.field(static=True)
+    head: Callable[[Array], Array] = eqx.field(static=True, default=as_they_are)
 
     def __call__(self, obs: Array) -> Float[Array, " A"]:
         """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
-        return self.net(self.preprocess(obs))
+        return self.head(self.net(self.preprocess(obs)))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "replay.batch_size": (1, 65_536),
     "replay.warmup_steps": (1, math.inf),
     "replay.steps_per_update": (1, 10**6),
+    "replay.priority": (0, 10),
+    "replay.importance": (0, 1),
     "rollout.steps": (1, 100_000),
     "rollout.epochs": (1, 100),
     "rollout.minibatch_size": (1, 65_536),
@@ -91,6 +93,10 @@ def validate(config: Config) -> None:
                 f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
                 f"of {batch} from {config.num_envs} envs and {window} needs"
             )
+    if rollout and replay.priority:
+        raise ConfigError(
+            f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
+        )
     if rollout and config.rollout.steps * config.num_envs < config.rollout.minibatch_size:
         raise ConfigError(
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "

@@ -1,18 +1,29 @@
 """Teachers, one file per paper.
 
 A teacher's `regime` says what it learns from: minibatches drawn from a `replay`, or the newest
-`rollout` of all envs. Either way it ends in minibatches whose q[B, A] the students see.
+`rollout` of all envs. Either way it ends in minibatches whose q[B, A] the students see. A teacher
+with a replay is a `DQN` with another loss; its net gives `atoms` outputs per action.
 """
 
-from rtpd.teachers.dqn import DQN, td_loss
+from rtpd.teachers.c51 import C51
+from rtpd.teachers.dqn import DQN, Ends, Transition, td_loss
+from rtpd.teachers.munchausen import Munchausen
 from rtpd.teachers.pqn import PQN, lambda_returns
+from rtpd.teachers.qr_dqn import QRDQN
 
-__all__ = ["DQN", "PQN", "TEACHERS", "Teacher", "lambda_returns", "td_loss"]
+__all__ = [
+    "C51", "DQN", "PQN", "QRDQN", "TEACHERS", "Ends", "Munchausen", "Teacher", "Transition",
+    "lambda_returns", "td_loss",
+]  # fmt: skip
 
 Teacher = DQN | PQN
 
 TEACHERS: dict[str, Teacher] = {
-    "dqn": DQN(double=False),
+    "dqn": DQN(double=False, paper="Mnih et al. 2015"),
     "double-dqn": DQN(double=True),
+    "munchausen": Munchausen(),
+    "c51": C51(),
+    "qr-dqn": QRDQN(),
+    "rainbow": C51(double=True, paper="Hessel et al. 2018"),
     "pqn": PQN(),
 }

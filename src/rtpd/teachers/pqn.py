@@ -16,12 +16,10 @@ from jaxtyping import Array, Bool, Float
 class PQN:
     """Q-learning towards Q(lambda) returns of the newest rollout, in several epochs."""
 
+    paper: ClassVar[str] = "Gallici et al. 2024"
     regime: ClassVar[Literal["replay", "rollout"]] = "rollout"
     norm: ClassVar[bool] = True
-
-    def num_outputs(self, num_actions: int) -> int:
-        """How many outputs the net needs."""
-        return num_actions
+    atoms: ClassVar[int] = 1  # outputs per action
 
     def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
         """Expected Q-values from the net's outputs."""
