@@ -28,7 +28,7 @@ def output_of(command):
 
 
 def rtpd_rate(flags, seconds):
-    command = [sys.executable, "-m", "rtpd", "bench", "pong", "--preset", "cpu", "--json", *flags]
+    command = [sys.executable, "-m", "rtpd", "bench", "pong", "--preset", "double-dqn", "--json", *flags]
     result = output_of([*command, "--rounds", "1", "--seconds", str(seconds)])
     family = list(result["families"])[-1]
     about = {key: result[key] for key in ("commit", "machine", "versions", "matmul_gflops")}

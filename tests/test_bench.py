@@ -12,7 +12,7 @@ from rtpd.cli import main
 from rtpd.config import Config
 
 SMALL = [
-    "--preset", "cpu", "--rounds", "2", "--seconds", "0.05", "--replay.warmup-steps", "200",
+    "--preset", "double-dqn", "--rounds", "2", "--seconds", "0.05", "--replay.warmup-steps", "200",
     "--replay.capacity", "400",
 ]  # fmt: skip
 

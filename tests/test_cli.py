@@ -12,6 +12,7 @@ from rtpd.config import presets
 
 TINY = [
     "gym/CartPole-v1", "--steps", "400", "--students", "mlp8:kl", "--log-steps", "200",
+    "--num-envs", "8", "--rollout.steps", "8", "--rollout.minibatch-size", "16",
     "--replay.capacity", "800", "--replay.warmup-steps", "200",
     "--evaluation.period-steps", "0", "--evaluation.episodes", "2",
 ]  # fmt: skip
@@ -194,3 +195,12 @@ def test_an_unexpected_error_is_one_line_too(monkeypatch, capsys):
     assert err.count("\n") == 1
     assert "the disk" in err
     assert "RTPD_TRACEBACK" in err
+
+
+@pytest.mark.parametrize(
+    ("teacher", "preset"), [(None, "cpu"), ("pqn", "cpu"), ("c51", "double-dqn"), ("no", "cpu")]
+)
+def test_a_teacher_with_a_replay_gets_settings_for_one(teacher, preset):
+    from rtpd.training import default_preset
+
+    assert default_preset(teacher) == preset

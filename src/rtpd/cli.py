@@ -67,8 +67,8 @@ class TrainCommand:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu (the default is the one for the device), demo, or a paper's settings: nature,
-    munchausen, c51, qr-dqn, rainbow, pqn"""
+    """cpu, gpu, double-dqn (the default is the one for the device, and double-dqn where --teacher
+    needs a replay), demo, or a paper's settings: nature, munchausen, c51, qr-dqn, rainbow, pqn"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     resume: Path | None = None
@@ -136,8 +136,8 @@ class BenchCommand:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu (the default is the one for the device), demo, or a paper's settings: nature,
-    munchausen, c51, qr-dqn, rainbow, pqn"""
+    """cpu, gpu, double-dqn (the default is the one for the device, and double-dqn where --teacher
+    needs a replay), demo, or a paper's settings: nature, munchausen, c51, qr-dqn, rainbow, pqn"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     rounds: int = 5
@@ -289,14 +289,14 @@ def _defaults(args: list[str]) -> tuple[str | None, Config]:
     preset, file = _value_of(args, "--preset"), _value_of(args, "--config")
     helping = not {"-h", "--help"}.isdisjoint(args)
     if preset is None and _value_of(args, "--resume") is None:
-        preset = "cpu" if helping else _device_preset()
+        preset = "cpu" if helping else _default_preset(_value_of(args, "--teacher"))
     return preset, load_config(preset, Path(file) if file else None)
 
 
-def _device_preset() -> str:
+def _default_preset(teacher: str | None) -> str:
     from rtpd.training import default_preset
 
-    return default_preset()
+    return default_preset(teacher)
 
 
 def _check_resume_flags(args: list[str]) -> None:

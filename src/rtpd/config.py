@@ -32,8 +32,8 @@ class OptimizerConfig:
     """rmsprop: decay of the running moments"""
     max_grad_norm: float = 10.0
     """gradients are scaled down to this global norm; 0 leaves them alone"""
-    anneal: bool = False
-    """the learning rate falls linearly to 0 at --steps"""
+    anneal: float = 0.0
+    """share of the run, at its end, over which the learning rate falls linearly to 0"""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rtpd.config import Config
 from rtpd.evaluation import compare, play
-from rtpd.memory import gigabytes
+from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
 from rtpd.run import Run
 from rtpd.types import EnvSpec, Policy
@@ -47,6 +47,7 @@ class Journal:
     def announce(self, step: int, replay_bytes: int, cadence: str) -> None:
         """Tell what will be run, from `step` on; `cadence` says how often the teacher learns."""
         settings, manifest, replay = self.config, self.run.manifest, self.config.replay
+        total = replay_bytes + program_bytes(settings.num_envs)
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
             "env": settings.env,
@@ -55,7 +56,8 @@ class Journal:
             "minutes": settings.minutes or None,
             "start_step": step,
             "notes": [
-                f"replay of {replay.capacity:,} transitions: {gigabytes(replay_bytes)}",
+                f"replay of {replay.capacity:,} transitions: {gigabytes(replay_bytes)}; "
+                f"about {gigabytes(total)} of memory in all",
                 f"{settings.num_envs} envs; {cadence}, after {replay.warmup_steps:,} steps of "
                 "warm-up",
             ],
@@ -77,6 +79,7 @@ class Journal:
             "step": step,
             "frames": step * self.spec.frames_per_step,
             "seconds": seconds,
+            "peak_bytes": peak_bytes(),
             "agents": {name: about | rows.get(name, {}) for name, about in agents.items()},
             "next": [f"rtpd evaluate {folder}", go_on + more] if status == "finished" else [go_on],
         }

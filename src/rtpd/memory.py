@@ -1,11 +1,17 @@
-"""How much memory a run may take, checked before it starts."""
+"""How much memory a run may take, checked before it starts, and how much it took."""
 
+import resource
+import sys
 from pathlib import Path
 
 import jax
 import psutil
 
 from rtpd.errors import ConfigError
+
+# What Atari runs took at most beside their replay, most of it while XLA compiles: docs/LOG.md.
+PROGRAM_BYTES = 730 * 10**6
+ENV_BYTES = 1_300_000
 
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -28,6 +34,17 @@ def free_bytes() -> int:
         except (OSError, ValueError):
             continue  # no such cgroup, or "max"
     return free
+
+
+def program_bytes(num_envs: int) -> int:
+    """About what a run takes beside its replay: program, nets, compiler, emulators, batches."""
+    return PROGRAM_BYTES + num_envs * ENV_BYTES
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had so far (resident)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # elsewhere in kB
 
 
 def check_replay(needed: int, free: int, capacity: int, reserve: int) -> None:

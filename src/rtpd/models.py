@@ -68,13 +68,14 @@ def acting_net(model: Model) -> nets.QNet:
 def optimizer(config: OptimizerConfig, updates: int) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015), RAdam (Liu et al. 2020) or centred RMSProp.
 
-    Behind a clip of the gradient's global norm if asked. `updates`: after how many the learning
-    rate has fallen to 0, if it is to fall.
+    Behind a clip of the gradient's global norm if asked. `updates`: those of the whole run, after
+    which the learning rate has fallen to 0 if it is to fall.
     """
     steps = [optax.clip_by_global_norm(config.max_grad_norm)] if config.max_grad_norm else []
     rate: float | optax.Schedule = config.learning_rate
     if config.anneal:
-        rate = optax.linear_schedule(config.learning_rate, 0.0, updates)
+        fall = max(1, round(config.anneal * updates))
+        rate = optax.linear_schedule(config.learning_rate, 0.0, fall, updates - fall)
     eps = config.eps
     rules = {
         "adam": lambda: optax.adam(rate, eps=eps),

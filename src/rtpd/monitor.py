@@ -95,6 +95,8 @@ class Plain(Monitor):
         steps = show(summary.get("step"), unit=" steps")
         frames = show(summary.get("frames"), unit=" frames")
         how = f"{summary['status']}: {steps}, {frames}, {duration(summary.get('seconds'))}"
+        if summary.get("peak_bytes"):
+            how += ", " + show(summary["peak_bytes"] / 1e9, ".2f", " GB of memory")
         self._print("", clean(f"{summary['run']}  {how}"), style="bold")
         self._console.print(evaluation_table(summary["agents"]), "", sep="\n")
         self._print(*(f"next: {clean(line)}" for line in summary.get("next", ())))

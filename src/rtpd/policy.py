@@ -53,11 +53,10 @@ def load(path: Path) -> Policy:
     spec = _spec(meta["spec"])
     rule = None
     if meta.get("agent") == "teacher":
-        if meta.get("teacher") not in TEACHERS:
-            raise CheckpointError(
-                f"{path}: {unknown('teacher', str(meta.get('teacher')), TEACHERS)}"
-            )
-        rule = TEACHERS[meta["teacher"]]
+        kind = str(meta.get("teacher"))
+        if kind not in TEACHERS:
+            raise CheckpointError(f"{path}: {unknown('teacher', kind, TEACHERS)}")
+        rule = TEACHERS[kind]
     like = jax.eval_shape(
         lambda: nets.build(
             meta["net"],

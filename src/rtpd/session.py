@@ -19,7 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, agents, checkpoint, config, nets, policy, validate
+from rtpd import actor, agents, checkpoint, config, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.episodes import Episodes
@@ -278,7 +278,8 @@ class Session:
         if status == "finished":
             self.journal.phase("final evaluation")
             rows = self.journal.evaluation(self._policies(), progress.step, progress.seconds)
-        self.run.note(status=status, ended=now(), seconds=round(progress.seconds, 1))
+        seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
+        self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)
 
 

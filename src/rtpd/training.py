@@ -13,15 +13,20 @@ from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
 from rtpd.session import Session, replay_rows
+from rtpd.teachers import TEACHERS
 from rtpd.track import TensorBoard
 from rtpd.types import EnvSpec
 
-RESERVE_BYTES = 10**9  # the program, nets, optimisers, emulators and batches beside the replay
 
+def default_preset(teacher: str | None = None) -> str:
+    """The preset for the device that JAX finds and the teacher that is asked for, if any.
 
-def default_preset() -> str:
-    """The preset for the device that JAX finds."""
-    return "cpu" if jax.default_backend() == "cpu" else "gpu"
+    `cpu` has a teacher without a replay; one that needs it gets the settings of `double-dqn`.
+    """
+    if jax.default_backend() != "cpu":
+        return "gpu"
+    known = TEACHERS.get(teacher or "")
+    return "double-dqn" if known is not None and known.regime == "replay" else "cpu"
 
 
 def train(
@@ -117,7 +122,8 @@ def check_memory(settings: Config, spec: EnvSpec) -> int:
     """ConfigError unless the replay fits what is free; returns its bytes."""
     shape = (replay_rows(settings), settings.num_envs, spec.frame_shape, spec.frame_dtype)
     needed = ring.num_bytes(*shape, prioritised=bool(settings.replay.priority))
-    memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, RESERVE_BYTES)
+    reserve = memory.program_bytes(settings.num_envs)
+    memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, reserve)
     return needed
 
 

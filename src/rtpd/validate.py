@@ -33,6 +33,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "td.optimizer.eps": (0, 10),
     "td.optimizer.decay": (0, 1),
     "td.optimizer.max_grad_norm": (0, math.inf),
+    "td.optimizer.anneal": (0, 1),
+    "student.optimizer.anneal": (0, 1),
     "td.target_period_updates": (1, math.inf),
     "td.target_rate": (1e-9, 1),
     "td.average_decay": (0, 0.999999),
