@@ -9,7 +9,8 @@ import pytest
 from rtpd import bench as room
 from rtpd import compilation
 from rtpd.cli import main
-from rtpd.config import Config
+from rtpd.config import Config, load_config
+from rtpd.teachers import TEACHERS
 
 SMALL = [
     "--preset", "double-dqn", "--rounds", "2", "--seconds", "0.05", "--replay.warmup-steps", "200",
@@ -90,3 +91,26 @@ def test_compiled_programs_are_kept_where_the_user_keeps_caches(tmp_path, monkey
     finally:
         for name, value in before.items():
             jax.config.update(f"jax_compilation_cache_{name}", value)
+
+
+def test_teachers_are_measured_on_this_machine(monkeypatch):
+    monkeypatch.setattr(room, "TEACHERS", {name: TEACHERS[name] for name in ("rainbow", "pqn")})
+    for row in room.teachers(seconds=0.05, env="probe/chain").values():
+        assert row["loop_steps_per_second"] > 0
+        assert row["update_ms"] > 0
+
+
+def test_every_teacher_is_listed(capsys):
+    found = room.teachers()
+    assert set(found) == set(TEACHERS)
+    for name, row in found.items():
+        assert load_config(row["preset"]).teacher == name
+    assert found["dqn"]["preset"] == "nature"
+    assert found["double-dqn"]["replay_bytes"] == pytest.approx(150_000 * 84 * 84, rel=0.01)
+    assert found["c51"]["atoms"] == 51
+    assert main(["teachers"]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in TEACHERS)
+    assert main(["teachers", "--json"]) == 0
+    assert "update_ms" not in json.loads(capsys.readouterr().out)["pqn"]
+    assert main(["teachers", "--measure", "--seconds", "0"]) == 2

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import psutil
 import pytest
 import safetensors.numpy
 
@@ -69,6 +70,7 @@ def test_a_run_folder_holds_what_was_asked_and_what_came_of_it(finished):
     assert manifest["agents"]["mlp8"]["parameters"] == 4 * 8 + 8 + 8 * 2 + 2
     for key in ("commit", "device", "versions", "started", "ended", "command", "seed", "python"):
         assert key in manifest
+    assert manifest["peak_bytes"] >= psutil.Process().memory_info().rss / 2
     assert [r["step"] for r in records(path, "train")] == [104, 200, 304, 400, 504, 600]
     assert [r["step"] for r in records(path, "eval")] == [304, 600]
     last = records(path, "train")[-1]

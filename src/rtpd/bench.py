@@ -103,7 +103,7 @@ def teachers(
     env: str = "ale/pong",
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, dict[str, Any]]:
-    """What each teacher is and takes, and how fast it learns here with net1.7 beside it.
+    """What each teacher is and takes, and how fast it learns here with a small student beside it.
 
     Args:
         seconds: wall time of each teacher's loop; None measures nothing.
@@ -123,7 +123,7 @@ def teachers(
     for name, rule in TEACHERS.items():
         first = next(preset for preset, used in users.items() if used.teacher == name)
         preset = name if name in users else first
-        settings = replace(users[preset], env=env, students=("net1.7:kl",))
+        settings = replace(users[preset], env=env, students=("auto",))
         size = ring.num_bytes(
             replay_rows(settings), settings.num_envs, (84, 84), "uint8",
             prioritised=bool(settings.replay.priority),

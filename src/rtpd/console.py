@@ -157,7 +157,7 @@ def teachers_table(teachers: Mapping[str, Row]) -> Table:
     """Every teacher, what it learns from and takes, and how fast it is where that was measured."""
     headers = ["teacher", "paper", "learns from", "outputs per\naction", "preset", "replay"]
     measured = any("loop_steps_per_second" in row for row in teachers.values())
-    table = plain_table([*headers, "update", "with net1.7"] if measured else headers)
+    table = plain_table([*headers, "update", "with a\nstudent"] if measured else headers)
     for name, row in teachers.items():
         cells = [row["paper"], f"a {row['regime']}", show(row["atoms"]), row["preset"]]
         cells.append(show(row["replay_bytes"] / 1e9, ".2f", " GB"))
