@@ -12,7 +12,7 @@ import pytest
 
 from rtpd import nets
 from rtpd.errors import ConfigError
-from rtpd.nets import NETS, ConvShape
+from rtpd.nets import NETS, ConvShape, MlpShape
 from rtpd.types import EnvSpec, num_parameters
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84))
@@ -21,7 +21,7 @@ TEXTS = [*NETS, "conv8-8-8x64", "mlp32-16", "mlp8", "mlp16-16-16"]
 
 
 def spec_for(text):
-    return IMAGE if isinstance(nets.parse(text), ConvShape) else VECTOR
+    return VECTOR if isinstance(nets.parse(text), MlpShape) else IMAGE
 
 
 def build(text, num_outputs=6, seed=0, **options):
@@ -298,3 +298,21 @@ def test_a_dueling_nets_advantages_are_centred_for_each_atom():
     value = out(jax.nn.relu(dense(x)))
     assert value.shape == (3,)
     np.testing.assert_allclose(net(x).reshape(2, 3).mean(axis=0), value, atol=1e-6)
+
+
+def test_the_residual_net_has_the_parameters_counted_by_hand():
+    """Convolutions of kernel 3: one and four more per stage; an 84x84 frame ends as 11x11."""
+    stages = sum(9 * (i * o + 4 * o * o) + 5 * o for i, o in ((4, 16), (16, 32), (32, 32)))
+    assert count("impala", 18) == stages + (11 * 11 * 32 + 1) * 512 + 513 * 18
+    wide = sum(9 * (i * o + 4 * o * o) + 5 * o for i, o in ((4, 32), (32, 64), (64, 64)))
+    assert count("impala2", 18) == wide + (11 * 11 * 64 + 1) * 512 + 513 * 18
+
+
+def test_a_stage_whose_blocks_are_zero_is_its_pooled_convolution():
+    stage = nets.Stage(2, 3, key=jr.key(0), he=True)
+    stage = eqx.tree_at(lambda s: s.blocks, stage, jax.tree.map(jnp.zeros_like, stage.blocks))
+    x = jr.normal(jr.key(1), (5, 4, 2))
+    y = np.pad(stage.conv(x), ((1, 1), (0, 1), (0, 0)), constant_values=-np.inf)
+    windows = [[y[2 * i : 2 * i + 3, 2 * j : 2 * j + 3] for j in range(2)] for i in range(3)]
+    expected = [[w.max(axis=(0, 1)) for w in row] for row in windows]
+    np.testing.assert_allclose(stage(x), expected, atol=1e-6)

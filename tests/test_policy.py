@@ -12,7 +12,7 @@ from rtpd import agents, nets, policy
 from rtpd.config import Config, TeacherConfig
 from rtpd.errors import CheckpointError, RequestError, RunError
 from rtpd.learner import Learner
-from rtpd.nets import NETS, ConvShape
+from rtpd.nets import NETS, MlpShape
 from rtpd.run import Run
 from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess
@@ -22,7 +22,7 @@ VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step
 
 
 def make(text, dueling=False, norm=False, seed=0):
-    spec = IMAGE if isinstance(nets.parse(text), ConvShape) else VECTOR
+    spec = VECTOR if isinstance(nets.parse(text), MlpShape) else IMAGE
     net = nets.build(text, spec, 6, key=jr.key(seed), dueling=dueling, norm=norm)
     centre = jr.uniform(jr.key(seed + 1), spec.frame_shape, maxval=200.0)
     about = {"net": text, "num_outputs": 6, "dueling": dueling, "norm": norm, "step": 12}

@@ -41,7 +41,8 @@ class TeacherConfig:
     """The teacher's net and its TD learning."""
 
     net: str = "auto"
-    """net of the teacher; auto: nature for images, mlp64-64 for vectors"""
+    """net of the teacher: nature, impala or impala2 (residual, and twice as wide), any of a
+    student's; auto: nature for images, mlp64-64 for vectors"""
     dueling: bool = False
     """value and advantage streams (Wang et al. 2016)"""
     noisy: bool = False

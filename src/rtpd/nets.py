@@ -1,7 +1,8 @@
 """Q-networks, one example at a time: the caller vmaps.
 
 A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of three convolutions with the kernels
-8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64), or `mlp64-64`.
+8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64), `impala2` (residual,
+twice as wide as `impala`), or `mlp64-64`.
 Image nets read [H W K] (frames last, the layout XLA's CPU convolutions want), vector nets [D].
 """
 
@@ -33,13 +34,23 @@ class ConvShape:
 
 
 @dataclass(frozen=True)
+class ResidualShape:
+    """Stages of a convolution, a pooling and two residual blocks, then one dense layer."""
+
+    channels: tuple[int, ...]
+    hidden: int
+
+
+@dataclass(frozen=True)
 class MlpShape:
     """Dense layers of these widths."""
 
     hidden: tuple[int, ...]
 
 
-NETS: dict[str, ConvShape | MlpShape] = {
+Shape = ConvShape | ResidualShape | MlpShape
+
+NETS: dict[str, Shape] = {
     # Mnih et al. 2015: 1,693,362 parameters at 18 actions
     "nature": ConvShape((32, 64, 64), 512),
     # Rusu et al. 2015, table 1 (net4: their smallest); named after their % of "nature"
@@ -52,6 +63,9 @@ NETS: dict[str, ConvShape | MlpShape] = {
     # the first layer has the kernel and stride of the others, so that all are computed as one
     "net0.5": ConvShape((8, 8, 8), 32, strides=(4, 2, 2)),
     "net0.1": ConvShape((3, 4, 4), 8, kernels=(8, 3, 3), strides=(4, 2, 2)),
+    # the residual net of Espeholt et al. 2018, arXiv:1802.01561, figure 3, without its LSTM and
+    # with the dense layer of "nature"
+    "impala": ResidualShape((16, 32, 32), 512),
 }
 
 
@@ -59,22 +73,67 @@ FIRST_NOISE = 0.5  # sigma_0 of Fortunato et al. 2018, of noisy layers
 
 
 class Conv(eqx.Module):
-    """A 2-d convolution without padding, [H W I] -> [H' W' O]."""
+    """A 2-d convolution, [H W I] -> [H' W' O]; `padding` as XLA has it: VALID has none."""
 
     weight: Float[Array, "k k I O"]
     bias: Float[Array, " O"]
     stride: int = eqx.field(static=True)
+    padding: str = eqx.field(static=True)
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, *, key: PRNGKeyArray, he: bool
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        *,
+        key: PRNGKeyArray,
+        he: bool,
+        padding: str = "VALID",
     ):
         """Draw weights and bias; see `_draw`."""
         self.weight, self.bias = _draw((kernel, kernel, inputs, outputs), key, he=he)
-        self.stride = stride
+        self.stride, self.padding = stride, padding
 
     def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
         """Convolve one example."""
-        return _convolve(x, self.weight, self.stride) + self.bias
+        return _convolve(x, self.weight, self.stride, self.padding) + self.bias
+
+
+class Stage(eqx.Module):
+    """A convolution, a max-pooling that halves the map, and two residual blocks."""
+
+    conv: Conv
+    blocks: tuple[tuple[Conv, Conv], ...]
+
+    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, he: bool):
+        """Draw all convolutions, of kernel 3."""
+        keys = jr.split(key, 5)
+
+        def conv(inputs: int, key: PRNGKeyArray) -> Conv:
+            return Conv(inputs, outputs, 3, 1, key=key, he=he, padding="SAME")
+
+        self.conv = conv(inputs, keys[0])
+        self.blocks = tuple((conv(outputs, a), conv(outputs, b)) for a, b in keys[1:].reshape(2, 2))
+
+    def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
+        """Apply to one example."""
+        x = jax.lax.reduce_window(self.conv(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
+        for first, second in self.blocks:
+            x += second(jax.nn.relu(first(jax.nn.relu(x))))
+        return x
+
+
+class Residual(eqx.Module):
+    """Stages one after the other; the ReLU behind the last one is the caller's."""
+
+    stages: tuple[Stage, ...]
+
+    def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
+        """Apply to one example."""
+        for stage in self.stages:
+            x = stage(x)
+        return x
 
 
 class Dense(eqx.Module):
@@ -120,7 +179,7 @@ class QNet(eqx.Module):
     them (Hessel et al. 2018).
     """
 
-    torso: tuple[Conv | Dense, ...]
+    torso: tuple[Conv | Residual | Dense, ...]
     streams: tuple[tuple[Dense, Dense], ...]
 
     @property
@@ -243,14 +302,16 @@ def _alike(family: Mapping[str, QNet]) -> list[list[str]]:
     return groups
 
 
-def _convolve(x: Float[Array, "H W I"], weight: Array, stride: int) -> Float[Array, "h w O"]:
+def _convolve(
+    x: Float[Array, "H W I"], weight: Array, stride: int, padding: str = "VALID"
+) -> Float[Array, "h w O"]:
     y = jax.lax.conv_general_dilated(
-        x[None], weight, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x[None], weight, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return y[0]
 
 
-def parse(text: str) -> ConvShape | MlpShape:
+def parse(text: str) -> Shape:
     """The shape that a net's text names; ConfigError in one line if it names none."""
     if text in NETS:
         return NETS[text]
@@ -258,6 +319,10 @@ def parse(text: str) -> ConvShape | MlpShape:
         *channels, hidden = (int(n) for n in match.groups())
         shape = ConvShape(tuple(channels), hidden)
         sizes = (*channels, hidden)
+    elif match := re.fullmatch(r"impala(\d+)", text):
+        wider = int(match.group(1))
+        shape = ResidualShape((16 * wider, 32 * wider, 32 * wider), 512)
+        sizes = shape.channels
     elif match := re.fullmatch(r"mlp(\d+(?:-\d+)*)", text):
         sizes = tuple(int(n) for n in match.group(1).split("-"))
         shape = MlpShape(sizes)
@@ -287,19 +352,20 @@ def build(
     layers noisy. `num_outputs` are those of all actions, `atoms` for each of them.
     """
     shape = parse(text)
-    if isinstance(shape, ConvShape) != spec.is_image:
-        needs, has = (
-            ("images", "vectors") if isinstance(shape, ConvShape) else ("vectors", "images")
-        )
+    if isinstance(shape, MlpShape) == spec.is_image:
+        needs, has = ("vectors", "images") if spec.is_image else ("images", "vectors")
         fix = "mlp64-64" if has == "vectors" else "net1.7 or conv8-8-8x64"
         raise ConfigError(f"net '{text}' reads {needs} but {spec.name} gives {has}: use {fix}")
     torso_key, *stream_keys = jr.split(key, 3)
-    torso, features = (
-        _convolutions(shape, text, spec, torso_key, he)
-        if isinstance(shape, ConvShape)
-        else _hidden_layers(shape, spec, torso_key, he)
-    )
-    hidden = shape.hidden if isinstance(shape, ConvShape) else shape.hidden[-1]
+    if isinstance(shape, MlpShape):
+        torso, features = _hidden_layers(shape, spec, torso_key, he)
+        hidden = shape.hidden[-1]
+    elif isinstance(shape, ResidualShape):
+        torso, features = _stages(shape, spec, torso_key, he)
+        hidden = shape.hidden
+    else:
+        torso, features = _convolutions(shape, text, spec, torso_key, he)
+        hidden = shape.hidden
     streams = []
     widths = (num_outputs, atoms) if dueling else (num_outputs,)
     for width, stream_key in zip(widths, stream_keys[: len(widths)], strict=True):
@@ -324,6 +390,17 @@ def _convolutions(
         layers.append(Conv(inputs, outputs, kernel, stride, key=k, he=he))
         inputs = outputs
     return tuple(layers), height * width * inputs
+
+
+def _stages(
+    shape: ResidualShape, spec: EnvSpec, key: PRNGKeyArray, he: bool
+) -> tuple[tuple[Residual, ...], int]:
+    """The stages as one layer, and the number of features that they give."""
+    widths, keys = (spec.stack, *shape.channels), jr.split(key, len(shape.channels))
+    pairs = zip(itertools.pairwise(widths), keys, strict=True)
+    stages = tuple(Stage(i, o, key=k, he=he) for (i, o), k in pairs)
+    height, width = (math.ceil(size / 2 ** len(stages)) for size in spec.frame_shape)
+    return (Residual(stages),), height * width * widths[-1]
 
 
 def _hidden_layers(
