@@ -28,8 +28,8 @@ def output_of(command):
 
 
 def rtpd_rate(flags, seconds):
-    command = [sys.executable, "-m", "rtpd", "bench", "pong", "--preset", "double-dqn", "--json", *flags]
-    result = output_of([*command, "--rounds", "1", "--seconds", str(seconds)])
+    command = [sys.executable, "-m", "rtpd", "bench", "pong", "--preset", "double-dqn", *flags]
+    result = output_of([*command, "--json", "--rounds", "1", "--seconds", str(seconds)])
     family = list(result["families"])[-1]
     about = {key: result[key] for key in ("commit", "machine", "versions", "matmul_gflops")}
     return result["families"][family]["loop_steps_per_second"], about
