@@ -257,8 +257,11 @@ def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
     ],
 )
 def test_num_bytes_is_what_init_takes(rows, num_envs, shape, dtype, expected):
-    assert ring.num_bytes(rows, num_envs, shape, dtype) == expected
-    assert sum(leaf.nbytes for leaf in ring.init(rows, num_envs, shape, dtype)) == expected
+    for prioritised, more in ((False, 0), (True, 4 * rows * num_envs)):
+        replay = ring.init(rows, num_envs, shape, dtype, prioritised=prioritised)
+        assert sum(leaf.nbytes for leaf in jax.tree.leaves(replay)) == expected + more
+        found = ring.num_bytes(rows, num_envs, shape, dtype, prioritised=prioritised)
+        assert found == expected + more
 
 
 def test_num_bytes_allots_nothing():
@@ -267,12 +270,12 @@ def test_num_bytes_allots_nothing():
 
 def test_a_donated_ring_stays_where_it_is():
     oracle, replay = Oracle("image", seed=3), ring.init(ROWS, ENVS, *FRAMES["image"])
-    places = [leaf.unsafe_buffer_pointer() for leaf in replay]
+    big = replay._fields.index("cursor")  # the counters are scalars; the rest must not be copied
+    places = [leaf.unsafe_buffer_pointer() for leaf in replay[:big]]
     for _ in range(ROWS + 2):
         old, replay = replay, add(replay, **oracle.next_row())
         assert old.frames.is_deleted()
-    big = replay._fields.index("cursor")  # the counters are scalars; the rest must not be copied
-    assert [leaf.unsafe_buffer_pointer() for leaf in replay][:big] == places[:big]
+    assert [leaf.unsafe_buffer_pointer() for leaf in replay[:big]] == places
     assert replay.frames.dtype == jnp.uint8
 
 

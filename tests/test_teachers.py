@@ -167,6 +167,7 @@ def test_every_teacher_has_an_oracle():
     assert set(REPLAY) == set(RLAX) | {"munchausen"}
 
 
+@pytest.mark.filterwarnings("ignore:Rlax categorical_cross_entropy:PendingDeprecationWarning")
 @pytest.mark.parametrize("name", RLAX)
 @given(
     seed=seeds, action=st.integers(0, ACTIONS - 1), reward=st.floats(-4, 4, width=16),
