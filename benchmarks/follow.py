@@ -23,26 +23,26 @@ from rtpd import replay as ring
 from rtpd.agents import neutral
 from rtpd.config import from_dict
 from rtpd.distill import agreement
+from rtpd.lane import replay_rows
 from rtpd.learner import Learner
 from rtpd.run import Run
 from rtpd.types import Preprocess
 
 
-def load_replay(run, config, spec):
-    rows = config.replay.capacity // config.num_envs
-    like = {
-        "state": Learner(config, spec).init(jr.key(0), neutral(spec)),
-        "replay": ring.init(rows, config.num_envs, spec.frame_shape, spec.frame_dtype),
-    }
-    return checkpoint.load(checkpoint.newest(run.checkpoints)[0], like)[0]["replay"]
+def load_replay(run, config, game, spec):
+    shape = (replay_rows(config), config.num_envs, spec.frame_shape, spec.frame_dtype)
+    learner = Learner(config, {game: spec})
+    state, replays = learner.init(jr.key(0), {game: neutral(spec)}), {game: ring.init(*shape)}
+    like = {"state": state, "rollout": learner.rollout(state, replays), "replay": replays}
+    return checkpoint.load(checkpoint.newest(run.checkpoints)[0], like)[0]["replay"][game]
 
 
-def fresh_state(learner, preprocess, weights, seed):
-    state = learner.init(jr.key(seed), preprocess)
+def fresh_state(learner, game, preprocess, weights, seed):
+    state, spec = learner.init(jr.key(seed), {game: preprocess}), learner.specs[game]
     if weights == "he":
         return state
     for student in learner.students:
-        net = nets.build(student.net, learner.spec, learner.spec.num_actions, key=jr.key(seed))
+        net = nets.build(student.net, spec, spec.num_actions, key=jr.key(seed))
         state = eqx.tree_at(lambda s, n=student.name: s.students[n].net, state, net)
     return state
 
@@ -59,19 +59,20 @@ def main():
     args = parser.parse_args()
     run = Run.open(args.run)
     config = from_dict(run.manifest["config"])
+    (game,) = config.games
     env = envs.make(config.env, 1, config.environment)
     spec = env.spec
     env.close()
-    replay = load_replay(run, config, spec)
+    replay = load_replay(run, config, game, spec)
     mean, std = ring.frame_statistics(replay)
-    learner = Learner(replace(config, students=tuple(args.students)), spec)
+    learner = Learner(replace(config, students=tuple(args.students)), {game: spec})
+    replays = {game: replay}
     update = jax.jit(learner.update, donate_argnums=(0, 1))
     diagnose = jax.jit(learner.diagnose)
 
     @jax.jit
     def teacher_spread(state, key):
-        batch = learner._sample(replay, key, 256)
-        q = jax.vmap(state.teacher.net)(jax.vmap(state.preprocess)(batch.obs))
+        _, q = learner.teachings[game].examine(state.teachers[game], replay, key, 256)
         return agreement(q, q)["spread"]
 
     for centre, scale, weights in product(args.centres, args.scales, args.weights):
@@ -79,14 +80,14 @@ def main():
         minus = jnp.copy(mean) if centre == "mean" else jnp.full_like(mean, float(centre))
         divisor = jnp.copy(std) if scale == "std" else jnp.float32(scale)
         setting = {"centre": centre, "scale": scale, "divisor": round(float(divisor), 2)}
-        state = fresh_state(learner, Preprocess(minus, divisor), weights, args.seed)
+        state = fresh_state(learner, game, Preprocess(minus, divisor), weights, args.seed)
         totals = learner.zero_metrics()
         for i in range(1, args.updates + 1):
-            state, totals, _ = update(state, totals, replay)
+            state, totals, _ = update(state, totals, replays, {game: None})
             if i % (args.updates // 6) == 0:
                 row = setting | {"weights": weights, "updates": i}
                 row["teacher_spread"] = float(teacher_spread(state, jr.key(i)))
-                for name, found in diagnose(state, replay, jr.key(i)).items():
+                for name, found in diagnose(state, replays, jr.key(i)).items():
                     row[name] = {k: float(f"{float(v):.3g}") for k, v in found.items()}
                 print(json.dumps(row), flush=True)
 

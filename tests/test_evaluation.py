@@ -27,7 +27,7 @@ def policy(spec=PONG, net="net0.1"):
 def test_every_agent_plays_exactly_the_episodes_asked_for(episodes):
     spec = EnvSpec("probe/endless", 2, (1,), "float32", stack=1)
     results = play(
-        {"a": policy(spec, "mlp4"), "b": policy(spec, "mlp8")}, "probe/endless", EnvOptions(),
+        {"a": policy(spec, "mlp4"), "b": policy(spec, "mlp8")}, EnvOptions(),
         episodes=episodes, epsilon=0.5, seed=3,
     )  # fmt: skip
     for name in ("a", "b"):
@@ -38,13 +38,13 @@ def test_every_agent_plays_exactly_the_episodes_asked_for(episodes):
 def test_envs_share_the_episodes_evenly_so_that_short_ones_are_not_favoured(monkeypatch):
     monkeypatch.setattr(evaluation, "MOST_ENVS", 4)
     spec = EnvSpec("probe/endless", 2, (1,), "float32", stack=1)
-    seat = evaluation._Seat(policy(spec, "mlp4"), "probe/endless", EnvOptions(), 10, 0)
+    seat = evaluation._Seat(policy(spec, "mlp4"), EnvOptions(), 10, 0)
     assert seat.quota.tolist() == [3, 3, 2, 2]
 
 
 def test_random_play_of_pong_scores_as_the_literature_says():
     options = EnvOptions(episodic_life=True)  # switched off by play
-    result = play({"a": policy()}, "pong", options, episodes=8, epsilon=1.0, seed=0)["a"]
+    result = play({"a": policy()}, options, episodes=8, epsilon=1.0, seed=0)["a"]
     assert result.mean == pytest.approx(baselines()["pong"].random, abs=0.8)
     assert all(-21 <= r <= -18 for r in result.returns)
 
@@ -52,7 +52,7 @@ def test_random_play_of_pong_scores_as_the_literature_says():
 def test_the_same_seed_gives_the_same_episodes_and_another_seed_others():
     def returns(seed):
         options = EnvOptions(max_episode_frames=2000)
-        return play({"a": policy()}, "pong", options, episodes=2, epsilon=0.3, seed=seed)["a"]
+        return play({"a": policy()}, options, episodes=2, epsilon=0.3, seed=seed)["a"]
 
     assert returns(1) == returns(1)
     assert returns(1).lengths == (500, 500)
@@ -79,8 +79,8 @@ def test_percent_of_teacher(env, score, teacher, expected):
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(60):
-        agent = EvalResult("a", tuple(rng.normal(50, 10, 30)), (), 0.0)
-        teacher = EvalResult("teacher", tuple(rng.normal(100, 10, 30)), (), 0.0)
+        agent = EvalResult("a", "ale/pong", tuple(rng.normal(50, 10, 30)), (), 0.0)
+        teacher = EvalResult("teacher", "ale/pong", tuple(rng.normal(100, 10, 30)), (), 0.0)
         low, high = percent_interval("gym/x", agent, teacher, samples=300)
         covered += low <= 50 <= high
     assert 0.85 <= covered / 60 <= 1.0
@@ -88,10 +88,10 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 
 def test_compare_reports_json_and_the_human_scale():
     results = {
-        "teacher": EvalResult("teacher", (14.6, 14.6), (9, 9), 0.05),
-        "net4": EvalResult("net4", (-20.7, 14.6), (9, 9), 0.05),
+        "teacher": EvalResult("teacher", "ale/pong", (14.6, 14.6), (9, 9), 0.05),
+        "net4": EvalResult("net4", "ale/pong", (-20.7, 14.6), (9, 9), 0.05),
     }
-    rows = json.loads(json.dumps(compare("ale/pong", results)))
+    rows = json.loads(json.dumps(compare(results)))
     assert rows["teacher"]["human_normalised"] == pytest.approx(1.0)
     assert rows["net4"]["percent_of_teacher"] == pytest.approx(50.0)
     assert rows["net4"]["median"] == pytest.approx(-3.05)

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd import envs
+from rtpd import envs, nets
 from rtpd import replay as ring
 from rtpd.config import (
     Config,
@@ -24,10 +24,13 @@ from rtpd.envs import EnvOptions
 from rtpd.envs.probe import PROBES, known_q
 from rtpd.learner import Learner
 from rtpd.models import acting_net, copied, optimizer
+from rtpd.pace import Pace
 from rtpd.teachers import TEACHERS
-from rtpd.types import EnvSpec, Preprocess
+from rtpd.teaching import Teaching
+from rtpd.types import Preprocess
 
 GAMMA = 0.9
+GAME = "probe"
 FIVE = ("net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse", "net0.5:nll", "net0.1:reverse-kl")
 
 
@@ -50,19 +53,34 @@ def filled_replay(name, rows=400, num_envs=8, seed=0, **options):
 
 
 def learn(config, spec, replay, updates, seed=0, preprocess=None):
-    """The state after some updates."""
-    learner = Learner(config, spec)
+    """The state after some updates, of one game."""
     preprocess = preprocess or Preprocess(*ring.frame_statistics(replay))
+    return learn_games(config, {GAME: spec}, {GAME: replay}, updates, seed, {GAME: preprocess})
 
+
+def learn_games(config, specs, replays, updates, seed=0, preprocess=None):
+    """The state after some updates, of any number of games."""
+    learner = Learner(config, specs)
     update = jax.jit(learner.update, donate_argnums=(0, 1))
-    plan, rollout = jax.jit(learner.rollout), None
-    state, totals = learner.init(jr.key(seed), copied(preprocess)), learner.zero_metrics()
+    plan, rollouts = jax.jit(learner.rollout), None
+    preprocess = copied(preprocess or statistics(replays))
+    state, totals = learner.init(jr.key(seed), preprocess), learner.zero_metrics()
     for i in range(updates):
-        if i % learner.updates_per_rollout == 0:
-            rollout = plan(state, replay)
-        state, totals, priority = update(state, totals, replay, rollout)
-        replay = replay._replace(priority=priority)
+        if i % learner.pace.updates_per_rollout == 0:
+            rollouts = plan(state, replays)
+        state, totals, priorities = update(state, totals, replays, rollouts)
+        replays = {g: r._replace(priority=priorities[g]) for g, r in replays.items()}
     return state
+
+
+def statistics(replays):
+    return {game: Preprocess(*ring.frame_statistics(r)) for game, r in replays.items()}
+
+
+def teacher_of(state):
+    """The teacher of the only game."""
+    (teacher,) = state.teachers.values()
+    return teacher
 
 
 def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
@@ -82,8 +100,9 @@ def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
 def q_of_states(state, name, teacher):
     """Q-values that the teacher has learnt for each state of a probe, [S A]."""
     frames = jnp.asarray(PROBES[name].frames)[:, None]
-    net = acting_net(state.teacher)
-    outputs = jax.vmap(lambda f: net(state.preprocess(f)))(frames)
+    found = teacher_of(state)
+    net = acting_net(found.model)
+    outputs = jax.vmap(lambda f: net(found.preprocess(f)))(frames)
     return np.asarray(jax.vmap(TEACHERS[teacher].q_values)(outputs))
 
 
@@ -141,10 +160,9 @@ def test_learned_q_is_the_known_q(probe, option, teacher):
 def test_learned_q_is_the_known_q_from_images():
     replay, spec = filled_replay("probe/pixels", rows=60)
     small = config(net="conv4-4-4x16", target_period_updates=20)
-    learner = Learner(small, spec)
-    state = learn(small, spec, replay, updates=400)
-    batch = learner._sample(replay, jr.key(1), 256)
-    q = jax.vmap(state.teacher.net)(jax.vmap(state.preprocess)(batch.obs))
+    found = teacher_of(learn(small, spec, replay, updates=400))
+    batch = Teaching(small, spec).sample(replay, jr.key(1), 256)
+    q = jax.vmap(found.model.net)(jax.vmap(found.preprocess)(batch.obs))
     squares = np.asarray(batch.obs[:, -1]).reshape(256, -1)
     states = np.argmax(PROBES["pixels"].frames.reshape(4, -1).astype(float) @ squares.T, axis=0)
     known = known_q("pixels", GAMMA)[states]
@@ -178,7 +196,7 @@ def test_the_teacher_is_bit_identical_with_no_student_one_or_five(pixels, teache
         for f in families
     ]
     for state in states[1:]:
-        assert eqx.tree_equal((state.teacher, state.target), (states[0].teacher, states[0].target))
+        assert eqx.tree_equal(state.teachers, states[0].teachers)
 
 
 @pytest.mark.parametrize("teacher", TEACHERS)
@@ -192,7 +210,7 @@ def test_every_kind_of_teacher_is_bit_identical_whatever_follows_it(teacher):
         for family in families
     ]
     for state in states[1:]:
-        assert eqx.tree_equal((state.teacher, state.target), (states[0].teacher, states[0].target))
+        assert eqx.tree_equal(state.teachers, states[0].teachers)
 
 
 def test_a_student_is_the_same_beside_others_up_to_rounding(pixels):
@@ -211,7 +229,13 @@ def test_two_runs_of_a_seed_are_identical_and_two_seeds_are_not(pixels):
     setting = config(students=("net1.7:kl",), net="conv8-8-8x32")
     once, again, other = (learn(setting, spec, replay, 4, seed=s) for s in (0, 0, 1))
     assert eqx.tree_equal(once, again)
-    assert not eqx.tree_equal(once.teacher.net, other.teacher.net)
+    assert not eqx.tree_equal(teacher_of(once).model.net, teacher_of(other).model.net)
+
+
+def diagnose(setting, spec, state, replay):
+    """How the only student follows."""
+    learner = Learner(setting, {GAME: spec})
+    return learner.diagnose(state, {GAME: replay}, jr.key(3))["mlp16"]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -219,8 +243,7 @@ def test_every_loss_teaches_the_teachers_greedy_action(loss):
     replay, spec = filled_replay("probe/match")
     setting = config(students=(f"mlp16:{loss}",), student={"temperature": 0.1})
     state = learn(setting, spec, replay, updates=1500)
-    learner = Learner(setting, spec)
-    found = learner.diagnose(state, replay, jr.key(3))["mlp16"]
+    found = diagnose(setting, spec, state, replay)
     assert found["agreement"] == 1
     assert found["constant_agreement"] < 0.7
 
@@ -239,7 +262,7 @@ def test_every_student_option_teaches(student):
     student = {"temperature": 0.1} | student
     setting = config(students=("mlp16:kl",), student=student, average_decay=0.95)
     state = learn(setting, spec, replay, updates=1500)
-    found = Learner(setting, spec).diagnose(state, replay, jr.key(3))["mlp16"]
+    found = diagnose(setting, spec, state, replay)
     assert found["agreement"] == 1
 
 
@@ -247,47 +270,49 @@ def test_students_send_no_gradient_into_the_teacher(pixels):
     """The students' loss has a gradient in their own nets and exactly none in the teacher's."""
     replay, spec = pixels
     setting = config(students=("net1.7:kl", "net0.5:kl-td"), net="conv8-8-8x32")
-    learner = Learner(setting, spec)
-    state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    learner = Learner(setting, {GAME: spec})
+    state = learner.init(jr.key(0), statistics({GAME: replay}))
 
-    def students_loss(teacher, students):
-        begun = eqx.tree_at(lambda s: (s.teacher, s.students), state, (teacher, students))
-        _, totals, _ = learner.update(begun, learner.zero_metrics(), replay)
+    def students_loss(teachers, students):
+        begun = eqx.tree_at(lambda s: (s.teachers, s.students), state, (teachers, students))
+        replays = {GAME: replay}
+        _, totals, _ = learner.update(begun, learner.zero_metrics(), replays, {GAME: None})
         return totals["net1.7/loss"] + totals["net0.5/loss"]
 
     gradient = jax.jit(jax.grad(students_loss, argnums=(0, 1), allow_int=True))
-    into_teacher, into_students = gradient(state.teacher, state.students)
-    assert all(not np.any(g) for g in weights(into_teacher.net))
+    into_teacher, into_students = gradient(state.teachers, state.students)
+    assert all(not np.any(g) for g in weights(into_teacher[GAME].model.net))
     assert all(np.any(g) for g in weights(into_students["net1.7"].net))
 
 
 def test_the_update_is_traced_once(pixels):
     replay, spec = pixels
-    learner = Learner(config(students=("net1.7:kl", "net1.7:mse"), net="conv8-8-8x32"), spec)
+    learner = Learner(
+        config(students=("net1.7:kl", "net1.7:mse"), net="conv8-8-8x32"), {GAME: spec}
+    )
     update = eqx.filter_jit(eqx.debug.assert_max_traces(learner.update, max_traces=1))
-    state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    state = learner.init(jr.key(0), statistics({GAME: replay}))
     totals = learner.zero_metrics()
     for _ in range(3):
-        state, totals, _ = update(state, totals, replay)
+        state, totals, _ = update(state, totals, {GAME: replay}, {GAME: None})
     assert int(state.updates) == 3
 
 
 def test_the_target_net_follows_at_its_period_only(pixels):
     replay, spec = pixels
     setting = config(net="conv4-4-4x8", target_period_updates=3)
-    start = learn(setting, spec, replay, 0)
-    before, at = (learn(setting, spec, replay, n) for n in (2, 3))
+    start, before, at = (teacher_of(learn(setting, spec, replay, n)) for n in (0, 2, 3))
     assert eqx.tree_equal(before.target, start.target)
-    assert not eqx.tree_equal(before.target, before.teacher.net)
-    assert eqx.tree_equal(at.target, at.teacher.net)
+    assert not eqx.tree_equal(before.target, before.model.net)
+    assert eqx.tree_equal(at.target, at.model.net)
 
 
 def test_polyak_moves_the_target_by_its_rate(pixels):
     replay, spec = pixels
     setting = config(net="conv4-4-4x8", target_period_updates=1, target_rate=0.25)
-    start, once = learn(setting, spec, replay, 0), learn(setting, spec, replay, 1)
+    start, once = (teacher_of(learn(setting, spec, replay, n)) for n in (0, 1))
     for old, net, target in zip(
-        weights(start.target), weights(once.teacher.net), weights(once.target), strict=True
+        weights(start.target), weights(once.model.net), weights(once.target), strict=True
     ):
         np.testing.assert_allclose(target, old + 0.25 * (net - old), atol=1e-6)
 
@@ -298,7 +323,7 @@ def test_averaged_weights_act(pixels, agent):
     half = {"average_decay": 0.5}
     setting = config(students=("net1.7:kl",), student=half, net="conv4-4-4x8", **half)
     start, once = (learn(setting, spec, replay, n) for n in (0, 1))
-    before, model = (({"teacher": s.teacher} | s.students)[agent] for s in (start, once))
+    before, model = (({"teacher": teacher_of(s).model} | s.students)[agent] for s in (start, once))
     assert acting_net(model) is model.average
     nets = (weights(m) for m in (before.net, model.net, model.average))
     for old, net, average in zip(*nets, strict=True):
@@ -320,9 +345,9 @@ def test_an_annealed_learning_rate_falls_linearly_to_zero_at_the_last_step(share
 
 def test_the_run_of_a_learning_rate_is_that_of_its_updates():
     steps = Config(steps=108, replay=ReplayConfig(warmup_steps=100, steps_per_update=2))
-    assert Learner(steps, envs_spec())._updates == 5
+    assert Pace(steps).updates == 5
     rollouts = replace(config("pqn"), steps=392, replay=ReplayConfig(warmup_steps=200))
-    assert Learner(rollouts, envs_spec())._updates == 1 + 8  # of 192 steps in batches of 48, twice
+    assert Pace(rollouts).updates == 1 + 8  # of 192 steps in batches of 48, twice
 
 
 def test_a_brighter_or_paler_game_is_the_same_to_every_net(pixels):
@@ -348,10 +373,10 @@ def test_frames_that_never_change_are_not_blown_up():
 def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
     """And it ends before the newest row, whose successor is not known yet."""
     replay, spec = filled_replay("probe/chain", rows=50)
-    learner = Learner(config("pqn"), spec)
-    state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
-    rollout = learner.rollout(state, replay)
-    assert rollout.order.shape == (learner.updates_per_rollout, 48) == (8, 48)
+    learning = Teaching(config("pqn"), spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    rollout = learning.rollout(state, replay)
+    assert rollout.order.shape == (learning.pace.updates_per_rollout, 48) == (8, 48)
     assert np.bincount(np.ravel(rollout.order)).tolist() == [2] * 24 * 8
     newest = (int(replay.cursor) - 1) % 50
     assert rollout.rows.tolist() == [(newest - back) % 50 for back in range(24, -1, -1)]
@@ -362,26 +387,73 @@ def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
 def test_the_returns_of_a_rollout_are_those_of_its_rows():
     """One-step returns from the net's own values, row by row and env by env."""
     replay, spec = filled_replay("probe/chain", rows=50)
-    learner = Learner(config("pqn"), spec)
-    state = learner.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
-    rollout = learner.rollout(state, replay)
+    learning = Teaching(config("pqn"), spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    rollout = learning.rollout(state, replay)
     returns = np.asarray(rollout.returns).reshape(24, 8)
     for t, env in [(0, 0), (5, 3), (23, 7)]:
         row, after = rollout.rows[t], rollout.rows[t + 1]
-        value = state.teacher.net(state.preprocess(replay.frames[after, env][None])).max()
+        value = state.model.net(state.preprocess(replay.frames[after, env][None])).max()
         expected = replay.reward[row, env] + GAMMA * value * (1 - replay.terminal[row, env])
         assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_updates_are_spread_evenly_over_the_steps():
-    learner = Learner(config("pqn"), envs_spec())
-    due = [learner.updates_due(steps) for steps in range(0, 10 * 192 + 1, 8)]
+    pace = Pace(config("pqn"))
+    due = [pace.updates_due(steps) for steps in range(0, 10 * 192 + 1, 8)]
     assert due[0] == 1
     assert set(np.diff(due)) == {0, 1}
-    assert due[-1] == 1 + 10 * learner.updates_per_rollout
-    assert learner.steps_per_update == 192 / 8
+    assert due[-1] == 1 + 10 * pace.updates_per_rollout
+    assert pace.steps_per_update == 192 / 8
 
 
-def envs_spec():
-    """Of a probe; no environment is started."""
-    return EnvSpec("probe/chain", 2, (5,), "float32", stack=1)
+@pytest.fixture(scope="module")
+def two_games():
+    """Two probes that look alike and differ in their actions' worth."""
+    found = {name: filled_replay(f"probe/{name}", rows=100) for name in ("match", "swap")}
+    return {n: replay for n, (replay, _) in found.items()}, {n: s for n, (_, s) in found.items()}
+
+
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+def test_a_teacher_is_bit_identical_alone_and_beside_another_game(two_games, teacher):
+    replays, specs = two_games
+    setting = config(teacher, students=("mlp8:kl",))
+    both = learn_games(setting, specs, replays, 20)
+    for game in specs:
+        alone = learn_games(setting, {game: specs[game]}, {game: replays[game]}, 20)
+        assert eqx.tree_equal(both.teachers[game], alone.teachers[game])
+
+
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("loss", [name for name in LOSSES if not LOSSES[name].td])
+def test_one_student_learns_what_the_teachers_of_two_games_do(two_games, teacher, loss):
+    """The two games show the same states and want other actions, so each has its own head."""
+    replays, specs = two_games
+    setting = config(teacher, students=(f"mlp16:{loss}",), student={"temperature": 0.1})
+    state = learn_games(setting, specs, replays, 1500)
+    found = Learner(setting, specs).diagnose(state, replays, jr.key(3))
+    assert {name: float(row["agreement"]) for name, row in found.items()} == {
+        "match/mlp16": 1.0, "swap/mlp16": 1.0, "mlp16": 1.0,
+    }  # fmt: skip
+
+
+def test_the_loss_of_a_shared_student_is_the_mean_over_its_games(two_games):
+    """With half of the games' pull each: a game twice under two names is that game alone."""
+    replays, specs = two_games
+    setting = config(students=("mlp8:mse",))
+    learner = Learner(setting, {"a": specs["swap"], "b": specs["swap"]})
+    assert learner.heads == {"a": slice(0, 3), "b": slice(3, 6)}
+    twice = {"a": replays["swap"], "b": replays["swap"]}
+    state = learner.init(jr.key(0), statistics(twice))
+    _, totals, _ = learner.update(state, learner.zero_metrics(), twice, {"a": None, "b": None})
+    lone = state.students["mlp8"].net
+    losses = []
+    for game, head in learner.heads.items():
+        alone = Learner(setting, {game: specs["swap"]})
+        start = alone.init(jr.key(0), {game: state.teachers[game].preprocess})
+        model = eqx.tree_at(lambda m: m.net, start.students["mlp8"], nets.with_head(lone, head))
+        start = eqx.tree_at(lambda s: s.students["mlp8"], start, model)
+        _, sums, _ = alone.update(start, alone.zero_metrics(), {game: twice[game]}, {game: None})
+        losses.append(float(sums["mlp8/loss"]))
+    assert losses[0] != losses[1]
+    assert float(totals["mlp8/loss"]) == pytest.approx(sum(losses) / 2, rel=1e-5)

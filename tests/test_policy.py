@@ -53,14 +53,15 @@ def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, norm, tmp_path):
 def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
     td = TeacherConfig(net="mlp8", dueling=True, noisy=True)
     settings = Config(teacher=teacher, students=("none",), td=td)
-    learner = Learner(settings, VECTOR)
-    state = learner.init(jr.key(0), agents.neutral(VECTOR))
+    learner = Learner(settings, {"game": VECTOR})
+    state = learner.init(jr.key(0), {"game": agents.neutral(VECTOR)})
     agent = agents.policies(learner, state)["teacher"]
     policy.save(tmp_path / "teacher.safetensors", agent)
     found = policy.load(tmp_path / "teacher.safetensors")
     obs = observations(VECTOR, 1)[0]
-    net = nets.without_noise(state.teacher.net)
-    expected = TEACHERS[teacher].q_values(net(state.preprocess(obs)))
+    taught = state.teachers["game"]
+    net = nets.without_noise(taught.model.net)
+    expected = TEACHERS[teacher].q_values(net(taught.preprocess(obs)))
     assert expected.shape == (6,)
     np.testing.assert_array_equal(found(obs), agent(obs))
     np.testing.assert_allclose(found(obs), expected, rtol=1e-6)

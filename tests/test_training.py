@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import numpy as np
 import psutil
@@ -20,11 +21,14 @@ from rtpd.config import (
     Config,
     EvaluationConfig,
     ExplorationConfig,
+    OptimizerConfig,
     ReplayConfig,
     RolloutConfig,
+    StudentConfig,
     TeacherConfig,
 )
 from rtpd.errors import ConfigError, RequestError, RunError
+from rtpd.evaluation import evaluate
 from rtpd.monitor import Monitor
 from rtpd.policy import load_policy
 from rtpd.run import Run
@@ -44,7 +48,8 @@ SMALL = Config(
 
 
 def agent_bytes(run):
-    return {p.name: p.read_bytes() for p in sorted((run / "agents").glob("*.safetensors"))}
+    folder = run / "agents"
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.safetensors")}
 
 
 def records(run, kind):
@@ -101,9 +106,13 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
     assert agent_bytes(tmp_path / "other") != agent_bytes(path)
 
 
-@pytest.mark.parametrize("teacher", ["double-dqn", "pqn", "rainbow"])
-def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher):
-    longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=teacher)
+@pytest.mark.parametrize(
+    ("teacher", "env"),
+    [(name, SMALL.env) for name in ("double-dqn", "pqn", "rainbow")]
+    + [("double-dqn", "probe/match+probe/swap")],
+)
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env):
+    longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=teacher, env=env)
     if teacher == "rainbow":  # importance weights that rise until --steps would differ
         memory = replace(SMALL.replay, priority=0.5, importance=1.0)
         td = replace(SMALL.td, noisy=True, dueling=True)
@@ -118,6 +127,50 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher):
         if kind == "eval":  # the shorter run ended with an evaluation of its own
             parts = [r for r in parts if r["step"] != 400]
         assert parts == whole
+
+
+def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path):
+    fast = OptimizerConfig(learning_rate=5e-3)
+    setting = replace(
+        SMALL,
+        env="probe/swap+probe/match",
+        students=("mlp8:kl",),
+        steps=1_200,
+        td=replace(SMALL.td, optimizer=fast, target_period_updates=25),
+        student=StudentConfig(optimizer=fast),
+    )
+    summary = train(setting, out=tmp_path / "run")
+    agents = ["swap/teacher", "swap/mlp8", "match/teacher", "match/mlp8"]
+    assert list(summary["agents"]) == list(Run.open(tmp_path / "run").agents) == agents
+    last = records(tmp_path / "run", "train")[-1]
+    assert set(last["teachers"]) == {"swap/teacher", "match/teacher"}
+    assert set(last["teachers"]["swap/teacher"]) == {"loss", "q", "return"}
+    assert set(last["students"]) == {"mlp8", "swap/mlp8", "match/mlp8"}
+    assert set(last["students"]["mlp8"]) == {"loss", "agreement"}
+    each = [last["students"][f"{game}/mlp8"]["agreement"] for game in ("swap", "match")]
+    assert last["students"]["mlp8"]["agreement"] == pytest.approx(np.mean(each), abs=1e-6)
+    found = evaluate(tmp_path / "run", episodes=8, epsilon=0.0)["agents"]
+    assert {name: row["mean"] for name, row in found.items()} == dict.fromkeys(agents, 1.0)
+    policies = [load_policy(tmp_path / "run", f"{game}/mlp8") for game in ("swap", "match")]
+    assert [policy.spec.num_actions for policy in policies] == [3, 2]
+    bodies = [policy.net.streams[0][0] for policy in policies]
+    assert eqx.tree_equal(*bodies)
+
+
+@pytest.mark.parametrize(
+    ("env", "students", "pieces"),
+    [
+        ("probe/match+probe/match", ("mlp8",), ("'match' twice",)),
+        ("probe/match+probe/chain", ("mlp8",), ("frame shape (5,)", "(2,)", "chain")),
+        ("probe/match+probe/swop", ("mlp8",), ("swop", "swap")),
+        ("probe/match+probe/swap", ("mlp8:kl-td",), ("mlp8:kl-td", "use kl")),
+    ],
+)
+def test_games_that_no_student_can_share_are_refused(tmp_path, env, students, pieces):
+    with pytest.raises(RequestError) as error:
+        train(replace(SMALL, env=env, students=students), out=tmp_path / "run")
+    assert all(piece in str(error.value) for piece in pieces)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

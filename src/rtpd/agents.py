@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jaxtyping import PRNGKeyArray
 
 from rtpd import nets
 from rtpd.learner import Learner, LearnerState
@@ -14,36 +15,64 @@ from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
 
 
 def describe(learner: Learner) -> dict[str, dict[str, Any]]:
-    """Net, parameters and share of the teacher's, by name; ConfigError if a net cannot be built."""
-    state = jax.eval_shape(learner.init, jr.key(0), neutral(learner.spec))
-    total = num_parameters(jax.eval_shape(nets.without_noise, state.teacher.net))
-    agents = {"teacher": {"net": learner.config.td.net, "parameters": total, "share": 1.0}}
-    for student in learner.students:
-        count = num_parameters(state.students[student.name].net)
-        about = {"net": student.net, "parameters": count, "share": count / total}
-        agents[student.name] = about | {"loss": student.loss}
+    """Net, parameters and share of its teacher's, by name; ConfigError if one cannot be built.
+
+    Of a student of several games, the parameters are those it needs for one of them.
+    """
+    unseen = {game: neutral(spec) for game, spec in learner.specs.items()}
+
+    def shapes(key: PRNGKeyArray) -> dict[str, tuple[nets.QNet, dict[str, nets.QNet]]]:
+        return _nets(learner, learner.init(key, unseen))
+
+    agents, found = {}, jax.eval_shape(shapes, jr.key(0))
+    for game in learner.specs:
+        teacher, students = found[game]
+        total = num_parameters(teacher)
+        about = {"net": learner.config.td.net, "parameters": total, "share": 1.0}
+        agents[learner.agent(game, "teacher")] = about
+        for student in learner.students:
+            count = num_parameters(students[student.name])
+            about = {"net": student.net, "parameters": count, "share": count / total}
+            agents[learner.agent(game, student.name)] = about | {"loss": student.loss}
     return agents
 
 
 def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
     """Copies of all agents as they are now: the state's own buffers may be donated any time."""
-    models = {"teacher": state.teacher} | state.students
-    preprocess, about = copied(state.preprocess), describe(learner)
-    agents = {}
-    for name, model in models.items():
-        net = nets.without_noise(acting_net(model))
-        facts = {
-            "agent": name,
-            "net": about[name]["net"],
-            "loss": about[name].get("loss"),
-            "teacher": learner.config.teacher,
-            "dueling": learner.config.td.dueling and name == "teacher",
-            "norm": TEACHERS[learner.config.teacher].norm and name == "teacher",
-            "num_outputs": net.num_outputs,
-        }
-        head = learner.teacher.q_values if name == "teacher" else as_they_are
-        agents[name] = Policy(copied(net), preprocess, learner.spec, facts | provenance, head)
+    agents, kind = {}, TEACHERS[learner.config.teacher]
+    about = describe(learner)
+    for game, (teacher, students) in _nets(learner, state).items():
+        preprocess = copied(state.teachers[game].preprocess)
+        for name, net in {"teacher": teacher, **students}.items():
+            agent, teaches = learner.agent(game, name), name == "teacher"
+            facts = {
+                "agent": agent,
+                "net": about[agent]["net"],
+                "loss": about[agent].get("loss"),
+                "teacher": learner.config.teacher,
+                "dueling": learner.config.td.dueling and teaches,
+                "norm": kind.norm and teaches,
+                "num_outputs": net.num_outputs,
+            }
+            head = kind.q_values if teaches else as_they_are
+            spec = learner.specs[game]
+            agents[agent] = Policy(copied(net), preprocess, spec, facts | provenance, head)
     return agents
+
+
+def _nets(
+    learner: Learner, state: LearnerState
+) -> dict[str, tuple[nets.QNet, dict[str, nets.QNet]]]:
+    """By game: the teacher's net, and those of its students with that game's outputs alone."""
+
+    def of_game(game: str) -> tuple[nets.QNet, dict[str, nets.QNet]]:
+        students = {
+            name: nets.with_head(acting_net(model), learner.heads[game])
+            for name, model in state.students.items()
+        }
+        return nets.without_noise(acting_net(state.teachers[game].model)), students
+
+    return {game: of_game(game) for game in learner.specs}
 
 
 def neutral(spec: EnvSpec) -> Preprocess:

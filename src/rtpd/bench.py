@@ -22,10 +22,11 @@ from rtpd import agents, envs, validate
 from rtpd import replay as ring
 from rtpd.config import Config, load_config, presets
 from rtpd.errors import ConfigError
+from rtpd.lane import replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, provenance
-from rtpd.session import Session, replay_rows
+from rtpd.session import Session
 from rtpd.teachers import TEACHERS
 from rtpd.types import VectorEnv
 
@@ -68,6 +69,8 @@ def bench(
     if rounds < 1 or not 0 < seconds < math.inf:
         raise ConfigError(f"--rounds {rounds} --seconds {seconds}: both must be above 0")
     validate.validate(settings)
+    if len(settings.games) > 1:
+        raise ConfigError(f"'{settings.env}': one game at a time is measured")
     tell("matrix products")
     result: dict[str, Any] = {
         "env": settings.env,
@@ -84,7 +87,7 @@ def bench(
         try:
             tell("the emulator alone")
             result["emulator_steps_per_second"] = round(emulator_rate(loops["none"].env), 1)
-            result["cadence"] = loops["none"].session.learner.cadence
+            result["cadence"] = loops["none"].session.learner.pace.cadence
             result["families"] = {}
             for name, loop in loops.items():
                 tell(f"parts of the loop: {name}")
@@ -187,9 +190,11 @@ class _Loop:
         settings = replace(settings, evaluation=replace(settings.evaluation, period_steps=0))
         self.env = envs.make(settings.env, settings.num_envs, settings.environment)
         settings = validate.resolve(settings, is_image=self.env.spec.is_image)
-        about = agents.describe(Learner(settings, self.env.spec))
+        (game,) = settings.games
+        about = agents.describe(Learner(settings, {game: self.env.spec}))
         run = Run.create(folder, {"config": {}, "agents": about})
-        self.session = Session(run, settings, self.env, [Monitor()])
+        self.session = Session(run, settings, {game: self.env}, [Monitor()])
+        self.lane = self.session.lanes[game]
         self.session.restart_envs()
         while self.session.progress.updates < 2:
             self.session.iterate()
@@ -197,7 +202,7 @@ class _Loop:
 
     def _settle(self) -> None:
         """Wait for all that has been dispatched."""
-        jax.block_until_ready((self.session.state, self.session.replay, self.session.action))
+        jax.block_until_ready((self.session.state, self.lane.replay, self.lane.action))
 
     def rate(self, seconds: float) -> float:
         """Agent steps/s of the loop as it is."""
@@ -217,14 +222,14 @@ class _Loop:
         update = self.update_ms()
         step_ms = {
             "emulating": self._median(self._emulate),
-            "updating": update * session.config.num_envs / session.learner.steps_per_update,
+            "updating": update * session.config.num_envs / session.learner.pace.steps_per_update,
             "acting": self._median(session.choose),
-            "copying": self._median(self._store),
+            "copying": self._median(self.lane.store),
         }
         session.progress.updates = due  # or the loop would rest until these were due
         session.restart_envs()  # `_emulate` left the replay behind
         lowered = jax.jit(session.learner.update).lower(
-            session.state, session.totals, session.replay, session.rollout
+            session.state, session.totals, session.replays, session.rollout
         )
         gflop = (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9
         return {
@@ -250,11 +255,8 @@ class _Loop:
         return 1e3 * statistics.median(times)
 
     def _emulate(self) -> None:
-        self.env.send(np.asarray(self.session.action))
-        self.session.timestep = self.env.recv()
-
-    def _store(self) -> None:
-        self.session.store(self.session.timestep, np.asarray(self.session.action))
+        self.lane.send()
+        self.lane.receive()
 
 
 def _families(settings: Config) -> dict[str, tuple[str, ...]]:

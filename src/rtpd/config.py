@@ -91,7 +91,7 @@ class ReplayConfig:
     """What is learnt from."""
 
     capacity: int = 150_000
-    """transitions kept; one Atari transition takes 7.1 kB"""
+    """transitions kept of each game; one Atari transition takes 7.1 kB"""
     batch_size: int = 32
     """transitions per update"""
     warmup_steps: int = 8_000
@@ -149,7 +149,8 @@ class Config:
     """One training: a teacher and its students, at once."""
 
     env: tyro.conf.Positional[str] = "ale/pong"
-    """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them)"""
+    """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them).
+    pong+boxing: a teacher for each game, and students that play them all"""
     teacher: str = "double-dqn"
     """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
     rollouts); `rtpd teachers` lists them"""
@@ -157,13 +158,13 @@ class Config:
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
     reverse-kl nll mse kl-td; auto: net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
     steps: int = 500_000
-    """stop after so many steps (one action in one env, 4 frames on Atari)"""
+    """stop after so many steps (one action in one env, 4 frames on Atari) of each game"""
     minutes: float = 0.0
     """stop after so many minutes if that is sooner; 0: no limit"""
     seed: int = 0
     """every random number derives from it"""
     num_envs: int = 8
-    """emulators played at once"""
+    """emulators of each game played at once"""
     centre: str = "mean"
     """subtracted from every frame: mean (the warm-up's mean frame), a number, or none"""
     scale: str = "std"
@@ -179,6 +180,11 @@ class Config:
     rollout: RolloutConfig = RolloutConfig()
     explore: ExplorationConfig = ExplorationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def games(self) -> dict[str, str]:
+        """The environments that are played, by their short names: {"pong": "ale/pong"}."""
+        return {name.rpartition("/")[2]: name for name in self.env.split("+")}
 
 
 def presets() -> dict[str, Path]:

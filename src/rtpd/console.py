@@ -219,6 +219,11 @@ def start_lines(info: Row) -> list[str]:
     return [clean(line) for line in (*lines, *(f"  {note}" for note in info.get("notes", ())))]
 
 
+def teachers_of(record: Row) -> Mapping[str, Row]:
+    """The teachers in a line of training, by agent: one for each game."""
+    return record.get("teachers") or {"teacher": record.get("teacher") or {}}
+
+
 def record_facts(record: Row) -> list[str]:
     """How far, how fast and how greedy."""
     return [
@@ -237,11 +242,12 @@ def record_line(info: Row, record: Row) -> str:
         return clean("  ".join((step, "evaluation: mean return ± s.e.", *scores)))
     done, eta = progress(info, record)
     parts = [step, percent(done, ".1f"), speed, f"ETA {eta_text(eta)}", epsilon]
-    parts.append(f"teacher return {show((record.get('teacher') or {}).get('return'), ',.1f')}")
+    for name, row in teachers_of(record).items():
+        parts.append(f"{name} return {show(row.get('return'), ',.1f')}")
     for name, row in (record.get("students") or {}).items():
-        constant = f"(constant {percent(row.get('constant_agreement'))})"
-        mark = " !" if is_flat(row) else ""
-        parts.append(f"{name} agree {percent(row.get('agreement'))} {constant}{mark}")
+        mean = "agreement" in row and "constant_agreement" not in row  # over several games
+        than = "" if mean else f" (constant {percent(row.get('constant_agreement'))})"
+        parts.append(f"{name} agree {percent(row.get('agreement'))}{than}{' !' * is_flat(row)}")
     return clean("  ".join(parts))
 
 

@@ -19,7 +19,7 @@ from rtpd.episodes import Episode, Episodes
 from rtpd.errors import ConfigError
 from rtpd.policy import load
 from rtpd.run import Run
-from rtpd.types import EvalResult, Policy, Preprocess, Timestep
+from rtpd.types import EvalResult, Policy, Preprocess, Timestep, teacher_of
 
 MOST_ENVS = 32
 
@@ -30,12 +30,10 @@ class _Seat:
     A fixed number per env, since taking the first episodes to finish would favour short ones.
     """
 
-    def __init__(
-        self, policy: Policy, env: str, options: envs.EnvOptions, episodes: int, seed: int
-    ) -> None:
+    def __init__(self, policy: Policy, options: envs.EnvOptions, episodes: int, seed: int) -> None:
         num_envs = min(episodes, MOST_ENVS)
         self.policy = policy
-        self.env = envs.make(env, num_envs, options)
+        self.env = envs.make(policy.spec.name, num_envs, options)
         self.quota = np.full(num_envs, episodes // num_envs)
         self.quota[: episodes % num_envs] += 1
         self.played: list[list[Episode]] = [[] for _ in range(num_envs)]
@@ -72,7 +70,7 @@ class _Seat:
         """All episodes, env by env."""
         played = [episode for episodes in self.played for episode in episodes]
         totals, steps = tuple(e.total for e in played), tuple(e.steps for e in played)
-        return EvalResult(name, totals, steps, epsilon)
+        return EvalResult(name, self.policy.spec.name, totals, steps, epsilon)
 
 
 @eqx.filter_jit
@@ -89,23 +87,22 @@ def _act(
 
 def play(
     policies: dict[str, Policy],
-    env: str,
     options: envs.EnvOptions,
     *,
     episodes: int,
     epsilon: float,
     seed: int,
 ) -> dict[str, EvalResult]:
-    """Let each agent play `episodes` whole episodes with unclipped rewards, all agents at once.
+    """Let each agent play `episodes` whole episodes of its game, all agents at once.
 
-    Every agent starts from the same seeds. A lost life never ends an episode here. While one
-    agent's emulators step, the next agent's actions are computed.
+    Rewards are unclipped. Every agent starts from the same seeds. A lost life never ends an
+    episode here. While one agent's emulators step, the next agent's actions are computed.
     """
     options = replace(options, episodic_life=False)
     seats: dict[str, _Seat] = {}
     try:
         for name, policy in policies.items():
-            seats[name] = _Seat(policy, env, options, episodes, seed)
+            seats[name] = _Seat(policy, options, episodes, seed)
         active = list(seats.values())
         while active:
             for seat in active:
@@ -144,12 +141,10 @@ def evaluate(
     config = from_dict(folder.manifest["config"], f"{folder.path}/manifest.json")
     names = agents or folder.agents
     policies = {name: load(folder.agent_path(name)) for name in names}
-    results = play(
-        policies, config.env, config.environment, episodes=episodes, epsilon=epsilon, seed=seed
-    )
+    results = play(policies, config.environment, episodes=episodes, epsilon=epsilon, seed=seed)
     about = folder.manifest["agents"]
     table = {}
-    for name, row in compare(config.env, results).items():
+    for name, row in compare(results).items():
         table[name] = {key: about[name][key] for key in ("parameters", "share")} | row
     return {
         "run": str(run),
@@ -161,11 +156,11 @@ def evaluate(
     }
 
 
-def compare(env: str, results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:
-    """A JSON-ready row per agent: scores, human-normalised, and how it stands to the teacher."""
-    teacher = results.get("teacher")
+def compare(results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:
+    """A JSON-ready row per agent: scores, human-normalised, and how it stands to its teacher."""
     rows = {}
     for name, result in results.items():
+        env, teacher = result.env, results.get(teacher_of(name))
         percent = interval = None
         if teacher is not None:
             percent = percent_of_teacher(env, result.mean, teacher.mean)

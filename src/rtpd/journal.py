@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -24,10 +25,13 @@ Rows = dict[str, dict[str, Any]]
 class Journal:
     """Writes metrics.jsonl and tells the monitors; plays evaluations beside the training."""
 
-    def __init__(self, run: Run, config: Config, spec: EnvSpec, monitors: list[Monitor]) -> None:
-        """Start the clock at 0; `start` sets it for a resumed run."""
-        self.run, self.config, self.spec, self.monitors = run, config, spec, monitors
-        self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+    def __init__(
+        self, run: Run, config: Config, specs: Mapping[str, EnvSpec], monitors: list[Monitor]
+    ) -> None:
+        """Start the clock at 0; `start` sets it for a resumed run. `specs` are by game."""
+        self.run, self.config, self.monitors = run, config, monitors
+        self.frames_per_step = next(iter(specs.values())).frames_per_step
+        self.recent = {game: deque[float](maxlen=RECENT_EPISODES) for game in specs}
         self.episodes = 0
         self._warned: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
@@ -47,7 +51,7 @@ class Journal:
     def announce(self, step: int, replay_bytes: int, cadence: str) -> None:
         """Tell what will be run, from `step` on; `cadence` says how often the teacher learns."""
         settings, manifest, replay = self.config, self.run.manifest, self.config.replay
-        total = replay_bytes + program_bytes(settings.num_envs)
+        total = replay_bytes + program_bytes(len(settings.games) * settings.num_envs)
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
             "env": settings.env,
@@ -77,7 +81,7 @@ class Journal:
             "run": str(folder),
             "status": status,
             "step": step,
-            "frames": step * self.spec.frames_per_step,
+            "frames": step * self.frames_per_step,
             "seconds": seconds,
             "peak_bytes": peak_bytes(),
             "agents": {name: about | rows.get(name, {}) for name, about in agents.items()},
@@ -97,37 +101,51 @@ class Journal:
         for monitor in self.monitors:
             monitor.warn(text)
 
-    def book(self, total: float) -> None:
+    def book(self, game: str, total: float) -> None:
         """Count an episode of the training and its unclipped return."""
-        self.recent.append(total)
+        self.recent[game].append(total)
         self.episodes += 1
 
     def training(
-        self, step: int, epsilon: float, updates: int, teacher: dict[str, float], students: Rows
+        self, step: int, epsilon: float, updates: int, means: Mapping[str, dict[str, float]]
     ) -> None:
-        """Write a line of training; `teacher` and `students` hold means since the last line."""
+        """Write a line of training; `means` are those of every agent since the last line."""
         if step <= self._last_step:
             return
         seconds = self.seconds
         rate = (step - self._last_step) / max(seconds - self._last_seconds, 1e-9)
         self._last_step, self._last_seconds = step, seconds
+        teachers, students = self._sides(means)
         self._record(
             {
                 "kind": "train",
                 "step": step,
-                "frames": step * self.spec.frames_per_step,
+                "frames": step * self.frames_per_step,
                 "seconds": round(seconds, 3),
                 "steps_per_second": round(rate, 1),
                 "epsilon": round(epsilon, 4),
                 "updates": updates,
                 "episodes": self.episodes,
-                "teacher": teacher
-                | {"return": float(np.mean(self.recent)) if self.recent else None},
+                **teachers,
                 "students": students,
             }
         )
         for name, row in students.items():
-            self._warn_if_collapsed(name, row, updates)
+            if "spread" in row:
+                self._warn_if_collapsed(name, row, updates)
+
+    def _sides(self, means: Mapping[str, dict[str, float]]) -> tuple[Rows, Rows]:
+        """What a line of training says of teachers and of students.
+
+        A single teacher stands as "teacher"; those of several games under "teachers", by name.
+        """
+        teachers = {}
+        for game, recent in self.recent.items():
+            name = "teacher" if len(self.recent) == 1 else f"{game}/teacher"
+            played = {"return": float(np.mean(recent)) if recent else None}
+            teachers[name] = means.get(name, {}) | played
+        students = {name: row for name, row in means.items() if name not in teachers}
+        return (teachers if len(teachers) == 1 else {"teachers": teachers}), students
 
     def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
         """Let agents play in a thread of their own; waits for an evaluation still going on."""
@@ -145,13 +163,12 @@ class Journal:
         settings = self.config.evaluation
         results = play(
             policies,
-            self.config.env,
             self.config.environment,
             episodes=settings.episodes,
             epsilon=settings.epsilon,
             seed=self.config.seed + 1,
         )
-        rows = compare(self.config.env, results)
+        rows = compare(results)
         self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
         return rows
 

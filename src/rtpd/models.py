@@ -60,6 +60,13 @@ class Minibatch(NamedTuple):
         return jax.vmap(partial(rule.loss, kind=kind))(outputs, ends, made)
 
 
+class Lesson(NamedTuple):
+    """What students learn from: states of one game, and what its teacher says of them."""
+
+    batch: Minibatch
+    q: Float[Array, "B A"]
+
+
 def acting_net(model: Model) -> nets.QNet:
     """The weights that act and are evaluated: the averaged ones where they are kept."""
     return model.net if model.average is None else model.average

@@ -31,6 +31,7 @@ from rtpd.console import (
     show,
     sparkline,
     start_lines,
+    teachers_of,
     terminal,
 )
 
@@ -140,11 +141,12 @@ class Live(Plain):
         self._live.stop()
 
     def _agents(self) -> Table:
-        students, teacher = self._train.get("students") or {}, self._train.get("teacher") or {}
+        rows = {**teachers_of(self._train), **(self._train.get("students") or {})}
         heads = "train\nreturn", "eval return\nmean ± s.e.", "agreement\n(one action)"
         table = plain_table(("agent", "parameters", "of\nteacher", *heads))
-        for name, agent in self._info.get("agents", {}).items():
-            row = students.get(name, teacher if name == "teacher" else {})
+        known = self._info.get("agents", {})
+        for name in dict.fromkeys([*known, *(name for name in rows if name in self._history)]):
+            agent, row = known.get(name, {}), rows.get(name, {})
             flat = is_flat(row)
             agreement = Text(f"{percent(row.get('agreement')):>5} ")
             agreement.append(sparkline(self._history.get(name, [])), "cyan")

@@ -247,6 +247,13 @@ def without_noise(net: QNet) -> QNet:
     )
 
 
+def with_head(net: QNet, head: slice) -> QNet:
+    """The net with some of its outputs only; not for dueling nets."""
+    ((dense, out),) = net.streams
+    out = eqx.tree_at(lambda d: (d.weight, d.bias), out, (out.weight[:, head], out.bias[head]))
+    return eqx.tree_at(lambda n: n.streams, net, ((dense, out),))
+
+
 def _draw(shape: tuple[int, ...], key: PRNGKeyArray, *, he: bool) -> tuple[Array, Array]:
     """Weights and bias from U(-b, b), b = 1/sqrt(fan in), as in Mnih et al. 2015.
 

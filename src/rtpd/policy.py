@@ -16,13 +16,14 @@ from rtpd.errors import CheckpointError, RequestError, unknown
 from rtpd.files import read_json, sha256, write_atomic, write_json
 from rtpd.run import Run
 from rtpd.teachers import TEACHERS
-from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
+from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
 
 FORMAT = 1
 
 
 def save(path: Path, policy: Policy) -> None:
     """Write an agent as `path` (.safetensors) and the JSON beside it."""
+    path.parent.mkdir(exist_ok=True)  # an agent of several games is kept under the game's name
     data = safetensors.numpy.save(checkpoint.arrays_of((policy.net, policy.preprocess)))
     write_atomic(path, data)
     about = {
@@ -52,7 +53,7 @@ def load(path: Path) -> Policy:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     spec = _spec(meta["spec"])
     rule = None
-    if meta.get("agent") == "teacher":
+    if str(meta.get("agent")) == teacher_of(str(meta.get("agent"))):
         kind = str(meta.get("teacher"))
         if kind not in TEACHERS:
             raise CheckpointError(f"{path}: {unknown('teacher', kind, TEACHERS)}")

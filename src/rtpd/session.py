@@ -1,36 +1,32 @@
 """The host loop: the only place where envs, replay, learner and actor meet.
 
-One iteration steps E envs once: send the actions, dispatch the updates that are due while the
-emulators run, receive, store the finished row, choose the next actions.
+One iteration steps E envs of every game once: send the actions, dispatch the updates that are due
+while the emulators run, receive, store the finished row, choose the next actions.
 
 A checkpoint is a boundary: the emulators' state cannot be saved, so the replay is sealed and the
 envs start anew from a seed of (seed, step), in a run that goes on as in one that is resumed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, agents, checkpoint, config, memory, nets, policy, validate
+from rtpd import actor, agents, checkpoint, config, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
-from rtpd.episodes import Episodes
 from rtpd.errors import CheckpointError, RunError
 from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
+from rtpd.lane import Lane
 from rtpd.learner import Learner
-from rtpd.models import acting_net
 from rtpd.monitor import Monitor
 from rtpd.run import Run, now
-from rtpd.types import Preprocess, Timestep, VectorEnv
+from rtpd.types import Preprocess, VectorEnv
 
 KEEP_CHECKPOINTS = 2
 
@@ -46,40 +42,43 @@ class Progress:
     warmed_up: bool = False  # the centre and scale are known and the teacher acts
     seconds: float = 0.0
     episodes: int = 0
-    recent_returns: list[float] = field(default_factory=list)
+    recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by game
 
 
 class Session:
     """One run in progress."""
 
-    def __init__(self, run: Run, settings: Config, env: VectorEnv, monitors: list[Monitor]) -> None:
-        """Build the state at step 0; `restore` replaces it."""
-        self.run, self.config, self.env, self.spec = run, settings, env, env.spec
-        self.learner = Learner(settings, env.spec)
-        self.journal = Journal(run, settings, env.spec, monitors)
+    def __init__(
+        self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor]
+    ) -> None:
+        """Build the state at step 0, of the games in `envs`; `restore` replaces it."""
+        self.run, self.config = run, settings
+        self.lanes = {game: Lane(settings, env) for game, env in envs.items()}
+        specs = {game: env.spec for game, env in envs.items()}
+        self.learner = Learner(settings, specs)
+        self.journal = Journal(run, settings, specs, monitors)
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
-        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), agents.neutral(env.spec))
-        self.replay = ring.init(
-            replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
-            prioritised=bool(settings.replay.priority),
-        )  # fmt: skip
+        unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
+        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
         self.interrupted = False
         self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
         self._rollout = jax.jit(self.learner.rollout)
         self.rollout = jax.tree.map(
             lambda like: jnp.zeros(like.shape, like.dtype),
-            jax.eval_shape(self.learner.rollout, self.state, self.replay),
+            jax.eval_shape(self.learner.rollout, self.state, self.replays),
         )
         self._diagnose = jax.jit(self.learner.diagnose)
-        self._add = jax.jit(ring.add, donate_argnums=0)
-        self._seal = jax.jit(ring.seal, donate_argnums=0)
-        self._act = jax.jit(partial(_act, self.learner))
+
+    @property
+    def replays(self) -> dict[str, ring.Replay]:
+        """What each game's teacher and students learn from."""
+        return {game: lane.replay for game, lane in self.lanes.items()}
 
     def go(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
-        replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replay))
-        self.journal.announce(self.progress.step, replay_bytes, self.learner.cadence)
+        replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
+        self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
         try:
             with interruptible(self._interrupt):
                 self.journal.start(self.progress.step, self.progress.seconds)
@@ -97,18 +96,18 @@ class Session:
             self.journal.close()
 
     def iterate(self) -> None:
-        """Step every env once and learn what is due."""
+        """Step every env of every game once and learn what is due."""
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
         if self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
             self.journal.begin_evaluation(self._policies(), before)
-        action = np.asarray(self.action)
-        self.env.send(action)
+        for lane in self.lanes.values():
+            lane.send()
         self._learn(after)
-        seen, self.timestep = self.timestep, self.env.recv()
-        self.store(seen, action)
-        for episode in self.episodes.add(self.timestep):
-            self.journal.book(episode.total)
+        for game, lane in self.lanes.items():
+            for episode in lane.receive():
+                self.journal.book(game, episode.total)
+            lane.store()
         self.progress.step = after
         self.choose()
         if self._due(self.config.log_steps, after):
@@ -129,41 +128,43 @@ class Session:
             return
         if not progress.warmed_up:
             self._end_warmup()
-        due = self.learner.updates_due(step - progress.learn_from)
+        due = self.learner.pace.updates_due(step - progress.learn_from)
         for _ in range(progress.updates_before + due - progress.updates):
             self.update()
 
     def update(self) -> None:
-        """Dispatch one update of the teacher and every student."""
+        """Dispatch one update of every teacher and every student."""
         progress = self.progress
         made = progress.updates - progress.updates_before
-        if made % self.learner.updates_per_rollout == 0:
-            self.rollout = self._rollout(self.state, self.replay)
-        self.state, self.totals, priority = self._update(
-            self.state, self.totals, self.replay, self.rollout
+        if made % self.learner.pace.updates_per_rollout == 0:
+            self.rollout = self._rollout(self.state, self.replays)
+        self.state, self.totals, priorities = self._update(
+            self.state, self.totals, self.replays, self.rollout
         )
-        self.replay = self.replay._replace(priority=priority)
+        for game, lane in self.lanes.items():
+            lane.replay = lane.replay._replace(priority=priorities[game])
         progress.updates += 1
-
-    def store(self, seen: Timestep, action: np.ndarray) -> None:
-        """Write the row that began with `seen`, now that what came of it is known."""
-        self.replay = self._add(
-            self.replay, seen.frame, action, self.timestep.reward,
-            seen.first, self.timestep.terminal, seen.last,
-        )  # fmt: skip
 
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
-        mean, std = jax.jit(ring.frame_statistics)(self.replay)
-        centre = validate.parse_centre(self.config.centre)
-        scale = validate.parse_scale(self.config.scale)
-        preprocess = Preprocess(
-            mean if centre is None else jnp.full(self.spec.frame_shape, centre),
-            std if scale is None else jnp.float32(scale),
+        found = {game: self._preprocess(lane) for game, lane in self.lanes.items()}
+        self.state = eqx.tree_at(
+            lambda state: [state.teachers[game].preprocess for game in found],
+            self.state,
+            list(found.values()),
         )
-        self.state = eqx.tree_at(lambda state: state.preprocess, self.state, preprocess)
         self.progress.warmed_up = True
         self.journal.phase("compiling the update")
+
+    def _preprocess(self, lane: Lane) -> Preprocess:
+        """As the settings say, or as the warm-up has shown."""
+        mean, std = jax.jit(ring.frame_statistics)(lane.replay)
+        centre = validate.parse_centre(self.config.centre)
+        scale = validate.parse_scale(self.config.scale)
+        return Preprocess(
+            mean if centre is None else jnp.full(lane.spec.frame_shape, centre),
+            std if scale is None else jnp.float32(scale),
+        )
 
     def choose(self) -> None:
         """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy."""
@@ -173,19 +174,13 @@ class Session:
             self.epsilon = actor.linear_epsilon(
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
-        self.stack, self.action = self._act(
-            acting_net(self.state.teacher), self.state.preprocess, self.stack, self.timestep.frame,
-            self.timestep.first, self.act_key, np.int32(step), np.float32(self.epsilon),
-        )  # fmt: skip
+        for game, lane in self.lanes.items():
+            lane.choose(self.state.teachers[game], step, self.epsilon)
 
     def restart_envs(self) -> None:
-        """Start every env anew from a seed of (run's seed, step): the boundary."""
-        settings, spec = self.config, self.spec
-        seed = np.random.SeedSequence((settings.seed, self.progress.step)).generate_state(1)[0]
-        self.timestep = self.env.reset(int(seed >> 1))
-        self.episodes = Episodes(settings.num_envs)
-        self.stack = jnp.zeros((settings.num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
-        self.act_key = jr.fold_in(jr.key(settings.seed), 1)
+        """Start every env anew: the boundary."""
+        for lane in self.lanes.values():
+            lane.restart(self.progress.step)
         self.choose()
 
     def _over(self) -> bool:
@@ -203,14 +198,16 @@ class Session:
         sums = {name: float(total) for name, total in jax.device_get(self.totals).items()}
         count, self.updates_logged = progress.updates - self.updates_logged, progress.updates
         self.totals = self.learner.zero_metrics()
-        students: dict[str, dict[str, float]] = {}
-        if count and self.state.students:
-            key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), progress.step)
-            for name, row in jax.device_get(self._diagnose(self.state, self.replay, key)).items():
-                students[name] = {"loss": sums[f"{name}/loss"] / count}
-                students[name] |= {metric: float(value) for metric, value in row.items()}
-        teacher = {name: sums[name] / count for name in ("loss", "q")} if count else {}
-        self.journal.training(progress.step, self.epsilon, progress.updates, teacher, students)
+        means: dict[str, dict[str, float]] = {}
+        for path, total in sums.items() if count else ():
+            name, _, metric = path.rpartition("/")
+            means.setdefault(name, {})[metric] = total / count
+        key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), progress.step)
+        following = count and self.state.students
+        found = self._diagnose(self.state, self.replays, key) if following else {}
+        for name, row in jax.device_get(found).items():
+            means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
+        self.journal.training(progress.step, self.epsilon, progress.updates, means)
 
     def _policies(self) -> dict[str, policy.Policy]:
         """Copies of all agents as they are now."""
@@ -227,10 +224,11 @@ class Session:
         """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
         self.journal.end_evaluation()
         self.journal.phase("saving a checkpoint")
-        self.replay = self._seal(self.replay)
+        for lane in self.lanes.values():
+            lane.seal()
         progress, journal = self.progress, self.journal
         progress.seconds, progress.episodes = journal.seconds, journal.episodes
-        progress.recent_returns = list(journal.recent)
+        progress.recent_returns = {game: list(recent) for game, recent in journal.recent.items()}
         folder = self.run.checkpoints / f"{progress.step:010d}"
         checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
         for name, agent in self._policies().items():
@@ -242,7 +240,7 @@ class Session:
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
         learning = {"state": self.state, "rollout": self.rollout}
-        return learning | ({"replay": self.replay} if self.config.replay.save else {})
+        return learning | ({"replay": self.replays} if self.config.replay.save else {})
 
     def restore(self) -> None:
         """Take up the newest checkpoint that is whole; a damaged one is named and passed over."""
@@ -257,11 +255,13 @@ class Session:
         self.state, self.rollout = tree["state"], tree["rollout"]
         self.progress = Progress(**meta["progress"])
         self.updates_logged = self.progress.updates
-        self.journal.recent.extend(self.progress.recent_returns)
+        for game, recent in self.progress.recent_returns.items():
+            self.journal.recent[game].extend(recent)
         self.journal.episodes = self.progress.episodes
         reached = self.progress.step
         if self.config.replay.save:
-            self.replay = tree["replay"]
+            for game, lane in self.lanes.items():
+                lane.replay = tree["replay"][game]
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
@@ -281,24 +281,3 @@ class Session:
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)
-
-
-def _act(
-    learner: Learner, net: nets.QNet, preprocess: Preprocess, stack: Array, frame: ArrayLike,
-    first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
-) -> tuple[Array, Array]:  # fmt: skip
-    """The teacher's epsilon-greedy actions, the random key derived from the step.
-
-    A noisy net draws its weights once per step, for all envs.
-    """
-    key = jr.fold_in(key, step)
-    noise_key, key = jr.split(key)
-    net = nets.with_noise(net, noise_key)
-    return actor.act(
-        lambda obs: learner.q_values(net(preprocess(obs))), stack, frame, first, key, epsilon
-    )
-
-
-def replay_rows(settings: Config) -> int:
-    """Rows of the ring: the replay's capacity shared among the envs."""
-    return settings.replay.capacity // settings.num_envs

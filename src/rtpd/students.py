@@ -1,4 +1,10 @@
-"""Students: how they begin, and one update of all of them towards the teacher's Q-values."""
+"""Students: how they begin, and one update of all of them towards their teachers' Q-values.
+
+A student of several games has one body, and for each game a head: a slice of its outputs.
+"""
+
+import itertools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +15,8 @@ from rtpd import nets
 from rtpd.config import Config, StudentConfig
 from rtpd.distill import LOSSES, action_gap
 from rtpd.models import (
+    Lesson,
     Metrics,
-    Minibatch,
     Model,
     averaged,
     copied,
@@ -24,9 +30,24 @@ from rtpd.validate import parse_students
 
 DOUBLE_Q = DQN(double=True)
 
+Heads = dict[str, slice]
+"""Where each game's outputs are among a student's."""
+
+
+def heads(specs: Mapping[str, EnvSpec]) -> Heads:
+    """The games' actions one after the other."""
+    ends = itertools.accumulate(spec.num_actions for spec in specs.values())
+    return {
+        game: slice(end - spec.num_actions, end)
+        for (game, spec), end in zip(specs.items(), ends, strict=True)
+    }
+
 
 def init(
-    config: Config, spec: EnvSpec, rule: optax.GradientTransformation, key: PRNGKeyArray
+    config: Config,
+    specs: Mapping[str, EnvSpec],
+    rule: optax.GradientTransformation,
+    key: PRNGKeyArray,
 ) -> dict[str, Model]:
     """Fresh students, each drawn from its own key.
 
@@ -34,10 +55,11 @@ def init(
     drift as one, and students that begin with the usual small weights and random biases follow
     that drift until all their hidden units are dead (docs/LOG.md).
     """
-    models = {}
+    models, num_outputs = {}, sum(spec.num_actions for spec in specs.values())
+    seen = next(iter(specs.values()))  # all games look alike
     for student in parse_students(config.students):
         key_of_it = named_key(key, student.name)
-        net = nets.build(student.net, spec, spec.num_actions, key=key_of_it, he=True)
+        net = nets.build(student.net, seen, num_outputs, key=key_of_it, he=True)
         models[student.name] = Model(
             net,
             rule.init(net),
@@ -50,28 +72,35 @@ def init(
 def improve(
     config: Config,
     rule: optax.GradientTransformation,
+    heads: Heads,
     models: dict[str, Model],
-    batch: Minibatch,
-    q: Float[Array, "B A"],
+    lessons: Mapping[str, Lesson],
     updates: Int[Array, ""],
 ) -> tuple[dict[str, Model], Metrics]:
-    """Move every student of `config` towards `q` by `rule`; `updates` counts those made before.
+    """Move every student of `config` by `rule` towards what each game's lesson says.
 
-    The sum of their losses is descended: each net is in one term only.
+    `updates` counts those made before. A student's loss is the mean over its games; the sum over
+    students is descended, where each net is in one term only.
     """
     kinds = {s.name: LOSSES[s.loss] for s in parse_students(config.students)}
     targets = {name: model.target for name, model in models.items() if model.target is not None}
-    temperature = _temperature(config.student, q)
+    temperature = {game: _temperature(config.student, lesson.q) for game, lesson in lessons.items()}
 
-    def loss(family: dict[str, nets.QNet]) -> tuple[Array, Metrics]:
-        outputs = jax.vmap(nets.outputs_of, (None, 0))(family, batch.x)
+    def of_game(game: str, outputs: dict[str, Array], family: dict[str, nets.QNet]) -> Metrics:
+        batch, q = lessons[game]
         losses = {
-            name: jnp.mean(jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature))
+            name: jnp.mean(jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature[game]))
             for name, kind in kinds.items()
         }
         for name, target in targets.items():
             found = batch.losses(DOUBLE_Q, outputs[name], family[name], target, config.td.loss)
             losses[name] += config.student.td_weight * jnp.mean(found[0])
+        return losses
+
+    def loss(family: dict[str, nets.QNet]) -> tuple[Array, Metrics]:
+        outputs = _outputs(family, heads, lessons)
+        found = [of_game(game, outputs[game], family) for game in lessons]
+        losses = {name: jnp.mean(jnp.stack([f[name] for f in found])) for name in kinds}
         return sum(losses.values(), jnp.zeros(())), losses
 
     family = {name: model.net for name, model in models.items()}
@@ -86,6 +115,20 @@ def improve(
             average = averaged(average, net, config.student.average_decay)
         improved[name] = Model(net, opt_state, average, target)
     return improved, {f"{name}/loss": value for name, value in losses.items()}
+
+
+def _outputs(
+    family: dict[str, nets.QNet], heads: Heads, lessons: Mapping[str, Lesson]
+) -> dict[str, dict[str, Float[Array, "B A"]]]:
+    """What each net says of each game's states with that game's head, all games in one pass."""
+    sizes = [len(lesson.q) for lesson in lessons.values()]
+    x = jnp.concatenate([lesson.batch.x for lesson in lessons.values()])
+    every = jax.vmap(nets.outputs_of, (None, 0))(family, x)
+    ends = list(itertools.accumulate(sizes))
+    return {
+        game: {name: outputs[end - size : end, heads[game]] for name, outputs in every.items()}
+        for game, size, end in zip(lessons, sizes, ends, strict=True)
+    }
 
 
 def _temperature(config: StudentConfig, q: Float[Array, "B A"]) -> Float[Array, ""]:

@@ -1,5 +1,7 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,14 @@ from rtpd import agents, checkpoint, config, envs, memory, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.errors import RunError
+from rtpd.lane import replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
-from rtpd.session import Session, replay_rows
+from rtpd.session import Session
 from rtpd.teachers import TEACHERS
 from rtpd.track import TensorBoard
-from rtpd.types import EnvSpec
+from rtpd.types import EnvSpec, VectorEnv
 
 
 def default_preset(teacher: str | None = None) -> str:
@@ -57,25 +60,24 @@ def train(
         preset = preset or default_preset()
         settings = config.load_config(preset)
     validate.validate(settings)
-    path = Path(out) if out else next_folder(Path("runs"), settings.env.rpartition("/")[2])
+    path = Path(out) if out else next_folder(Path("runs"), "+".join(settings.games))
     check_free(path)
     monitors = _monitors(monitor, path if tensorboard else None)
-    env = envs.make(settings.env, settings.num_envs, settings.environment)
-    try:
-        settings = validate.resolve(settings, is_image=env.spec.is_image)
-        check_memory(settings, env.spec)
+    with emulators(settings) as lanes:
+        specs = {game: env.spec for game, env in lanes.items()}
+        validate.check_alike(specs)
+        settings = validate.resolve(settings, is_image=next(iter(specs.values())).is_image)
+        check_memory(settings, specs)
         manifest = {
             "status": "running",
             "preset": preset,
             "seed": settings.seed,
             **provenance(_device()),
-            "frames_per_step": env.spec.frames_per_step,
-            "agents": agents.describe(Learner(settings, env.spec)),
+            "frames_per_step": next(iter(specs.values())).frames_per_step,
+            "agents": agents.describe(Learner(settings, specs)),
             "config": config.to_dict(settings),
         }
-        return Session(Run.create(path, manifest), settings, env, monitors).go()
-    finally:
-        env.close()
+        return Session(Run.create(path, manifest), settings, lanes, monitors).go()
 
 
 def resume(
@@ -102,10 +104,9 @@ def resume(
     if not checkpoint.newest(folder.checkpoints):
         raise RunError(f"'{run}' holds no checkpoint to go on from")
     monitors = _monitors(monitor, folder.path if tensorboard else None)
-    env = envs.make(settings.env, settings.num_envs, settings.environment)
-    try:
-        check_memory(settings, env.spec)
-        session = Session(folder, settings, env, monitors)
+    with emulators(settings) as lanes:
+        check_memory(settings, {game: env.spec for game, env in lanes.items()})
+        session = Session(folder, settings, lanes, monitors)
         session.restore()
         resumed = {"step": session.progress.step, "at": now(), "steps": settings.steps}
         folder.note(
@@ -114,15 +115,28 @@ def resume(
             config=config.to_dict(settings),
         )
         return session.go()
+
+
+@contextmanager
+def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
+    """The games' vector envs by their short and canonical names, closed at the end."""
+    lanes: dict[str, VectorEnv] = {}
+    try:
+        for name in settings.games.values():
+            game = envs.canonical(name).rpartition("/")[2]
+            lanes[game] = envs.make(name, settings.num_envs, settings.environment)
+        yield lanes
     finally:
-        env.close()
+        for env in lanes.values():
+            env.close()
 
 
-def check_memory(settings: Config, spec: EnvSpec) -> int:
-    """ConfigError unless the replay fits what is free; returns its bytes."""
-    shape = (replay_rows(settings), settings.num_envs, spec.frame_shape, spec.frame_dtype)
-    needed = ring.num_bytes(*shape, prioritised=bool(settings.replay.priority))
-    reserve = memory.program_bytes(settings.num_envs)
+def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:
+    """ConfigError unless the replays fit what is free; returns their bytes."""
+    rows, priority = replay_rows(settings), bool(settings.replay.priority)
+    shapes = [(settings.num_envs, spec.frame_shape, spec.frame_dtype) for spec in specs.values()]
+    needed = sum(ring.num_bytes(rows, *shape, prioritised=priority) for shape in shapes)
+    reserve = memory.program_bytes(len(specs) * settings.num_envs)
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, reserve)
     return needed
 

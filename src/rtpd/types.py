@@ -112,6 +112,12 @@ def as_they_are(outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
     return outputs
 
 
+def teacher_of(agent: str) -> str:
+    """The agent that teaches this one: "net1.7" -> "teacher", "pong/net1.7" -> "pong/teacher"."""
+    game, slash, _ = agent.rpartition("/")
+    return f"{game}{slash}teacher"
+
+
 class Policy(eqx.Module):
     """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
 
@@ -135,6 +141,7 @@ class EvalResult:
     """Undiscounted, unclipped returns of whole episodes of one agent."""
 
     agent: str
+    env: str
     returns: tuple[float, ...]
     lengths: tuple[int, ...]  # agent steps
     epsilon: float

@@ -1,6 +1,7 @@
 """Whether a run can be as it is asked for, and what its texts mean."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from rtpd.config import Config
 from rtpd.distill import LOSSES
 from rtpd.errors import ConfigError, unknown
 from rtpd.teachers import TEACHERS
+from rtpd.types import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,16 @@ def validate(config: Config) -> None:
             raise ConfigError(f"{flag(path)} {value}: allowed: {limit}")
         if value == math.inf:
             raise ConfigError(f"{flag(path)} {value}: must be finite")
-    envs.check(config.env, config.environment)
+    _check_games(config)
     if config.teacher not in TEACHERS:
         raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
-    parse_students(config.students)
+    students = parse_students(config.students)
+    for student in students if len(config.games) > 1 else ():
+        if LOSSES[student.loss].td:
+            raise ConfigError(
+                f"student '{student.net}:{student.loss}': a student of several games has no TD "
+                "loss of its own; use kl"
+            )
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
@@ -104,6 +112,29 @@ def validate(config: Config) -> None:
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
             f"{config.rollout.steps} steps of {config.num_envs} envs that a rollout holds"
         )
+
+
+def _check_games(config: Config) -> None:
+    """Every game can be played, and none is named twice."""
+    names = config.env.split("+")
+    for name in names:
+        envs.check(name, config.environment)
+    shorts = [envs.canonical(name).rpartition("/")[2] for name in names]
+    for short in shorts:
+        if shorts.count(short) > 1:
+            raise ConfigError(f"'{config.env}' names '{short}' twice")
+
+
+def check_alike(specs: Mapping[str, EnvSpec]) -> None:
+    """ConfigError unless one net can read all games."""
+    (first, seen), *others = specs.items()
+    for game, spec in others:
+        for what in ("frame_shape", "frame_dtype", "stack"):
+            if getattr(spec, what) != getattr(seen, what):
+                raise ConfigError(
+                    f"'{game}' has {what.replace('_', ' ')} {getattr(spec, what)} and '{first}' "
+                    f"{getattr(seen, what)}: no student can play both"
+                )
 
 
 def least_replay(config: Config) -> int:
@@ -170,7 +201,8 @@ def resolve(config: Config, *, is_image: bool) -> Config:
     )
     students = tuple(f"{s.net}:{s.loss}" for s in parse_students(students))
     td = replace(config.td, net=net) if config.td.net == "auto" else config.td
-    return replace(config, env=envs.canonical(config.env), students=students or ("none",), td=td)
+    env = "+".join(envs.canonical(name) for name in config.games.values())
+    return replace(config, env=env, students=students or ("none",), td=td)
 
 
 def flag(path: str) -> str:

@@ -5,6 +5,7 @@
 | one     | does a value follow a constant reward                                      | 1     |
 | arms    | does it depend on the action                                               | 1     |
 | match   | does it depend on the observation (the start state is random)              | 1     |
+| swap    | what `match` shows, with other answers: for students of both               | 1     |
 | delay   | is a later reward discounted: 0.5 at once, or 1 after three steps          | 1     |
 | chain   | does value travel back along five states                                   | 1     |
 | endless | is an episode cut off by time bootstrapped: Q = 1 / (1 - gamma), not less  | 1     |
@@ -83,6 +84,12 @@ PROBES: dict[str, Mdp] = {
         next_state=((0, 0), (1, 1)),
         reward=((1, -1), (-1, 1)),
         terminal=((1, 1), (1, 1)),
+        starts=(0, 1),
+    ),
+    "swap": Mdp(
+        next_state=((0, 0, 0), (1, 1, 1)),
+        reward=((-1, 1, 0), (0, -1, 1)),
+        terminal=((1, 1, 1), (1, 1, 1)),
         starts=(0, 1),
     ),
     "delay": Mdp(

@@ -1,0 +1,60 @@
+"""When a teacher learns: updates and the steps between them, from the settings alone."""
+
+from dataclasses import dataclass
+
+from rtpd.config import Config
+from rtpd.teachers import TEACHERS
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the teacher of `config` learns. Steps are those of all envs of one game."""
+
+    config: Config
+
+    @property
+    def _rollouts(self) -> bool:
+        return TEACHERS[self.config.teacher].regime == "rollout"
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Updates of the teacher between two rollouts; 1 where it learns from the replay."""
+        if not self._rollouts:
+            return 1
+        rollout = self.config.rollout
+        return rollout.epochs * (self.rollout_steps // rollout.minibatch_size)
+
+    @property
+    def rollout_steps(self) -> int:
+        """Steps of all envs in a rollout."""
+        return self.config.rollout.steps * self.config.num_envs
+
+    @property
+    def steps_per_update(self) -> float:
+        """Steps between two updates of the teacher, on average."""
+        if not self._rollouts:
+            return self.config.replay.steps_per_update
+        return self.rollout_steps / self.updates_per_rollout
+
+    @property
+    def cadence(self) -> str:
+        """How often the teacher learns and from what, for people."""
+        if not self._rollouts:
+            replay = self.config.replay
+            return f"one update of batch {replay.batch_size} every {replay.steps_per_update} steps"
+        rollout = self.config.rollout
+        return (
+            f"rollouts of {rollout.steps} steps of every env, each learnt from {rollout.epochs} "
+            f"times in batches of {rollout.minibatch_size}"
+        )
+
+    def updates_due(self, steps: int) -> int:
+        """Updates of the teacher that are due when `steps` have been made since the first one."""
+        if not self._rollouts:
+            return steps // self.config.replay.steps_per_update + 1
+        return steps * self.updates_per_rollout // self.rollout_steps + 1
+
+    @property
+    def updates(self) -> int:
+        """Updates of the teacher in the whole run."""
+        return max(1, self.updates_due(self.config.steps - self.config.replay.warmup_steps))

@@ -1,0 +1,326 @@
+"""The teacher's half of an update: what it learns from, its loss, and what it then says.
+
+One `Teaching` for each game of a run. It ends in lessons: minibatches of states, each with the
+teacher's Q-values there, which are all that students ever see of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from rtpd import nets
+from rtpd import replay as ring
+from rtpd.config import Config
+from rtpd.distill import LOSSES
+from rtpd.models import (
+    Lesson,
+    Metrics,
+    Minibatch,
+    Model,
+    acting_net,
+    averaged,
+    copied,
+    descend,
+    follow_slowly,
+    named_key,
+    optimizer,
+)
+from rtpd.pace import Pace
+from rtpd.teachers import DQN, TEACHERS, Teacher, lambda_returns, td_loss
+from rtpd.types import EnvSpec, Preprocess, Transitions
+from rtpd.validate import parse_students
+
+TeacherLoss = Callable[[nets.QNet], tuple[Array, tuple[Array, Array]]]
+"""The mean loss of a minibatch; the net's outputs [B Q], and how they surprised [B]."""
+
+
+class Rollout(NamedTuple):
+    """T steps of E envs in the replay, and in which order they are learnt from."""
+
+    rows: Int[Array, " T+1"]  # of the replay; the last one only bootstraps
+    returns: Float[Array, " T*E"]  # env by env within a row
+    order: Int[Array, "U B"]  # of U updates, indices into `returns`
+
+
+class Drawn(NamedTuple):
+    """Where a minibatch lies in the replay, and how much each of it counts."""
+
+    row: Int[Array, " B"]
+    env: Int[Array, " B"]
+    weight: Float[Array, " B"] | float
+
+
+class TeacherState(eqx.Module):
+    """A teacher in training, and what its game looks like."""
+
+    model: Model
+    target: nets.QNet | None  # bootstraps it, unless its own net does
+    preprocess: Preprocess
+    key: PRNGKeyArray
+
+
+class Taught(NamedTuple):
+    """What an update of a teacher leaves behind."""
+
+    state: TeacherState
+    lessons: list[Lesson]  # one for each update of the students
+    metrics: Metrics
+    priority: Float[Array, "C E"] | None  # of the replay, where it has any
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The static side of it: what `config` and the game's `spec` make of it."""
+
+    config: Config
+    spec: EnvSpec
+
+    @property
+    def teacher(self) -> Teacher:
+        """The kind of teacher."""
+        return TEACHERS[self.config.teacher]
+
+    @property
+    def pace(self) -> Pace:
+        """When it learns."""
+        return Pace(self.config)
+
+    @property
+    def _rule(self) -> optax.GradientTransformation:
+        return optimizer(self.config.td.optimizer, self.pace.updates)
+
+    def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
+        """A fresh teacher; what it draws from does not depend on which other games there are."""
+        config, spec = self.config, self.spec
+        net = nets.build(
+            config.td.net, spec, self.teacher.atoms * spec.num_actions,
+            key=named_key(key, "teacher"), dueling=config.td.dueling, atoms=self.teacher.atoms,
+            norm=self.teacher.norm, noisy=config.td.noisy,
+        )  # fmt: skip
+        average = copied(net) if config.td.average_decay else None
+        return TeacherState(
+            Model(net, self._rule.init(net), average),
+            copied(net) if isinstance(self.teacher, DQN) else None,
+            preprocess,
+            named_key(key, "updates"),
+        )
+
+    def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """The teacher's Q-values from its net's outputs."""
+        return self.teacher.q_values(outputs)
+
+    def rollout(self, state: TeacherState, replay: ring.Replay) -> Rollout | None:
+        """What the next `updates_per_rollout` updates learn from; None: from the replay.
+
+        It ends with the last row but one, whose successor is known. The updates are spread over
+        the steps of the next rollout, so emulation goes on beside them.
+        """
+        if isinstance(self.teacher, DQN):
+            return None
+        settings = self.config.rollout
+        rows = ring.newest(replay, settings.steps + 1)
+        keys = jr.split(jr.fold_in(state.key, 1), settings.epochs)
+        shuffled = jax.vmap(partial(jr.permutation, x=self.pace.rollout_steps))(keys)
+        used = self.pace.updates_per_rollout // settings.epochs * settings.minibatch_size
+        order = shuffled[:, :used].reshape(-1, settings.minibatch_size)
+        return Rollout(rows, self._returns(state, replay, rows).reshape(-1), order)
+
+    def teach(
+        self,
+        state: TeacherState,
+        updates: Int[Array, ""],
+        replay: ring.Replay,
+        rollout: Rollout | None,
+        lessons: int,
+    ) -> Taught:
+        """One update of the teacher, and what its students learn of it in so many lessons.
+
+        `updates` counts those made before; `rollout` is what `self.rollout` planned.
+        """
+        draw_key, noise_key, extra_key, next_key = jr.split(state.key, 4)
+        drawn = None
+        if isinstance(self.teacher, DQN):
+            drawn = self._draw(state, updates, replay, draw_key)
+            batch, loss = self._of_replay(state, replay, drawn, noise_key)
+        else:
+            rollout = cast("Rollout", rollout)
+            batch, loss = self._of_rollout(state, updates, replay, rollout, noise_key)
+        model, q, surprise, metrics = self._improve(state.model, loss)
+        target = state.target
+        if target is not None:
+            target = follow_slowly(target, model.net, updates, self.config.td)
+        priority = replay.priority
+        if priority is not None and drawn is not None:
+            priority = ring.reprioritised(priority, drawn.row, drawn.env, surprise)
+        state = TeacherState(model, target, state.preprocess, next_key)
+        # The barrier keeps XLA from fusing the students' work into the teacher's, which would
+        # change the teacher's rounding with the number of students.
+        batch, q = jax.lax.optimization_barrier((batch, jax.lax.stop_gradient(q)))
+        given = [self._lesson(i, batch, q, state, replay, extra_key) for i in range(lessons)]
+        return Taught(state, given, metrics, priority)
+
+    def _lesson(
+        self, i: int, batch: Minibatch, q: Array, state: TeacherState, replay: ring.Replay,
+        key: PRNGKeyArray,
+    ) -> Lesson:  # fmt: skip
+        """Part i of the teacher's own minibatch; once that is used up, a fresh one."""
+        size = self.config.replay.batch_size
+        parts = max(1, len(q) // size)
+        if i < parts:
+            batch, q = jax.tree.map(lambda a: a[i * size : (i + 1) * size], (batch, q))
+        else:
+            batch = self._minibatch(state, self.sample(replay, jr.fold_in(key, i)))
+        if i >= parts or self.config.student.follow == "ema":
+            q = jax.lax.stop_gradient(self._followed_q(state.model, batch.x))
+        return Lesson(batch, q)
+
+    def examine(
+        self, state: TeacherState, replay: ring.Replay, key: PRNGKeyArray, batch_size: int
+    ) -> tuple[Float[Array, "B ..."], Float[Array, "B A"]]:
+        """States of the replay as nets see them, and the Q-values that students follow there."""
+        batch = self.sample(replay, key, batch_size)
+        x = jax.vmap(state.preprocess)(batch.obs)
+        return x, self._followed_q(state.model, x)
+
+    def _draw(
+        self, state: TeacherState, updates: Array, replay: ring.Replay, key: PRNGKeyArray
+    ) -> Drawn:
+        """Where a minibatch lies in the replay.
+
+        Importance weights: Schaul et al. 2016, section 3.4, the largest of a minibatch is 1.
+        """
+        settings = self.config.replay
+        window = (settings.batch_size, self.spec.stack, self.config.td.n_step)
+        if replay.priority is None:
+            return Drawn(*ring.draw(replay, key, *window), 1.0)
+        row, env, likelier = ring.draw_prioritised(replay, key, *window, settings.priority)
+        done = jnp.minimum(updates / self.pace.updates, 1.0)
+        weight = likelier ** -(settings.importance + done * (1 - settings.importance))
+        return Drawn(row, env, weight / jnp.max(weight))
+
+    def _of_replay(
+        self, state: TeacherState, replay: ring.Replay, drawn: Drawn, noise_key: PRNGKeyArray
+    ) -> tuple[Minibatch, TeacherLoss]:
+        """A minibatch of the replay, and the loss towards the target net's values."""
+        found = ring.transitions(replay, drawn.row, drawn.env, **self._windows())
+        batch = self._minibatch(state, found)
+        return batch, self._td_loss(state.target, batch, drawn.weight, noise_key)
+
+    def _of_rollout(
+        self, state: TeacherState, updates: Array, replay: ring.Replay, rollout: Rollout,
+        noise_key: PRNGKeyArray,
+    ) -> tuple[Minibatch, TeacherLoss]:  # fmt: skip
+        """The next minibatch of a rollout, and the loss towards its returns."""
+        chosen = rollout.order[updates % len(rollout.order)]
+        row, env = rollout.rows[chosen // self.config.num_envs], chosen % self.config.num_envs
+        batch = self._minibatch(state, ring.transitions(replay, row, env, **self._windows()))
+        weight = 1.0 - replay.last[row, env]  # there the action was ignored
+        return batch, self._return_loss(batch, rollout.returns[chosen], weight, noise_key)
+
+    def _returns(
+        self, state: TeacherState, replay: ring.Replay, rows: Int[Array, " T+1"]
+    ) -> Float[Array, "T E"]:
+        """Q(lambda) returns of a rollout, whose last row only bootstraps."""
+        config, every = self.config, jnp.arange(self.config.num_envs)
+
+        def value(row: Array) -> Float[Array, " E"]:
+            obs = ring.stacks(replay, jnp.full_like(every, row), every, self.spec.stack)
+            x = jax.vmap(state.preprocess)(obs)
+            return jnp.max(self._q(acting_net(state.model), x), axis=1)
+
+        reward = ring.clipped(replay.reward[rows[:-1]], config.td.clip_rewards)
+        returns = partial(lambda_returns, gamma=config.td.gamma, lam=config.rollout.trace)
+        return jax.vmap(returns, 1, 1)(
+            reward, replay.terminal[rows[:-1]], replay.last[rows], jax.lax.map(value, rows)
+        )
+
+    def sample(
+        self, replay: ring.Replay, key: PRNGKeyArray, batch_size: int | None = None
+    ) -> Transitions:
+        """A uniform minibatch of what this teacher learns from."""
+        size = batch_size or self.config.replay.batch_size
+        return ring.sample(replay, key, batch_size=size, **self._windows())
+
+    def _windows(self) -> dict[str, Any]:
+        """What a transition is."""
+        td = self.config.td
+        return {
+            "stack": self.spec.stack,
+            "n_step": td.n_step if isinstance(self.teacher, DQN) else 1,
+            "gamma": td.gamma,
+            "clip_reward": td.clip_rewards,
+        }
+
+    def _minibatch(self, state: TeacherState, batch: Transitions) -> Minibatch:
+        """What the nets see of a batch, in memory once for all of them."""
+        needed = isinstance(self.teacher, DQN) or any(
+            LOSSES[s.loss].td for s in parse_students(self.config.students)
+        )
+        ends = (batch.obs, batch.next_obs if needed else None)
+        x, next_x = jax.lax.optimization_barrier(jax.tree.map(jax.vmap(state.preprocess), ends))
+        return Minibatch(x, next_x, batch.action, batch.reward, batch.discount)
+
+    def _td_loss(
+        self,
+        target: nets.QNet | None,
+        batch: Minibatch,
+        weight: Array | float,
+        key: PRNGKeyArray,
+    ) -> TeacherLoss:
+        """Of a teacher that bootstraps from its target net; `key` draws the noise of noisy nets."""
+        rule = cast("DQN", self.teacher)
+        online_key, target_key = jr.split(key)
+        target = nets.with_noise(cast("nets.QNet", target), target_key)
+
+        def loss(net: nets.QNet) -> tuple[Array, tuple[Array, Array]]:
+            net = nets.with_noise(net, online_key)
+            outputs = jax.vmap(net)(batch.x)
+            losses, surprise = batch.losses(rule, outputs, net, target, self.config.td.loss)
+            return jnp.mean(weight * losses), (outputs, surprise)
+
+        return loss
+
+    def _return_loss(
+        self, batch: Minibatch, returns: Array, weight: Array, key: PRNGKeyArray
+    ) -> TeacherLoss:
+        """Of a teacher whose returns are known before its update."""
+
+        def loss(net: nets.QNet) -> tuple[Array, tuple[Array, Array]]:
+            outputs = jax.vmap(nets.with_noise(net, key))(batch.x)
+            error = returns - jax.vmap(jnp.take)(self._q_of(outputs), batch.action)
+            losses = td_loss(error, self.config.td.loss)
+            mean = jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0)
+            return mean, (outputs, jnp.abs(error))
+
+        return loss
+
+    def _improve(
+        self, model: Model, loss: TeacherLoss
+    ) -> tuple[Model, Float[Array, "B A"], Float[Array, " B"], Metrics]:
+        (value, (outputs, surprise)), gradient = jax.value_and_grad(loss, has_aux=True)(model.net)
+        net, opt_state = descend(self._rule, model, gradient)
+        average = model.average
+        if average is not None:
+            average = averaged(average, net, self.config.td.average_decay)
+        q = self._q_of(outputs)
+        metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
+        return Model(net, opt_state, average), q, surprise, metrics
+
+    def _followed_q(self, model: Model, x: Array) -> Float[Array, "B A"]:
+        """The Q-values that students follow."""
+        ema = self.config.student.follow == "ema"
+        return self._q(acting_net(model) if ema else model.net, x)
+
+    def _q(self, net: nets.QNet, x: Array) -> Float[Array, "B A"]:
+        return self._q_of(jax.vmap(net)(x))
+
+    def _q_of(self, outputs: Float[Array, "B Q"]) -> Float[Array, "B A"]:
+        return jax.vmap(self.teacher.q_values)(outputs)
