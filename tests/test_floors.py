@@ -18,6 +18,7 @@ FLOORS = (
     "agents",
     "session",
     "training bench",
+    "distilling",
     "__init__ cli",
     "__main__",
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtpd.config import Config as Config
     from rtpd.config import load_config as load_config
+    from rtpd.distilling import distill as distill
     from rtpd.errors import CheckpointError as CheckpointError
     from rtpd.errors import RequestError as RequestError
     from rtpd.errors import RtpdError as RtpdError
@@ -32,6 +33,7 @@ _HOMES = {
     "Policy": "types",
     "RequestError": "errors",
     "RtpdError": "errors",
+    "distill": "distilling",
     "evaluate": "evaluation",
     "load_config": "config",
     "load_policy": "policy",

@@ -10,7 +10,6 @@ from jaxtyping import PRNGKeyArray
 from rtpd import nets
 from rtpd.learner import Learner, LearnerState
 from rtpd.models import acting_net, copied
-from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
 
 
@@ -28,7 +27,7 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
     for game in learner.specs:
         teacher, students = found[game]
         total = num_parameters(teacher)
-        about = {"net": learner.config.td.net, "parameters": total, "share": 1.0}
+        about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
         agents[learner.agent(game, "teacher")] = about
         for student in learner.students:
             count = num_parameters(students[student.name])
@@ -39,8 +38,7 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
 
 def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
     """Copies of all agents as they are now: the state's own buffers may be donated any time."""
-    agents, kind = {}, TEACHERS[learner.config.teacher]
-    about = describe(learner)
+    agents, about = {}, describe(learner)
     for game, (teacher, students) in _nets(learner, state).items():
         preprocess = copied(state.teachers[game].preprocess)
         for name, net in {"teacher": teacher, **students}.items():
@@ -50,14 +48,24 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
                 "net": about[agent]["net"],
                 "loss": about[agent].get("loss"),
                 "teacher": learner.config.teacher,
-                "dueling": learner.config.td.dueling and teaches,
-                "norm": kind.norm and teaches,
+                "dueling": False,
+                "norm": False,
                 "num_outputs": net.num_outputs,
+                **provenance,
             }
-            head = kind.q_values if teaches else as_they_are
-            spec = learner.specs[game]
-            agents[agent] = Policy(copied(net), preprocess, spec, facts | provenance, head)
+            if teaches:
+                facts |= _teacher_facts(learner, game)
+            head = learner.teachings[game].q_values if teaches else as_they_are
+            agents[agent] = Policy(copied(net), preprocess, learner.specs[game], facts, head)
     return agents
+
+
+def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
+    """What a teacher's net is; one that has learnt before knows it best."""
+    if game in learner.policies:
+        return learner.policies[game].provenance | {"agent": learner.agent(game, "teacher")}
+    td = learner.config.td
+    return {"net": td.net, "dueling": td.dueling, "norm": learner.teachings[game].teacher.norm}
 
 
 def _nets(

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -23,6 +23,7 @@ from rtpd.monitor import monitor as choose_monitor
 USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
 
   rtpd train GAME      train a teacher and distil it into tiny students, at once
+  rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd games           list the games
   rtpd teachers        list the teachers
@@ -42,6 +43,9 @@ EXAMPLES = {
   rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
   rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
   rtpd train --resume runs/pong-1 --steps 1000000""",
+    "distill": """examples:
+  rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl
+  rtpd distill runs/pong-1/agents/teacher.safetensors --students net4:mse --steps 400000""",
     "evaluate": """examples:
   rtpd evaluate runs/pong-1
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
@@ -73,6 +77,29 @@ class TrainCommand:
     """TOML file with any of the settings below, over the preset"""
     resume: Path | None = None
     """go on with this run from its last checkpoint; only --steps and --minutes go with it"""
+    out: Path | None = None
+    """a new or empty folder for the run (default: runs/GAME-N)"""
+    quiet: bool = False
+    """print nothing but errors"""
+    tensorboard: bool = False
+    """also write TensorBoard events into the run folder (needs the `track` extra)"""
+
+
+@dataclass(frozen=True)
+class DistillCommand:
+    """Distil a teacher that has learnt before into small students: the two-stage procedure.
+
+    The teacher plays with epsilon 0.05 and learns no more; students learn from a replay of its play
+    (Rusu et al. 2015). Ctrl-C saves; `rtpd train --resume DIR` goes on.
+    """
+
+    teacher: tyro.conf.Positional[Path]
+    """run folder, or an agent's .safetensors file"""
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: str | None = None
+    """what the settings come from (default: distill, after the paper)"""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """TOML file with any of the settings below, over the preset"""
     out: Path | None = None
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False
@@ -155,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     commands = {
         "train": _train,
+        "distill": _distill,
         "evaluate": _evaluate,
         "games": _games,
         "teachers": _teachers,
@@ -209,6 +237,26 @@ def _train(args: list[str]) -> int:
             monitor=monitor,
             tensorboard=command.tensorboard,
         )
+    return 0 if summary["status"] == "finished" else 130
+
+
+def _distill(args: list[str]) -> int:
+    preset = _value_of(args, "--preset") or "distill"
+    file = _value_of(args, "--config")
+    settings = replace(load_config(preset, Path(file) if file else None), env="")
+    command = _parse(DistillCommand, args, "distill", DistillCommand(tyro.MISSING, settings))
+    from rtpd.compilation import keep_compiled
+    from rtpd.distilling import distill
+
+    keep_compiled()
+    summary = distill(
+        command.teacher,
+        command.config,
+        out=command.out,
+        preset=preset,
+        monitor=choose_monitor(quiet=command.quiet),
+        tensorboard=command.tensorboard,
+    )
     return 0 if summary["status"] == "finished" else 130
 
 

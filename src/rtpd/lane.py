@@ -21,7 +21,7 @@ from rtpd.types import Preprocess, VectorEnv
 class Lane:
     """A step of it is `send`, `receive`, `store`, `choose`; emulators run after `send`."""
 
-    def __init__(self, settings: Config, env: VectorEnv) -> None:
+    def __init__(self, settings: Config, env: VectorEnv, teaching: Teaching) -> None:
         """An empty replay; `restart` begins to play."""
         self.config, self.env, self.spec = settings, env, env.spec
         self.replay = ring.init(
@@ -30,7 +30,7 @@ class Lane:
         )  # fmt: skip
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
-        self._act = jax.jit(partial(_act, Teaching(settings, env.spec)))
+        self._act = jax.jit(partial(_act, teaching))
 
     def restart(self, step: int) -> None:
         """Start every env anew from a seed of (run's seed, step)."""

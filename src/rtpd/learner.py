@@ -6,7 +6,7 @@ weights are bit-identical with no student, one or five, and alone or beside othe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import equinox as eqx
 import jax
@@ -22,7 +22,7 @@ from rtpd.models import Metrics, Model, acting_net, optimizer
 from rtpd.pace import Pace
 from rtpd.students import Heads
 from rtpd.teaching import Rollout, TeacherState, Teaching
-from rtpd.types import EnvSpec, Preprocess
+from rtpd.types import EnvSpec, Policy, Preprocess
 from rtpd.validate import StudentSpec, parse_students
 
 Replays = Mapping[str, ring.Replay]
@@ -46,11 +46,15 @@ class Learner:
 
     config: Config
     specs: Mapping[str, EnvSpec]  # by game
+    policies: Mapping[str, Policy] = field(default_factory=dict)  # of teachers that learnt before
 
     @property
     def teachings(self) -> dict[str, Teaching]:
         """How each game's teacher learns."""
-        return {game: Teaching(self.config, spec) for game, spec in self.specs.items()}
+        return {
+            game: Teaching(self.config, spec, self.policies.get(game))
+            for game, spec in self.specs.items()
+        }
 
     @property
     def pace(self) -> Pace:
@@ -86,7 +90,11 @@ class Learner:
 
     def zero_metrics(self) -> Metrics:
         """Sums that `update` adds to; divide by the number of updates."""
-        names = [f"{self.agent(game, 'teacher')}/{m}" for game in self.specs for m in ("loss", "q")]
+        names = [
+            f"{self.agent(game, 'teacher')}/{metric}"
+            for game, teaching in self.teachings.items()
+            for metric in teaching.metrics
+        ]
         names += [f"{student.name}/loss" for student in self.students]
         return {name: jnp.zeros(()) for name in names}
 

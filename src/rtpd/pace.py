@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rtpd.config import Config
-from rtpd.teachers import TEACHERS
+from rtpd.teachers import kind
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Pace:
 
     @property
     def _rollouts(self) -> bool:
-        return TEACHERS[self.config.teacher].regime == "rollout"
+        return kind(self.config.teacher).regime == "rollout"
 
     @property
     def updates_per_rollout(self) -> int:

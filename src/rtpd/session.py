@@ -49,15 +49,23 @@ class Session:
     """One run in progress."""
 
     def __init__(
-        self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor]
-    ) -> None:
-        """Build the state at step 0, of the games in `envs`; `restore` replaces it."""
+        self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor],
+        policies: Mapping[str, policy.Policy] | None = None,
+    ) -> None:  # fmt: skip
+        """Build the state at step 0, of the games in `envs`; `restore` replaces it.
+
+        `policies` are those of frozen teachers.
+        """
         self.run, self.config = run, settings
-        self.lanes = {game: Lane(settings, env) for game, env in envs.items()}
         specs = {game: env.spec for game, env in envs.items()}
-        self.learner = Learner(settings, specs)
+        self.learner = Learner(settings, specs, policies or {})
+        teachings = self.learner.teachings
+        self.lanes = {game: Lane(settings, env, teachings[game]) for game, env in envs.items()}
         self.journal = Journal(run, settings, specs, monitors)
-        self.progress = Progress(learn_from=settings.replay.warmup_steps)
+        self.progress = Progress(
+            learn_from=settings.replay.warmup_steps,
+            warmed_up=bool(policies),  # they know what frames look like, and play from the start
+        )
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
@@ -85,6 +93,8 @@ class Session:
                 self.restart_envs()
                 if not self.progress.warmed_up:
                     self.journal.phase("warm-up: uniformly random play")
+                elif not self.progress.updates:
+                    self.journal.phase("filling the replay with the teacher's play")
                 while not self._over():
                     self.iterate()
                 return self._finish("interrupted" if self.interrupted else "finished")

@@ -34,8 +34,8 @@ from rtpd.models import (
     optimizer,
 )
 from rtpd.pace import Pace
-from rtpd.teachers import DQN, TEACHERS, Teacher, lambda_returns, td_loss
-from rtpd.types import EnvSpec, Preprocess, Transitions
+from rtpd.teachers import DQN, Teacher, kind, lambda_returns, td_loss
+from rtpd.types import EnvSpec, Policy, Preprocess, Transitions
 from rtpd.validate import parse_students
 
 TeacherLoss = Callable[[nets.QNet], tuple[Array, tuple[Array, Array]]]
@@ -82,11 +82,17 @@ class Teaching:
 
     config: Config
     spec: EnvSpec
+    policy: Policy | None = None  # of a teacher that has learnt before
 
     @property
     def teacher(self) -> Teacher:
         """The kind of teacher."""
-        return TEACHERS[self.config.teacher]
+        return kind(self.config.teacher)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `teach` measures."""
+        return ("q",) if self.policy else ("loss", "q")
 
     @property
     def pace(self) -> Pace:
@@ -99,6 +105,9 @@ class Teaching:
 
     def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
         """A fresh teacher; what it draws from does not depend on which other games there are."""
+        if self.policy is not None:
+            net, seen = copied((cast("nets.QNet", self.policy.net), self.policy.preprocess))
+            return TeacherState(Model(net, None), None, seen, named_key(key, "updates"))
         config, spec = self.config, self.spec
         net = nets.build(
             config.td.net, spec, self.teacher.atoms * spec.num_actions,
@@ -115,7 +124,7 @@ class Teaching:
 
     def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
         """The teacher's Q-values from its net's outputs."""
-        return self.teacher.q_values(outputs)
+        return (self.policy.head if self.policy else self.teacher.q_values)(outputs)
 
     def rollout(self, state: TeacherState, replay: ring.Replay) -> Rollout | None:
         """What the next `updates_per_rollout` updates learn from; None: from the replay.
@@ -145,6 +154,8 @@ class Teaching:
 
         `updates` counts those made before; `rollout` is what `self.rollout` planned.
         """
+        if self.policy is not None:
+            return self._recite(state, replay, lessons)
         draw_key, noise_key, extra_key, next_key = jr.split(state.key, 4)
         drawn = None
         if isinstance(self.teacher, DQN):
@@ -166,6 +177,20 @@ class Teaching:
         batch, q = jax.lax.optimization_barrier((batch, jax.lax.stop_gradient(q)))
         given = [self._lesson(i, batch, q, state, replay, extra_key) for i in range(lessons)]
         return Taught(state, given, metrics, priority)
+
+    def _recite(self, state: TeacherState, replay: ring.Replay, lessons: int) -> Taught:
+        """What a teacher says that learns no more."""
+        next_key, *keys = jr.split(state.key, lessons + 1)
+        given = []
+        for key in keys:
+            batch = self._minibatch(state, self.sample(replay, key))
+            given.append(
+                Lesson(batch, jax.lax.stop_gradient(self._followed_q(state.model, batch.x)))
+            )
+        values = [jnp.mean(jnp.max(lesson.q, axis=1)) for lesson in given]
+        q = jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
+        state = TeacherState(state.model, None, state.preprocess, next_key)
+        return Taught(state, given, {"q": q}, None)
 
     def _lesson(
         self, i: int, batch: Minibatch, q: Array, state: TeacherState, replay: ring.Replay,
@@ -323,4 +348,4 @@ class Teaching:
         return self._q_of(jax.vmap(net)(x))
 
     def _q_of(self, outputs: Float[Array, "B Q"]) -> Float[Array, "B A"]:
-        return jax.vmap(self.teacher.q_values)(outputs)
+        return jax.vmap(self.q_values)(outputs)

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from rtpd import agents, checkpoint, config, envs, memory, validate
+from rtpd import agents, checkpoint, config, envs, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
-from rtpd.errors import RunError
+from rtpd.errors import ConfigError, RunError
 from rtpd.lane import replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
@@ -18,7 +18,7 @@ from rtpd.run import Run, check_free, next_folder, now, provenance
 from rtpd.session import Session
 from rtpd.teachers import TEACHERS
 from rtpd.track import TensorBoard
-from rtpd.types import EnvSpec, VectorEnv
+from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
 
 
 def default_preset(teacher: str | None = None) -> str:
@@ -59,7 +59,27 @@ def train(
     if settings is None:
         preset = preset or default_preset()
         settings = config.load_config(preset)
+    if settings.teacher == "frozen":
+        raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
+    return begin(settings, out=out, preset=preset, monitor=monitor, tensorboard=tensorboard)
+
+
+def begin(
+    settings: Config,
+    policies: Mapping[str, Policy] | None = None,
+    about: Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None,
+    preset: str | None,
+    monitor: Monitor | None,
+    tensorboard: bool,
+) -> dict[str, Any]:
+    """What `train` and `distill` do once the settings are complete.
+
+    `policies` are those of frozen teachers by game, `about` goes into the manifest.
+    """
     validate.validate(settings)
+    policies = policies or {}
     path = Path(out) if out else next_folder(Path("runs"), "+".join(settings.games))
     check_free(path)
     monitors = _monitors(monitor, path if tensorboard else None)
@@ -68,16 +88,22 @@ def train(
         validate.check_alike(specs)
         settings = validate.resolve(settings, is_image=next(iter(specs.values())).is_image)
         check_memory(settings, specs)
+        check_policies(policies, specs)
+        learner = Learner(settings, specs, policies)
         manifest = {
             "status": "running",
             "preset": preset,
             "seed": settings.seed,
             **provenance(_device()),
             "frames_per_step": next(iter(specs.values())).frames_per_step,
-            "agents": agents.describe(Learner(settings, specs)),
+            "agents": agents.describe(learner),
+            **(about or {}),
             "config": config.to_dict(settings),
         }
-        return Session(Run.create(path, manifest), settings, lanes, monitors).go()
+        run = Run.create(path, manifest)
+        for game, teacher in policies.items():  # so that the run can go on without its source
+            policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
+        return Session(run, settings, lanes, monitors, policies).go()
 
 
 def resume(
@@ -106,7 +132,10 @@ def resume(
     monitors = _monitors(monitor, folder.path if tensorboard else None)
     with emulators(settings) as lanes:
         check_memory(settings, {game: env.spec for game, env in lanes.items()})
-        session = Session(folder, settings, lanes, monitors)
+        given = settings.teacher == "frozen"
+        session = Session(
+            folder, settings, lanes, monitors, frozen_teachers(folder) if given else {}
+        )
         session.restore()
         resumed = {"step": session.progress.step, "at": now(), "steps": settings.steps}
         folder.note(
@@ -129,6 +158,24 @@ def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
     finally:
         for env in lanes.values():
             env.close()
+
+
+def frozen_teachers(run: Run) -> dict[str, Policy]:
+    """The teachers that a run has saved, by game."""
+    names = [name for name in run.agents if name == teacher_of(name)]
+    found = [policy.load(run.agent_path(name)) for name in names]
+    return {teacher.spec.name.rpartition("/")[2]: teacher for teacher in found}
+
+
+def check_policies(policies: Mapping[str, Policy], specs: Mapping[str, EnvSpec]) -> None:
+    """ConfigError unless each frozen teacher can play what its game is now."""
+    for game, teacher in policies.items():
+        for what in ("num_actions", "frame_shape", "frame_dtype", "stack"):
+            has, needs = getattr(teacher.spec, what), getattr(specs[game], what)
+            if has != needs:
+                raise ConfigError(
+                    f"the teacher of '{game}' has {what.replace('_', ' ')} {has}, the game {needs}"
+                )
 
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:

@@ -9,7 +9,7 @@ from rtpd import envs, nets
 from rtpd.config import Config
 from rtpd.distill import LOSSES
 from rtpd.errors import ConfigError, unknown
-from rtpd.teachers import TEACHERS
+from rtpd.teachers import TEACHERS, kind
 from rtpd.types import EnvSpec
 
 
@@ -79,7 +79,7 @@ def validate(config: Config) -> None:
         if value == math.inf:
             raise ConfigError(f"{flag(path)} {value}: must be finite")
     _check_games(config)
-    if config.teacher not in TEACHERS:
+    if config.teacher not in (*TEACHERS, "frozen"):
         raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
     students = parse_students(config.students)
     for student in students if len(config.games) > 1 else ():
@@ -93,7 +93,7 @@ def validate(config: Config) -> None:
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
     if config.student.follow == "ema" and not config.td.average_decay:
         raise ConfigError("--student.follow ema: needs --td.average-decay, such as 0.995")
-    rollout = TEACHERS[config.teacher].regime == "rollout"
+    rollout = kind(config.teacher).regime == "rollout"
     window = (
         f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
     )
@@ -139,7 +139,7 @@ def check_alike(specs: Mapping[str, EnvSpec]) -> None:
 
 def least_replay(config: Config) -> int:
     """Transitions without which no minibatch can be drawn."""
-    rollout = TEACHERS[config.teacher].regime == "rollout"
+    rollout = kind(config.teacher).regime == "rollout"
     # A rollout is learnt from while the next one is played.
     rows = (2 * config.rollout.steps if rollout else config.td.n_step) + 8
     return max(config.replay.batch_size, rows * config.num_envs)

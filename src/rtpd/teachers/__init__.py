@@ -7,13 +7,14 @@ with a replay is a `DQN` with another loss; its net gives `atoms` outputs per ac
 
 from rtpd.teachers.c51 import C51
 from rtpd.teachers.dqn import DQN, Ends, Transition, td_loss
+from rtpd.teachers.frozen import Frozen
 from rtpd.teachers.munchausen import Munchausen
 from rtpd.teachers.pqn import PQN, lambda_returns
 from rtpd.teachers.qr_dqn import QRDQN
 
 __all__ = [
-    "C51", "DQN", "PQN", "QRDQN", "TEACHERS", "Ends", "Munchausen", "Teacher", "Transition",
-    "lambda_returns", "td_loss",
+    "C51", "DQN", "PQN", "QRDQN", "TEACHERS", "Ends", "Frozen", "Munchausen", "Teacher",
+    "Transition", "kind", "lambda_returns", "td_loss",
 ]  # fmt: skip
 
 Teacher = DQN | PQN
@@ -27,3 +28,8 @@ TEACHERS: dict[str, Teacher] = {
     "rainbow": C51(double=True, paper="Hessel et al. 2018"),
     "pqn": PQN(),
 }
+
+
+def kind(name: str) -> Teacher:
+    """The teacher of this name; "frozen" is one that has learnt before."""
+    return Frozen() if name == "frozen" else TEACHERS[name]

@@ -1,0 +1,85 @@
+"""Two-stage distillation: students of a teacher that has learnt before."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rtpd import config, envs, training
+from rtpd.config import Config
+from rtpd.envs import EnvOptions
+from rtpd.errors import ConfigError, RunError
+from rtpd.monitor import Monitor
+from rtpd.policy import load_policy
+from rtpd.run import Run
+from rtpd.types import Policy
+
+PRESET = "distill"
+
+
+def distill(
+    teacher: str | Path,
+    settings: Config | None = None,
+    *,
+    out: str | Path | None = None,
+    preset: str | None = None,
+    monitor: Monitor | None = None,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Distil a teacher that has learnt before into students (Rusu et al. 2015).
+
+    The same loop as `train`, with a frozen teacher: it plays, and its students learn from a replay
+    of its play. `resume` goes on with such a run like with any other.
+
+    Args:
+        teacher: a run folder, or an agent's .safetensors file.
+        settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
+            game is played, and with untouched `environment` options as it was played then.
+        out: as for `train`, like all that follow.
+        preset: name of the preset that `settings` came from.
+        monitor: told of the progress.
+        tensorboard: also write TensorBoard events.
+
+    Returns:
+        What `train` returns.
+
+    Raises:
+        RequestError: if the request cannot be met; nothing has been written then.
+    """
+    if settings is None:
+        preset = preset or PRESET
+        settings = replace(config.load_config(preset), env="")
+    if settings.teacher != "frozen":
+        raise ConfigError(f"--teacher {settings.teacher}: rtpd distill has the teacher it is given")
+    path = Path(teacher)
+    policies = teachers_of(path)
+    settings = _of_its_game(settings, path, policies)
+    about = {"distilled_from": str(path)}
+    return training.begin(
+        settings, policies, about, out=out, preset=preset, monitor=monitor, tensorboard=tensorboard
+    )
+
+
+def teachers_of(path: Path) -> dict[str, Policy]:
+    """The teachers of a run, or an agent's file, by the short name of the game they play."""
+    if path.is_dir():
+        found = training.frozen_teachers(Run.open(path))
+        if not found:
+            raise RunError(f"'{path}' holds no teacher")
+        return found
+    if path.suffix != ".safetensors":
+        raise RunError(f"'{path}' is neither a run folder nor an agent's .safetensors file")
+    teacher = load_policy(path)
+    return {teacher.spec.name.rpartition("/")[2]: teacher}
+
+
+def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> Config:
+    """The settings with the teachers' games; ConfigError if others are asked for."""
+    plays = "+".join(policy.spec.name for policy in policies.values())
+    asked = settings.env and "+".join(envs.canonical(name) for name in settings.games.values())
+    if asked and asked != plays:
+        raise ConfigError(f"'{settings.env}': the teacher of '{path}' plays {plays}")
+    known = next(iter(policies.values())).provenance.get("environment")
+    if settings.environment == EnvOptions() and known:
+        options = config.from_dict({"environment": known}, str(path)).environment
+        settings = replace(settings, environment=options)
+    return replace(settings, env=plays)
