@@ -9,7 +9,8 @@ SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt",
     "types files",
-    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation",
+    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation"
+    " stats",
     "config policy monitor",
     "validate evaluation track",
     "models journal pace",
