@@ -191,3 +191,18 @@ def test_dead_units_are_silent_on_every_state():
     first = jnp.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]])  # 2 of 4 are dead
     second = jnp.array([[0.0], [0.0]])
     assert float(distill.dead_share([first, second])) == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(
+    ("q", "temperature", "expected"),
+    [
+        ([1, 1, 1], 1, 0),
+        ([0, 100], 1, 1),
+        ([5], 1, 1),
+        ([0, np.log(3)], 1, 1 + (0.25 * np.log(0.25) + 0.75 * np.log(0.75)) / np.log(2)),
+        ([0, np.log(3) / 100], 0.01, 1 + (0.25 * np.log(0.25) + 0.75 * np.log(0.75)) / np.log(2)),
+    ],
+)
+def test_certainty(q, temperature, expected):
+    found = distill.certainty(jnp.array(q, jnp.float32), temperature)
+    assert float(found) == pytest.approx(expected, abs=1e-5)

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd import envs, nets
+from rtpd import envs, nets, students
 from rtpd import replay as ring
 from rtpd.config import (
     Config,
@@ -255,6 +255,8 @@ def test_every_loss_teaches_the_teachers_greedy_action(loss):
         {"average_decay": 0.95},
         {"follow": "ema"},
         {"updates": 3},
+        {"weight": "gap"},
+        {"weight": "certainty"},
     ],
 )
 def test_every_student_option_teaches(student):
@@ -264,6 +266,16 @@ def test_every_student_option_teaches(student):
     state = learn(setting, spec, replay, updates=1500)
     found = diagnose(setting, spec, state, replay)
     assert found["agreement"] == 1
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])
+def test_states_where_the_choice_matters_count_for_more(kind, expected):
+    """One state where all actions are worth the same and one where they are not: 1 on average."""
+    q = jnp.array([[1.0, 1.0], [0.0, 3.0]])
+    found = students._weight(StudentConfig(weight=kind), q, jnp.float32(0.01))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    alike = students._weight(StudentConfig(weight=kind), q[:1], jnp.float32(0.01))
+    assert np.isfinite(alike).all()
 
 
 def test_students_send_no_gradient_into_the_teacher(pixels):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import tyro
@@ -40,7 +40,7 @@ class OptimizerConfig:
 class TeacherConfig:
     """The teacher's net and its TD learning."""
 
-    net: str = "auto"
+    net: Annotated[str, tyro.conf.arg(aliases=["--teacher-net"])] = "auto"
     """net of the teacher: nature, impala or impala2 (residual, and twice as wide), any of a
     student's; auto: nature for images, mlp64-64 for vectors"""
     dueling: bool = False
@@ -82,6 +82,9 @@ class StudentConfig:
     follow: Literal["latest", "ema"] = "latest"
     """whose Q-values are the target: the latest teacher's, or its averaged weights'
     (td.average_decay)"""
+    weight: Literal["none", "gap", "certainty"] = "none"
+    """how much each state counts: none: all the same; gap: by the teacher's action gap there;
+    certainty: by how far its softmax at the temperature is from indifference"""
     td_weight: float = 1.0
     """weight of the student's own TD loss in kl-td"""
 

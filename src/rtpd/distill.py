@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
@@ -96,6 +97,13 @@ def dead_share(hidden: list[Float[Array, "B ..."]]) -> Float[Array, ""]:
     """Share of the hidden ReLU units that are 0 on all B states; one array per layer."""
     silent = [jnp.all(h.reshape(h.shape[0], -1) <= 0, axis=0) for h in hidden]
     return jnp.mean(jnp.concatenate(silent))
+
+
+def certainty(q: Float[Array, " A"], temperature: ArrayLike) -> Float[Array, ""]:
+    """How far softmax(q / T) is from indifference: 1 - entropy / log A, from 0 to 1."""
+    log_policy = jax.nn.log_softmax(q / temperature)
+    entropy = -jnp.sum(jnp.exp(log_policy) * log_policy)
+    return 1 - entropy / jnp.log(max(q.shape[0], 2))
 
 
 def action_gap(q: Float[Array, " A"]) -> Float[Array, ""]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets
 from rtpd.config import Config, StudentConfig
-from rtpd.distill import LOSSES, action_gap
+from rtpd.distill import LOSSES, action_gap, certainty
 from rtpd.models import (
     Lesson,
     Metrics,
@@ -85,11 +85,15 @@ def improve(
     kinds = {s.name: LOSSES[s.loss] for s in parse_students(config.students)}
     targets = {name: model.target for name, model in models.items() if model.target is not None}
     temperature = {game: _temperature(config.student, lesson.q) for game, lesson in lessons.items()}
+    weight = {g: _weight(config.student, lesson.q, temperature[g]) for g, lesson in lessons.items()}
 
     def of_game(game: str, outputs: dict[str, Array], family: dict[str, nets.QNet]) -> Metrics:
         batch, q = lessons[game]
         losses = {
-            name: jnp.mean(jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature[game]))
+            name: jnp.mean(
+                weight[game]
+                * jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature[game])
+            )
             for name, kind in kinds.items()
         }
         for name, target in targets.items():
@@ -135,3 +139,16 @@ def _temperature(config: StudentConfig, q: Float[Array, "B A"]) -> Float[Array, 
     if config.temperature_unit == "q":
         return jnp.float32(config.temperature)
     return jnp.maximum(config.temperature * jnp.mean(jax.vmap(action_gap)(q)), 1e-6)
+
+
+def _weight(
+    config: StudentConfig, q: Float[Array, "B A"], temperature: Array
+) -> Float[Array, " B"] | float:
+    """How much each state of a minibatch counts, 1 on average."""
+    if config.weight == "none":
+        return 1.0
+    if config.weight == "gap":
+        worth = jax.vmap(action_gap)(q)
+    else:
+        worth = jax.vmap(certainty, (0, None))(q, temperature)
+    return worth / jnp.maximum(jnp.mean(worth), 1e-9)
