@@ -8,9 +8,10 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt",
-    "types files",
-    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation",
-    "config policy monitor",
+    "types files archive",
+    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation "
+    "torchfile",
+    "config policy monitor sb3",
     "validate evaluation track",
     "models journal",
     "students",
