@@ -1,11 +1,14 @@
-"""What every test shares: JAX on the CPU, repeatable Hypothesis, slow tests last.
+"""What tests share: JAX on the CPU, repeatable Hypothesis, slow tests last, PyTorch's file format.
 
 `JAX_PLATFORMS=cuda pytest ...` runs the tests on a GPU. JAX's implicit rank promotion stays
 allowed, since `Preprocess` subtracts a [H W] centre from [... K H W] frames.
 """
 
+import io
 import os
+import struct
 import tempfile
+import zipfile
 
 # Before anything imports JAX. Many tests train with the same settings: compile those once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,6 +17,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 
 # The first example compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("rtpd", deadline=None, derandomize=True)
@@ -22,3 +26,39 @@ hypothesis.settings.load_profile("rtpd")
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def torch_file():
+    """A function from float32 arrays by name to what `torch.save` makes of a dict of tensors.
+
+    With `pickle` that stands in the place of the list of tensors.
+    """
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def number(value):
+        return b"J" + struct.pack("<i", value)
+
+    def numbers(values):
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    def make(arrays, pickle=None):
+        listed, members = b"\x80\x02ccollections\nOrderedDict\n)R(", {}
+        for i, (name, array) in enumerate(arrays.items()):
+            storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(i))
+            storage += text("cpu") + number(array.size) + b"tQ"
+            strides = numbers(step // 4 for step in array.strides)
+            listed += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
+            listed += number(0) + numbers(array.shape) + strides
+            listed += b"\x89ccollections\nOrderedDict\n)RtR"
+            members[f"archive/data/{i}"] = array.astype("<f4").tobytes()
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("archive/data.pkl", listed + b"u." if pickle is None else pickle)
+            for name, data in members.items():
+                archive.writestr(name, data)
+        return file.getvalue()
+
+    return make

@@ -8,10 +8,10 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt",
-    "types files",
-    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation"
-    " stats",
-    "config policy monitor",
+    "types files archive",
+    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation "
+    "torchfile stats",
+    "config policy monitor sb3",
     "validate evaluation track",
     "models journal pace",
     "students teaching",

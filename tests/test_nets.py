@@ -17,7 +17,7 @@ from rtpd.types import EnvSpec, num_parameters
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=1, frames_per_step=1)
-TEXTS = [*NETS, "conv8-8-8x64", "mlp32-16", "mlp8", "mlp16-16-16"]
+TEXTS = [*NETS, "conv8-8-8x64", "conv8-8-8x32-16", "mlp32-16", "mlp8", "mlp16-16-16"]
 
 
 def spec_for(text):
@@ -52,6 +52,7 @@ def layers(net):
         ("net1.7", 18, 29_994),
         ("net1.7", 6, 29_214),
         ("conv8-8-8x64", 6, 29_214),
+        ("conv8-8-8x64-32", 6, 29_214 + 64 * 32 + 32 - (64 - 32) * 6),
         ("mlp32-16", 2, 4 * 32 + 32 + 32 * 16 + 16 + 16 * 2 + 2),
         ("mlp8", 2, 4 * 8 + 8 + 8 * 2 + 2),
     ],
@@ -94,6 +95,7 @@ def test_outputs(text, dueling):
         ("conv8-8x64", "unknown net 'conv8-8x64': did you mean 'conv8-8-8x64'? "),
         ("conv8-8-8x64 ", "unknown net 'conv8-8-8x64 ': did you mean 'conv8-8-8x64'? "),
         ("", "unknown net '': allowed: nature, net25, "),
+        ("conv8-8-8x64-0", "net 'conv8-8-8x64-0': every width must be 1 to 4096"),
         ("conv0-8-8x64", "net 'conv0-8-8x64': every width must be 1 to 4096"),
         ("mlp64-4097", "net 'mlp64-4097': every width must be 1 to 4096"),
         ("mlp0", "net 'mlp0': every width must be 1 to 4096"),
@@ -207,8 +209,8 @@ FAMILIES = {
     "none": (),
 }
 ODD = {
-    "small kernel": ConvShape((5, 4, 4), 8, kernels=(4, 3, 3), strides=(4, 2, 2)),
-    "other stride": ConvShape((6, 4, 4), 8, kernels=(8, 3, 3), strides=(6, 2, 2)),
+    "small kernel": ConvShape((5, 4, 4), (8,), kernels=(4, 3, 3), strides=(4, 2, 2)),
+    "other stride": ConvShape((6, 4, 4), (8,), kernels=(8, 3, 3), strides=(6, 2, 2)),
 }
 
 

@@ -1,15 +1,15 @@
 """Q-networks, one example at a time: the caller vmaps.
 
 A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of three convolutions with the kernels
-8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64), `impala2` (residual,
-twice as wide as `impala`), or `mlp64-64`.
+8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64, or two with x64-32),
+`impala2` (residual, twice as wide as `impala`), or `mlp64-64`.
 Image nets read [H W K] (frames last, the layout XLA's CPU convolutions want), vector nets [D].
 """
 
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,20 +25,20 @@ from rtpd.types import EnvSpec
 
 @dataclass(frozen=True)
 class ConvShape:
-    """Convolutions without padding, then one dense layer; one entry of each tuple per layer."""
+    """Convolutions without padding, then dense layers; one entry of each tuple per layer."""
 
     channels: tuple[int, ...]
-    hidden: int
+    hidden: tuple[int, ...]
     kernels: tuple[int, ...] = (8, 4, 3)
     strides: tuple[int, ...] = (4, 2, 1)
 
 
 @dataclass(frozen=True)
 class ResidualShape:
-    """Stages of a convolution, a pooling and two residual blocks, then one dense layer."""
+    """Stages of a convolution, a pooling and two residual blocks, then dense layers."""
 
     channels: tuple[int, ...]
-    hidden: int
+    hidden: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,20 @@ Shape = ConvShape | ResidualShape | MlpShape
 
 NETS: dict[str, Shape] = {
     # Mnih et al. 2015: 1,693,362 parameters at 18 actions
-    "nature": ConvShape((32, 64, 64), 512),
+    "nature": ConvShape((32, 64, 64), (512,)),
     # Rusu et al. 2015, table 1 (net4: their smallest); named after their % of "nature"
-    "net25": ConvShape((16, 32, 32), 256),
-    "net7": ConvShape((16, 16, 16), 128),
-    "net4": ConvShape((16, 16, 16), 64),
+    "net25": ConvShape((16, 32, 32), (256,)),
+    "net7": ConvShape((16, 16, 16), (128,)),
+    "net4": ConvShape((16, 16, 16), (64,)),
     # our choice for the 1.7 % of Sun & Fazli 2019
-    "net1.7": ConvShape((8, 8, 8), 64),
+    "net1.7": ConvShape((8, 8, 8), (64,)),
     # ours: a third stride of 2 leaves a 4x4 map, so that the dense layer stays small;
     # the first layer has the kernel and stride of the others, so that all are computed as one
-    "net0.5": ConvShape((8, 8, 8), 32, strides=(4, 2, 2)),
-    "net0.1": ConvShape((3, 4, 4), 8, kernels=(8, 3, 3), strides=(4, 2, 2)),
+    "net0.5": ConvShape((8, 8, 8), (32,), strides=(4, 2, 2)),
+    "net0.1": ConvShape((3, 4, 4), (8,), kernels=(8, 3, 3), strides=(4, 2, 2)),
     # the residual net of Espeholt et al. 2018, arXiv:1802.01561, figure 3, without its LSTM and
     # with the dense layer of "nature"
-    "impala": ResidualShape((16, 32, 32), 512),
+    "impala": ResidualShape((16, 32, 32), (512,)),
 }
 
 
@@ -322,22 +322,26 @@ def parse(text: str) -> Shape:
     """The shape that a net's text names; ConfigError in one line if it names none."""
     if text in NETS:
         return NETS[text]
-    if match := re.fullmatch(r"conv(\d+)-(\d+)-(\d+)x(\d+)", text):
-        *channels, hidden = (int(n) for n in match.groups())
-        shape = ConvShape(tuple(channels), hidden)
-        sizes = (*channels, hidden)
+    if match := re.fullmatch(r"conv(\d+-\d+-\d+)x(\d+(?:-\d+)*)", text):
+        channels, hidden = (_widths(part) for part in match.groups())
+        shape, sizes = ConvShape(channels, hidden), channels + hidden
     elif match := re.fullmatch(r"impala(\d+)", text):
         wider = int(match.group(1))
-        shape = ResidualShape((16 * wider, 32 * wider, 32 * wider), 512)
+        shape = ResidualShape((16 * wider, 32 * wider, 32 * wider), (512,))
         sizes = shape.channels
     elif match := re.fullmatch(r"mlp(\d+(?:-\d+)*)", text):
-        sizes = tuple(int(n) for n in match.group(1).split("-"))
+        sizes = _widths(match.group(1))
         shape = MlpShape(sizes)
     else:
         raise ConfigError(unknown("net", text, [*NETS, "conv8-8-8x64", "mlp64-64"]))
     if not all(0 < n <= 4096 for n in sizes):
         raise ConfigError(f"net '{text}': every width must be 1 to 4096")
     return shape
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """Numbers of "64-64"."""
+    return tuple(int(n) for n in text.split("-"))
 
 
 def build(
@@ -365,21 +369,22 @@ def build(
         raise ConfigError(f"net '{text}' reads {needs} but {spec.name} gives {has}: use {fix}")
     torso_key, *stream_keys = jr.split(key, 3)
     if isinstance(shape, MlpShape):
-        torso, features = _hidden_layers(shape, spec, torso_key, he)
-        hidden = shape.hidden[-1]
-    elif isinstance(shape, ResidualShape):
-        torso, features = _stages(shape, spec, torso_key, he)
-        hidden = shape.hidden
+        torso, features, dense_key = (), spec.stack * math.prod(spec.frame_shape), torso_key
     else:
-        torso, features = _convolutions(shape, text, spec, torso_key, he)
-        hidden = shape.hidden
+        if isinstance(shape, ResidualShape):
+            torso, features = _stages(shape, spec, torso_key, he)
+        else:
+            torso, features = _convolutions(shape, text, spec, torso_key, he)
+        dense_key = jr.fold_in(torso_key, len(shape.channels))  # a key that they did not use
+    *between, hidden = shape.hidden
+    layers, features = _dense_layers(features, between, dense_key, he)
     streams = []
     widths = (num_outputs, atoms) if dueling else (num_outputs,)
     for width, stream_key in zip(widths, stream_keys[: len(widths)], strict=True):
         dense_key, out_key = jr.split(stream_key)
         dense = Dense(features, hidden, key=dense_key, he=he, norm=norm, noisy=noisy)
         streams.append((dense, Dense(hidden, width, key=out_key, he=False, noisy=noisy)))
-    return QNet(torso, tuple(streams))
+    return QNet((*torso, *layers), tuple(streams))
 
 
 def _convolutions(
@@ -410,12 +415,10 @@ def _stages(
     return (Residual(stages),), height * width * widths[-1]
 
 
-def _hidden_layers(
-    shape: MlpShape, spec: EnvSpec, key: PRNGKeyArray, he: bool
+def _dense_layers(
+    features: int, widths: Sequence[int], key: PRNGKeyArray, he: bool
 ) -> tuple[tuple[Dense, ...], int]:
-    """All dense layers but the last, which belongs to the streams, and their features."""
-    widths = (spec.stack * math.prod(spec.frame_shape), *shape.hidden[:-1])
-    keys = jr.split(key, len(widths))
-    pairs = itertools.pairwise(widths)
-    layers = (Dense(i, o, key=k, he=he) for (i, o), k in zip(pairs, keys[1:], strict=True))
-    return tuple(layers), widths[-1]
+    """All dense layers but the last, which belongs to the streams, and the features they give."""
+    keys, sizes = jr.split(key, len(widths) + 1)[1:], (features, *widths)
+    pairs = zip(itertools.pairwise(sizes), keys, strict=True)
+    return tuple(Dense(i, o, key=k, he=he) for (i, o), k in pairs), sizes[-1]

@@ -1,0 +1,126 @@
+"""Make tests/data/sb3-*.zip with Stable-Baselines3 itself, and what it answers as sb3-*.npz.
+
+Also torch-tensors.pth and .npz, a dict of tensors and what is in it.
+
+Any Python will do that has them; rtpd is not needed:
+
+    pip install torch stable-baselines3 sb3-contrib ale-py opencv-python-headless
+    python scripts/make_sb3_fixtures.py [FOLDER]
+
+Nothing is trained: fresh weights, made larger so that the answers differ from observation to
+observation, say as much about reading a file. Each .npz holds `obs` as the
+net gets them, its Q-values `q` (of a QR-DQN, means over the quantiles) and `action`, what `predict`
+picks. So that the files stay small, the nets of the image agents are narrow behind their
+convolutions, their weights are rounded to 8 bits of mantissa, and their archives are packed again
+with compression; the others are as Stable-Baselines3 wrote them.
+"""
+
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import ale_py
+import gymnasium
+import numpy as np
+import torch
+from sb3_contrib import QRDQN
+from stable_baselines3 import DQN
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.vec_env import VecFrameStack
+
+gymnasium.register_envs(ale_py)
+NARROW = {"features_extractor_kwargs": {"features_dim": 6}}
+AGENTS = {
+    "cartpole-dqn": (DQN, "MlpPolicy", {"net_arch": [8, 6]}),
+    "cartpole-qrdqn": (QRDQN, "MlpPolicy", {"net_arch": [8], "n_quantiles": 5}),
+    "pong-dqn": (DQN, "CnnPolicy", NARROW),
+    "pong-qrdqn": (QRDQN, "CnnPolicy", {"net_arch": [9], "n_quantiles": 3} | NARROW),
+}
+# What was last seen, which is pickled into the JSON, and long for images.
+SEEN = ["_last_obs", "_last_original_obs"]
+
+
+def make_env(name):
+    if name.startswith("cartpole"):
+        return make_vec_env("CartPole-v1", seed=0)
+    return VecFrameStack(make_atari_env("PongNoFrameskip-v4", seed=0), 4)
+
+
+def observations(env, count):
+    """Some of a random play, and as many at random, in the order that the net reads."""
+    random, played = np.random.default_rng(0), [env.reset()]
+    while len(played) < 60:
+        played.append(env.step([env.action_space.sample()])[0])
+    seen = np.concatenate(played[-8 * count :: 8])
+    if seen.dtype == np.uint8:
+        noise = random.integers(0, 256, seen[:1].shape, np.uint8)
+        return np.concatenate([seen, noise]).transpose(0, 3, 1, 2)  # channels first
+    return np.concatenate([seen, random.normal(size=seen.shape).astype(np.float32)])
+
+
+def answers(agent, obs):
+    with torch.no_grad():
+        if isinstance(agent, QRDQN):
+            q = agent.policy.quantile_net(torch.as_tensor(obs)).mean(dim=1)
+        else:
+            q = agent.policy.q_net(torch.as_tensor(obs))
+    return {"obs": obs, "q": q.numpy(), "action": agent.predict(obs, deterministic=True)[0]}
+
+
+def pack(path):
+    """Compress an archive's members."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def make(name, folder):
+    algorithm, policy, options = AGENTS[name]
+    env = make_env(name)
+    env.action_space.seed(0)
+    agent = algorithm(policy, env, buffer_size=10, seed=0, policy_kwargs=options, device="cpu")
+    agent.num_timesteps = 12_345
+    path = folder / f"sb3-{name}.zip"
+    images = policy == "CnnPolicy"
+    with torch.no_grad():
+        for weights in agent.policy.parameters():
+            weights.mul_(3).add_(0.02 * torch.randn_like(weights))  # unlike the target net's
+            if images:
+                weights.copy_(weights.bfloat16().float())
+    agent.save(path, exclude=SEEN)
+    if images:
+        pack(path)
+    obs = observations(env, 3 if images else 6)
+    np.savez_compressed(path.with_suffix(".npz"), **answers(agent, obs))
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def make_tensors(folder):
+    """torch-tensors.pth: numbers of several kinds, and views that share a storage."""
+    base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
+    state = {
+        "whole": base,
+        "turned": base.T,
+        "part": base[1:, 1::2],
+        "scalar": base[2, 3],
+        "empty": base[:0],
+        "double": torch.tensor([1 / 3], dtype=torch.float64),
+        "half": torch.tensor([0.5, -2], dtype=torch.float16),
+        "long": torch.tensor([[2**40, -1]]),
+        "bool": torch.tensor([True, False]),
+    }
+    torch.save(OrderedDict(state), folder / "torch-tensors.pth")
+    expected = {name: tensor.numpy() for name, tensor in state.items()}
+    np.savez_compressed(folder / "torch-tensors.npz", **expected)
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parents[1] / "tests" / "data"
+    target = Path(sys.argv[1]) if sys.argv[1:] else here
+    target.mkdir(parents=True, exist_ok=True)
+    for name in AGENTS:
+        make(name, target)
+    make_tensors(target)
