@@ -1,10 +1,12 @@
 """Two-stage distillation: the teacher stays as it is, its students follow, runs go on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import equinox as eqx
 import pytest
 
+from rtpd import sb3
 from rtpd.cli import main
 from rtpd.config import (
     EvaluationConfig,
@@ -21,6 +23,7 @@ from rtpd.policy import load_policy
 from rtpd.run import Run
 from rtpd.training import resume, train
 
+DATA = Path(__file__).parent / "data"
 FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(
     load_config(),
@@ -68,8 +71,7 @@ def test_students_follow_a_teacher_that_stays_as_it_is(source, tmp_path):
     assert last["epsilon"] == 0.05
     assert last["updates"] == (1_200 - 400) // 4 + 1
     assert Run.open(tmp_path / "run").manifest["distilled_from"] == str(source)
-    student = load_policy(tmp_path / "run", "mlp8")
-    assert eqx.tree_equal(student.preprocess, before.preprocess)
+    assert eqx.tree_equal(after.preprocess, before.preprocess)
 
 
 def test_an_agents_file_is_a_teacher_too(source, tmp_path):
@@ -77,6 +79,21 @@ def test_an_agents_file_is_a_teacher_too(source, tmp_path):
     distill(teacher, replace(DISTILL, steps=600), out=tmp_path / "file")
     distill(source, replace(DISTILL, steps=600), out=tmp_path / "run")
     assert agents(tmp_path / "file") == agents(tmp_path / "run")
+
+
+def test_an_agent_of_stable_baselines3_teaches_and_keeps_its_own_eyes(tmp_path):
+    """It sees raw observations, its students centred and scaled ones."""
+    path = DATA / "sb3-cartpole-dqn.zip"
+    setting = replace(DISTILL, env="gym/CartPole-v1", steps=4_000)
+    distill(path, setting, out=tmp_path / "run")
+    teacher, student = (load_policy(tmp_path / "run", name) for name in ("teacher", "mlp8"))
+    original = sb3.load(path, "gym/CartPole-v1")
+    assert eqx.tree_equal(teacher.net, original.net)
+    assert eqx.tree_equal(teacher.preprocess, original.preprocess)
+    assert teacher.preprocess.scale == 1 != student.preprocess.scale
+    last = [r for r in Run.open(tmp_path / "run").records() if r["kind"] == "train"][-1]
+    row = last["students"]["mlp8"]
+    assert row["agreement"] > max(0.9, row["constant_agreement"])
 
 
 def test_a_resumed_distillation_equals_one_that_was_never_stopped(source, tmp_path):
@@ -98,7 +115,10 @@ def test_the_teachers_of_two_games_are_distilled_into_one_student(tmp_path):
 
 def test_bad_requests_are_refused_in_one_line_and_nothing_is_written(source, tmp_path):
     cases = {
-        (tmp_path / "none", DISTILL): "neither a run folder",
+        (tmp_path / "none", DISTILL): "no run folder",
+        (DATA / "sb3-cartpole-dqn.zip", DISTILL): "GAME",
+        (DATA / "sb3-cartpole-dqn.zip", replace(DISTILL, env="gym/CartPole-v11")): "CartPole-v1",
+        (DATA / "sb3-cartpole-dqn.zip", replace(DISTILL, env="pong")): "observations",
         (source, replace(DISTILL, env="probe/match")): "plays probe/swap",
         (source, replace(DISTILL, teacher="pqn")): "--teacher pqn",
         (source, replace(DISTILL, students=("mlp8:kll",))): "did you mean 'kl'",

@@ -40,7 +40,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
     """Copies of all agents as they are now: the state's own buffers may be donated any time."""
     agents, about = {}, describe(learner)
     for game, (teacher, students) in _nets(learner, state).items():
-        preprocess = copied(state.teachers[game].preprocess)
+        seen = state.teachers[game]
         for name, net in {"teacher": teacher, **students}.items():
             agent, teaches = learner.agent(game, name), name == "teacher"
             facts = {
@@ -56,6 +56,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
             if teaches:
                 facts |= _teacher_facts(learner, game)
             head = learner.teachings[game].q_values if teaches else as_they_are
+            preprocess = copied(seen.sees if teaches else seen.preprocess)
             agents[agent] = Policy(copied(net), preprocess, learner.specs[game], facts, head)
     return agents
 

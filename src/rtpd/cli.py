@@ -45,7 +45,8 @@ EXAMPLES = {
   rtpd train --resume runs/pong-1 --steps 1000000""",
     "distill": """examples:
   rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl
-  rtpd distill runs/pong-1/agents/teacher.safetensors --students net4:mse --steps 400000""",
+  rtpd distill runs/pong-1/agents/teacher.safetensors --students net4:mse --steps 400000
+  rtpd distill dqn_pong.zip pong --students net1.7:kl""",
     "evaluate": """examples:
   rtpd evaluate runs/pong-1
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
@@ -94,7 +95,8 @@ class DistillCommand:
     """
 
     teacher: tyro.conf.Positional[Path]
-    """run folder, or an agent's .safetensors file"""
+    """run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3 DQN or an
+    sb3-contrib QR-DQN (name its game too; statistics of VecNormalize are not in such a file)"""
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
     """what the settings come from (default: distill, after the paper)"""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rtpd import config, envs, training
+from rtpd import config, envs, sb3, training
 from rtpd.config import Config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError
@@ -31,7 +31,8 @@ def distill(
     of its play. `resume` goes on with such a run like with any other.
 
     Args:
-        teacher: a run folder, or an agent's .safetensors file.
+        teacher: a run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3 DQN
+            or an sb3-contrib QR-DQN (read without PyTorch; `settings` must say which game).
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
             game is played, and with untouched `environment` options as it was played then.
         out: as for `train`, like all that follow.
@@ -51,7 +52,7 @@ def distill(
     if settings.teacher != "frozen":
         raise ConfigError(f"--teacher {settings.teacher}: rtpd distill has the teacher it is given")
     path = Path(teacher)
-    policies = teachers_of(path)
+    policies = teachers_of(path, settings)
     settings = _of_its_game(settings, path, policies)
     about = {"distilled_from": str(path)}
     return training.begin(
@@ -59,16 +60,22 @@ def distill(
     )
 
 
-def teachers_of(path: Path) -> dict[str, Policy]:
-    """The teachers of a run, or an agent's file, by the short name of the game they play."""
+def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
+    """The teachers of a run, or that of an agent's file, by the short name of their game."""
     if path.is_dir():
         found = training.frozen_teachers(Run.open(path))
         if not found:
             raise RunError(f"'{path}' holds no teacher")
         return found
-    if path.suffix != ".safetensors":
-        raise RunError(f"'{path}' is neither a run folder nor an agent's .safetensors file")
-    teacher = load_policy(path)
+    if path.suffix == ".zip":
+        if len(settings.games) != 1 or not settings.env:
+            raise ConfigError(f"'{path}' does not say what it plays: rtpd distill {path} GAME")
+        envs.check(settings.env, settings.environment)
+        teacher = sb3.load(path, settings.env, settings.environment)
+    elif path.suffix == ".safetensors":
+        teacher = load_policy(path)
+    else:
+        raise RunError(f"'{path}' is no run folder, .safetensors agent or Stable-Baselines3 .zip")
     return {teacher.spec.name.rpartition("/")[2]: teacher}
 
 

@@ -48,7 +48,7 @@ class Lane:
     def choose(self, teacher: TeacherState, step: int, epsilon: float) -> None:
         """Begin to choose the actions that come after `step`."""
         self.stack, self.action = self._act(
-            acting_net(teacher.model), teacher.preprocess, self.stack, self.timestep.frame,
+            acting_net(teacher.model), teacher.sees, self.stack, self.timestep.frame,
             self.timestep.first, self._key, np.int32(step), np.float32(epsilon),
         )  # fmt: skip
 

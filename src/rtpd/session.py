@@ -39,7 +39,7 @@ class Progress:
     step: int = 0
     updates: int = 0
     updates_before: int = 0  # updates made before `learn_from`
-    warmed_up: bool = False  # the centre and scale are known and the teacher acts
+    warmed_up: bool = False  # the centre and scale are known
     seconds: float = 0.0
     episodes: int = 0
     recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by game
@@ -62,10 +62,7 @@ class Session:
         teachings = self.learner.teachings
         self.lanes = {game: Lane(settings, env, teachings[game]) for game, env in envs.items()}
         self.journal = Journal(run, settings, specs, monitors)
-        self.progress = Progress(
-            learn_from=settings.replay.warmup_steps,
-            warmed_up=bool(policies),  # they know what frames look like, and play from the start
-        )
+        self.progress = Progress(learn_from=settings.replay.warmup_steps)
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
@@ -92,9 +89,8 @@ class Session:
                 self.journal.start(self.progress.step, self.progress.seconds)
                 self.restart_envs()
                 if not self.progress.warmed_up:
-                    self.journal.phase("warm-up: uniformly random play")
-                elif not self.progress.updates:
-                    self.journal.phase("filling the replay with the teacher's play")
+                    plays = "the teacher's" if self.learner.policies else "uniformly random"
+                    self.journal.phase(f"warm-up: {plays} play")
                 while not self._over():
                     self.iterate()
                 return self._finish("interrupted" if self.interrupted else "finished")
@@ -177,10 +173,13 @@ class Session:
         )
 
     def choose(self) -> None:
-        """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy."""
+        """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy.
+
+        A teacher that has learnt before plays from the start.
+        """
         explore, step = self.config.explore, self.progress.step
         self.epsilon = 1.0
-        if self.progress.warmed_up:
+        if self.progress.warmed_up or self.learner.policies:
             self.epsilon = actor.linear_epsilon(
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )

@@ -65,6 +65,12 @@ class TeacherState(eqx.Module):
     target: nets.QNet | None  # bootstraps it, unless its own net does
     preprocess: Preprocess
     key: PRNGKeyArray
+    own: Preprocess | None = None  # of a teacher that has learnt before, and sees in its own way
+
+    @property
+    def sees(self) -> Preprocess:
+        """What the teacher itself makes of frames; its students have `preprocess`."""
+        return self.preprocess if self.own is None else self.own
 
 
 class Taught(NamedTuple):
@@ -106,8 +112,8 @@ class Teaching:
     def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
         """A fresh teacher; what it draws from does not depend on which other games there are."""
         if self.policy is not None:
-            net, seen = copied((cast("nets.QNet", self.policy.net), self.policy.preprocess))
-            return TeacherState(Model(net, None), None, seen, named_key(key, "updates"))
+            net, own = copied((cast("nets.QNet", self.policy.net), self.policy.preprocess))
+            return TeacherState(Model(net, None), None, preprocess, named_key(key, "updates"), own)
         config, spec = self.config, self.spec
         net = nets.build(
             config.td.net, spec, self.teacher.atoms * spec.num_actions,
@@ -183,13 +189,12 @@ class Teaching:
         next_key, *keys = jr.split(state.key, lessons + 1)
         given = []
         for key in keys:
-            batch = self._minibatch(state, self.sample(replay, key))
-            given.append(
-                Lesson(batch, jax.lax.stop_gradient(self._followed_q(state.model, batch.x)))
-            )
+            found = self.sample(replay, key)
+            q = self._q(state.model.net, jax.vmap(state.sees)(found.obs))
+            given.append(Lesson(self._minibatch(state, found), jax.lax.stop_gradient(q)))
         values = [jnp.mean(jnp.max(lesson.q, axis=1)) for lesson in given]
         q = jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
-        state = TeacherState(state.model, None, state.preprocess, next_key)
+        state = eqx.tree_at(lambda s: s.key, state, next_key)
         return Taught(state, given, {"q": q}, None)
 
     def _lesson(
@@ -213,7 +218,8 @@ class Teaching:
         """States of the replay as nets see them, and the Q-values that students follow there."""
         batch = self.sample(replay, key, batch_size)
         x = jax.vmap(state.preprocess)(batch.obs)
-        return x, self._followed_q(state.model, x)
+        seen = x if state.own is None else jax.vmap(state.own)(batch.obs)
+        return x, self._followed_q(state.model, seen)
 
     def _draw(
         self, state: TeacherState, updates: Array, replay: ring.Replay, key: PRNGKeyArray
