@@ -10,9 +10,8 @@ from rtpd.episodes import Episodes
 from rtpd.journal import Journal
 from rtpd.monitor import Monitor
 from rtpd.run import Run
-from rtpd.types import EnvSpec, Timestep
+from rtpd.types import Timestep
 
-SPEC = EnvSpec("ale/pong", 6, (84, 84))
 WELL = {"loss": 0.1, "agreement": 0.9, "constant_agreement": 0.4, "dead": 0.1, "spread": 0.5}
 FLAT = WELL | {"spread": 0.001}
 
@@ -31,7 +30,7 @@ class Listener(Monitor):
 @pytest.fixture
 def journal(tmp_path):
     run = Run.create(tmp_path / "run", {"config": {}})
-    return Journal(run, Config(), SPEC, [Listener()])
+    return Journal(run, Config(), 4, ["teacher"], [Listener()])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ def journal(tmp_path):
 )
 def test_a_collapsed_student_is_warned_of_once_and_not_too_early(journal, rows, updates, warned):
     for i, (row, count) in enumerate(zip(rows, updates, strict=True), start=1):
-        journal.training(8 * i, 0.1, count, {}, {"net1.7": row})
+        journal.training(8 * i, 0.1, count, {"net1.7": row})
     warnings = journal.monitors[0].warnings
     assert len(warnings) == warned
     for text in warnings:
@@ -57,9 +56,9 @@ def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(journal, monke
     journal.start(step=1000, seconds=40.0)
     monkeypatch.setattr(Journal, "seconds", 42.0)
     for total in [1.0, 2.0, 3.0]:
-        journal.book(total)
-    journal.training(1100, 0.5, 7, {"loss": 0.5}, {})
-    journal.training(1100, 0.5, 7, {"loss": 0.5}, {})  # no step since: no line
+        journal.book("teacher", total)
+    journal.training(1100, 0.5, 7, {"teacher": {"loss": 0.5}})
+    journal.training(1100, 0.5, 7, {"teacher": {"loss": 0.5}})  # no step since: no line
     [line] = [
         json.loads(text) for text in (journal.run.path / "metrics.jsonl").read_text().splitlines()
     ]
@@ -69,6 +68,20 @@ def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(journal, monke
     assert line["steps_per_second"] == 50.0
     assert line["teacher"] == {"loss": 0.5, "return": 2.0}
     assert line["episodes"] == 3
+
+
+def test_returns_are_those_of_whoever_played(tmp_path):
+    run = Run.create(tmp_path / "run", {"config": {}})
+    players = ["pong/teacher", "boxing/teacher", "boxing/net1.7"]
+    found = Journal(run, Config(), 4, players, [Listener()])
+    for name, total in [("pong/teacher", 3.0), ("boxing/net1.7", 5.0), ("boxing/net1.7", 7.0)]:
+        found.book(name, total)
+    found.training(100, 0.5, 7, {"pong/teacher": {"loss": 0.5}, "net1.7": {"agreement": 0.25}})
+    line = found.monitors[0].records[0]
+    assert line["teachers"] == {
+        "pong/teacher": {"loss": 0.5, "return": 3.0}, "boxing/teacher": {"return": None},
+    }  # fmt: skip
+    assert line["students"] == {"net1.7": {"agreement": 0.25}, "boxing/net1.7": {"return": 6.0}}
 
 
 def test_episodes_are_summed_from_first_to_last_and_over_lost_lives():

@@ -157,6 +157,16 @@ def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path
     assert eqx.tree_equal(*bodies)
 
 
+def test_students_that_act_are_told_apart_and_feed_the_teacher_too(tmp_path, finished):
+    acting = replace(SMALL, actors="teacher=6,mlp8=2")
+    train(acting, out=tmp_path / "run")
+    last = records(tmp_path / "run", "train")[-1]
+    assert last["students"]["mlp8"]["return"] > 0
+    assert "return" not in last["students"]["mlp4"]
+    (path, _), weights = finished, agent_bytes(tmp_path / "run")
+    assert weights["teacher.safetensors"] != agent_bytes(path)["teacher.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("env", "students", "pieces"),
     [

@@ -168,6 +168,9 @@ class Config:
     """every random number derives from it"""
     num_envs: int = 8
     """emulators of each game played at once"""
+    actors: str = "teacher"
+    """who plays: teacher, or how many envs of each game each drives, as in teacher=6,net1.7=2;
+    what students play is learnt from like the rest, by the teacher too (off-policy)"""
     centre: str = "mean"
     """subtracted from every frame: mean (the warm-up's mean frame), a number, or none"""
     scale: str = "std"

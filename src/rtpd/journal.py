@@ -13,7 +13,7 @@ from rtpd.evaluation import compare, play
 from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
 from rtpd.run import Run
-from rtpd.types import EnvSpec, Policy
+from rtpd.types import Policy, teacher_of
 
 RECENT_EPISODES = 20
 COLLAPSED_SPREAD = 0.01
@@ -26,12 +26,13 @@ class Journal:
     """Writes metrics.jsonl and tells the monitors; plays evaluations beside the training."""
 
     def __init__(
-        self, run: Run, config: Config, specs: Mapping[str, EnvSpec], monitors: list[Monitor]
-    ) -> None:
-        """Start the clock at 0; `start` sets it for a resumed run. `specs` are by game."""
+        self, run: Run, config: Config, frames_per_step: int, players: list[str],
+        monitors: list[Monitor],
+    ) -> None:  # fmt: skip
+        """Start the clock at 0; `start` sets it for a resumed run. `players` drive the envs."""
         self.run, self.config, self.monitors = run, config, monitors
-        self.frames_per_step = next(iter(specs.values())).frames_per_step
-        self.recent = {game: deque[float](maxlen=RECENT_EPISODES) for game in specs}
+        self.frames_per_step = frames_per_step
+        self.recent = {name: deque[float](maxlen=RECENT_EPISODES) for name in players}
         self.episodes = 0
         self._warned: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
@@ -101,9 +102,9 @@ class Journal:
         for monitor in self.monitors:
             monitor.warn(text)
 
-    def book(self, game: str, total: float) -> None:
+    def book(self, player: str, total: float) -> None:
         """Count an episode of the training and its unclipped return."""
-        self.recent[game].append(total)
+        self.recent[player].append(total)
         self.episodes += 1
 
     def training(
@@ -139,13 +140,13 @@ class Journal:
 
         A single teacher stands as "teacher"; those of several games under "teachers", by name.
         """
-        teachers = {}
-        for game, recent in self.recent.items():
-            name = "teacher" if len(self.recent) == 1 else f"{game}/teacher"
+        rows: Rows = {name: dict(row) for name, row in means.items()}
+        for name, recent in self.recent.items():
             played = {"return": float(np.mean(recent)) if recent else None}
-            teachers[name] = means.get(name, {}) | played
-        students = {name: row for name, row in means.items() if name not in teachers}
-        return (teachers if len(teachers) == 1 else {"teachers": teachers}), students
+            rows[name] = rows.get(name, {}) | played
+        teachers = {name: row for name, row in rows.items() if name == teacher_of(name)}
+        students = {name: row for name, row in rows.items() if name not in teachers}
+        return (teachers if "teacher" in teachers else {"teachers": teachers}), students
 
     def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
         """Let agents play in a thread of their own; waits for an evaluation still going on."""

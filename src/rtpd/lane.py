@@ -1,5 +1,6 @@
 """One game of a run: its emulators, its replay, and what its teacher does there."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -9,28 +10,31 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, nets
+from rtpd import actor
 from rtpd import replay as ring
 from rtpd.config import Config
-from rtpd.episodes import Episode, Episodes
-from rtpd.models import acting_net
+from rtpd.episodes import Episodes
+from rtpd.models import Model, acting_net
+from rtpd.nets import QNet, with_noise
 from rtpd.teaching import TeacherState, Teaching
 from rtpd.types import Preprocess, VectorEnv
+from rtpd.validate import parse_actors
 
 
 class Lane:
     """A step of it is `send`, `receive`, `store`, `choose`; emulators run after `send`."""
 
-    def __init__(self, settings: Config, env: VectorEnv, teaching: Teaching) -> None:
-        """An empty replay; `restart` begins to play."""
+    def __init__(self, settings: Config, env: VectorEnv, teaching: Teaching, head: slice) -> None:
+        """An empty replay; `restart` begins to play. `head`: this game's outputs of a student."""
         self.config, self.env, self.spec = settings, env, env.spec
+        self.crew = parse_actors(settings)
         self.replay = ring.init(
             replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
             prioritised=bool(settings.replay.priority),
         )  # fmt: skip
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
-        self._act = jax.jit(partial(_act, teaching))
+        self._act = jax.jit(partial(_act, teaching, self.crew, head))
 
     def restart(self, step: int) -> None:
         """Start every env anew from a seed of (run's seed, step)."""
@@ -45,11 +49,16 @@ class Lane:
         """Let no window of the replay cross what comes next: the envs will be restarted."""
         self.replay = self._seal(self.replay)
 
-    def choose(self, teacher: TeacherState, step: int, epsilon: float) -> None:
+    def choose(
+        self, teacher: TeacherState, students: Mapping[str, Model], step: int, epsilon: float
+    ) -> None:
         """Begin to choose the actions that come after `step`."""
+        nets = {name: acting_net(m) for name, m in students.items() if name in self.crew}
+        nets["teacher"] = acting_net(teacher.model)
+        eyes = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
         self.stack, self.action = self._act(
-            acting_net(teacher.model), teacher.sees, self.stack, self.timestep.frame,
-            self.timestep.first, self._key, np.int32(step), np.float32(epsilon),
+            nets, eyes, self.stack, self.timestep.frame, self.timestep.first, self._key,
+            np.int32(step), np.float32(epsilon),
         )  # fmt: skip
 
     def send(self) -> None:
@@ -57,10 +66,13 @@ class Lane:
         self._sent = np.asarray(self.action)
         self.env.send(self._sent)
 
-    def receive(self) -> list[Episode]:
-        """Wait for that step; the episodes that it ended."""
+    def receive(self) -> list[tuple[str, float]]:
+        """Wait for that step; who played the episodes that it ended, and their returns."""
         self._seen, self.timestep = self.timestep, self.env.recv()
-        return self.episodes.add(self.timestep)
+        return [(self._driver(e.env), e.total) for e in self.episodes.add(self.timestep)]
+
+    def _driver(self, env: int) -> str:
+        return next(name for name, part in self.crew.items() if part.start <= env < part.stop)
 
     def store(self) -> None:
         """Write the row that the step began with, now that what came of it is known."""
@@ -77,16 +89,18 @@ def replay_rows(settings: Config) -> int:
 
 
 def _act(
-    teaching: Teaching, net: nets.QNet, preprocess: Preprocess, stack: Array, frame: ArrayLike,
-    first: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
+    teaching: Teaching, crew: Mapping[str, slice], head: slice, nets: Mapping[str, QNet],
+    eyes: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
+    key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """The teacher's epsilon-greedy actions, the random key derived from the step.
+    """Epsilon-greedy actions of whoever drives each env, the random key derived from the step.
 
-    A noisy net draws its weights once per step, for all envs.
+    A noisy teacher draws its weights once per step, for all its envs.
     """
-    key = jr.fold_in(key, step)
-    noise_key, key = jr.split(key)
-    net = nets.with_noise(net, noise_key)
-    return actor.act(
-        lambda obs: teaching.q_values(net(preprocess(obs))), stack, frame, first, key, epsilon
-    )
+    noise_key, key = jr.split(jr.fold_in(key, step))
+    stack, values = actor.push(stack, frame, first), []
+    for name, part in crew.items():
+        outputs = jax.vmap(lambda obs, n=name: with_noise(nets[n], noise_key)(eyes[n](obs)))
+        found = outputs(stack[part])
+        values.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
+    return stack, actor.epsilon_greedy(jnp.concatenate(values), key, epsilon)

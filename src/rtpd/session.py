@@ -42,7 +42,7 @@ class Progress:
     warmed_up: bool = False  # the centre and scale are known
     seconds: float = 0.0
     episodes: int = 0
-    recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by game
+    recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
 
 
 class Session:
@@ -59,9 +59,12 @@ class Session:
         self.run, self.config = run, settings
         specs = {game: env.spec for game, env in envs.items()}
         self.learner = Learner(settings, specs, policies or {})
-        teachings = self.learner.teachings
-        self.lanes = {game: Lane(settings, env, teachings[game]) for game, env in envs.items()}
-        self.journal = Journal(run, settings, specs, monitors)
+        teachings, heads = self.learner.teachings, self.learner.heads
+        self.lanes = {
+            game: Lane(settings, env, teachings[game], heads[game]) for game, env in envs.items()
+        }
+        frames = next(iter(specs.values())).frames_per_step
+        self.journal = Journal(run, settings, frames, self._players(), monitors)
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
@@ -74,6 +77,10 @@ class Session:
             jax.eval_shape(self.learner.rollout, self.state, self.replays),
         )
         self._diagnose = jax.jit(self.learner.diagnose)
+
+    def _players(self) -> list[str]:
+        """Every agent that drives some envs, by the name it has in the run."""
+        return [self.learner.agent(game, n) for game, lane in self.lanes.items() for n in lane.crew]
 
     @property
     def replays(self) -> dict[str, ring.Replay]:
@@ -111,8 +118,8 @@ class Session:
             lane.send()
         self._learn(after)
         for game, lane in self.lanes.items():
-            for episode in lane.receive():
-                self.journal.book(game, episode.total)
+            for name, total in lane.receive():
+                self.journal.book(self.learner.agent(game, name), total)
             lane.store()
         self.progress.step = after
         self.choose()
@@ -184,7 +191,7 @@ class Session:
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
         for game, lane in self.lanes.items():
-            lane.choose(self.state.teachers[game], step, self.epsilon)
+            lane.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
 
     def restart_envs(self) -> None:
         """Start every env anew: the boundary."""
@@ -237,7 +244,7 @@ class Session:
             lane.seal()
         progress, journal = self.progress, self.journal
         progress.seconds, progress.episodes = journal.seconds, journal.episodes
-        progress.recent_returns = {game: list(recent) for game, recent in journal.recent.items()}
+        progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
         folder = self.run.checkpoints / f"{progress.step:010d}"
         checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
         for name, agent in self._policies().items():
@@ -264,8 +271,8 @@ class Session:
         self.state, self.rollout = tree["state"], tree["rollout"]
         self.progress = Progress(**meta["progress"])
         self.updates_logged = self.progress.updates
-        for game, recent in self.progress.recent_returns.items():
-            self.journal.recent[game].extend(recent)
+        for name, recent in self.progress.recent_returns.items():
+            self.journal.recent[name].extend(recent)
         self.journal.episodes = self.progress.episodes
         reached = self.progress.step
         if self.config.replay.save:

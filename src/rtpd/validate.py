@@ -88,6 +88,7 @@ def validate(config: Config) -> None:
                 f"student '{student.net}:{student.loss}': a student of several games has no TD "
                 "loss of its own; use kl"
             )
+    parse_actors(config)
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
@@ -170,6 +171,32 @@ def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:
         StudentSpec(net if count.count(net) == 1 else f"{net}-{loss}", net, loss)
         for net, loss in pairs
     )
+
+
+def parse_actors(config: Config) -> dict[str, slice]:
+    """Which of a game's envs each agent drives; the teacher drives some or all."""
+    if config.actors == "teacher":
+        return {"teacher": slice(0, config.num_envs)}
+    names = ["teacher", *(student.name for student in parse_students(config.students))]
+    crew: dict[str, slice] = {}
+    start = 0
+    for part in config.actors.split(","):
+        name, _, text = part.strip().partition("=")
+        if name not in names:
+            raise ConfigError(f"--actors {config.actors}: {unknown('agent', name, names)}")
+        if name in crew or not (text.isdecimal() and int(text)):
+            raise ConfigError(
+                f"--actors {config.actors}: '{part}': allowed: each agent once, with a number of "
+                "envs, as in teacher=6,net1.7=2"
+            )
+        crew[name] = slice(start, start + int(text))
+        start += int(text)
+    if "teacher" not in crew or start != config.num_envs:
+        raise ConfigError(
+            f"--actors {config.actors}: that is {start} envs, the teacher's among them must be 1 "
+            f"or more, and --num-envs is {config.num_envs}"
+        )
+    return crew
 
 
 def parse_centre(text: str) -> float | None:
