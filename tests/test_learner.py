@@ -26,7 +26,7 @@ from rtpd.learner import Learner
 from rtpd.models import acting_net, copied, optimizer
 from rtpd.pace import Pace
 from rtpd.teachers import TEACHERS
-from rtpd.teaching import Teaching
+from rtpd.teaching import Best, Teaching
 from rtpd.types import Preprocess
 
 GAMMA = 0.9
@@ -266,6 +266,18 @@ def test_every_student_option_teaches(student):
     state = learn(setting, spec, replay, updates=1500)
     found = diagnose(setting, spec, state, replay)
     assert found["agreement"] == 1
+
+
+def test_students_follow_the_best_teacher_once_there_is_one(pixels):
+    replay, spec = pixels
+    setting = config(net="conv4-4-4x8", student={"follow": "best"}, noisy=True)
+    learning = Teaching(setting, spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    other = nets.without_noise(learning.init(jr.key(1), state.preprocess).model.net)
+    for known, expected in [(False, nets.without_noise(state.model.net)), (True, other)]:
+        judged = eqx.tree_at(lambda s: s.best, state, Best(other, jnp.array(known)))
+        x, q = learning.examine(judged, replay, jr.key(2), 16)
+        np.testing.assert_array_equal(q, jax.vmap(expected)(x))
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])

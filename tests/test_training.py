@@ -129,6 +129,27 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env)
         assert parts == whole
 
 
+def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
+    best = replace(SMALL.student, follow="best")
+    longer = replace(
+        SMALL, steps=1_200, checkpoint_steps=800, student=best, num_envs=8,
+        evaluation=EvaluationConfig(period_steps=200, episodes=2),
+    )  # fmt: skip
+    train(longer, out=tmp_path / "whole")
+    train(replace(longer, steps=800), out=tmp_path / "parts")
+    meta = tmp_path / "parts" / "checkpoints" / "0000000800" / "meta.json"
+    kept = json.loads(meta.read_text())["user"]["progress"]["best"]
+    scores = [r["agents"]["teacher"]["mean"] for r in records(tmp_path / "parts", "eval")[:-1]]
+    assert kept == {"teacher": max(scores)}
+    resume(tmp_path / "parts", steps=1_200)
+    assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
+    latest = replace(longer, student=SMALL.student)
+    train(latest, out=tmp_path / "latest")
+    (same, whole), name = (agent_bytes(tmp_path / n) for n in ("latest", "whole")), "mlp8"
+    assert same["teacher.safetensors"] == whole["teacher.safetensors"]
+    assert same[f"{name}.safetensors"] != whole[f"{name}.safetensors"]
+
+
 def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path):
     fast = OptimizerConfig(learning_rate=5e-3)
     setting = replace(

@@ -79,9 +79,9 @@ class StudentConfig:
     minibatch as far as it goes, then of fresh ones from the replay"""
     average_decay: float = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
-    follow: Literal["latest", "ema"] = "latest"
-    """whose Q-values are the target: the latest teacher's, or its averaged weights'
-    (td.average_decay)"""
+    follow: Literal["latest", "ema", "best"] = "latest"
+    """whose Q-values are the target: the latest teacher's, its averaged weights'
+    (td.average_decay), or those that scored best in an evaluation so far"""
     weight: Literal["none", "gap", "certainty"] = "none"
     """how much each state counts: none: all the same; gap: by the teacher's action gap there;
     certainty: by how far its softmax at the temperature is from indifference"""

@@ -149,15 +149,13 @@ class Journal:
         return (teachers if "teacher" in teachers else {"teachers": teachers}), students
 
     def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
-        """Let agents play in a thread of their own; waits for an evaluation still going on."""
-        self.end_evaluation()
+        """Let agents play in a thread of their own, once the one before has ended."""
         self._evaluating = self._pool.submit(self.evaluation, policies, step, self.seconds)
 
-    def end_evaluation(self) -> None:
-        """Wait for the evaluation going on, if any, and raise what went wrong in it."""
-        if self._evaluating is not None:
-            self._evaluating.result()
-            self._evaluating = None
+    def end_evaluation(self) -> Rows | None:
+        """Wait for the evaluation going on, if any, for its rows; raises what went wrong in it."""
+        evaluating, self._evaluating = self._evaluating, None
+        return evaluating.result() if evaluating else None
 
     def evaluation(self, policies: dict[str, Policy], step: int, seconds: float) -> Rows:
         """Play and write a line; `seconds` is the time of training when the agents were copied."""

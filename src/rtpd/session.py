@@ -7,16 +7,17 @@ A checkpoint is a boundary: the emulators' state cannot be saved, so the replay 
 envs start anew from a seed of (seed, step), in a run that goes on as in one that is resumed.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from rtpd import actor, agents, checkpoint, config, memory, policy, validate
+from rtpd import actor, agents, checkpoint, config, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.errors import CheckpointError, RunError
@@ -24,8 +25,10 @@ from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
 from rtpd.lane import Lane
 from rtpd.learner import Learner
+from rtpd.models import copied
 from rtpd.monitor import Monitor
 from rtpd.run import Run, now
+from rtpd.teaching import Best
 from rtpd.types import Preprocess, VectorEnv
 
 KEEP_CHECKPOINTS = 2
@@ -42,6 +45,7 @@ class Progress:
     warmed_up: bool = False  # the centre and scale are known
     seconds: float = 0.0
     episodes: int = 0
+    best: dict[str, float] = field(default_factory=dict)  # teachers' best mean return so far
     recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
 
 
@@ -113,7 +117,9 @@ class Session:
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
         if self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
-            self.journal.begin_evaluation(self._policies(), before)
+            self._end_evaluation()
+            self._evaluated = self._policies()
+            self.journal.begin_evaluation(self._evaluated, before)
         for lane in self.lanes.values():
             lane.send()
         self._learn(after)
@@ -236,9 +242,22 @@ class Session:
             commit=self.run.manifest.get("commit"),
         )
 
+    def _end_evaluation(self) -> None:
+        """Wait for the evaluation going on, if any, and keep the best teachers if asked."""
+        rows = self.journal.end_evaluation()
+        if not rows or self.config.student.follow != "best":
+            return
+        for game, teacher in self.state.teachers.items():
+            name, best = self.learner.agent(game, "teacher"), self.progress.best
+            if teacher.best is not None and rows[name]["mean"] > best.get(name, -math.inf):
+                best[name] = rows[name]["mean"]
+                net = cast("nets.QNet", copied(self._evaluated[name].net))
+                kept = Best(net, jnp.ones((), bool))
+                self.state = eqx.tree_at(lambda s, g=game: s.teachers[g].best, self.state, kept)
+
     def _save(self) -> None:
         """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
-        self.journal.end_evaluation()
+        self._end_evaluation()
         self.journal.phase("saving a checkpoint")
         for lane in self.lanes.values():
             lane.seal()

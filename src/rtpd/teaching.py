@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from rtpd import nets
 from rtpd import replay as ring
@@ -58,6 +58,13 @@ class Drawn(NamedTuple):
     weight: Float[Array, " B"] | float
 
 
+class Best(NamedTuple):
+    """The weights that scored best in an evaluation so far."""
+
+    net: nets.QNet  # without noise
+    known: Bool[Array, ""]  # whether there has been an evaluation
+
+
 class TeacherState(eqx.Module):
     """A teacher in training, and what its game looks like."""
 
@@ -65,6 +72,7 @@ class TeacherState(eqx.Module):
     target: nets.QNet | None  # bootstraps it, unless its own net does
     preprocess: Preprocess
     key: PRNGKeyArray
+    best: Best | None = None  # what students follow, if they are to follow the best
     own: Preprocess | None = None  # of a teacher that has learnt before, and sees in its own way
 
     @property
@@ -113,7 +121,9 @@ class Teaching:
         """A fresh teacher; what it draws from does not depend on which other games there are."""
         if self.policy is not None:
             net, own = copied((cast("nets.QNet", self.policy.net), self.policy.preprocess))
-            return TeacherState(Model(net, None), None, preprocess, named_key(key, "updates"), own)
+            return TeacherState(
+                Model(net, None), None, preprocess, named_key(key, "updates"), own=own
+            )
         config, spec = self.config, self.spec
         net = nets.build(
             config.td.net, spec, self.teacher.atoms * spec.num_actions,
@@ -121,11 +131,13 @@ class Teaching:
             norm=self.teacher.norm, noisy=config.td.noisy,
         )  # fmt: skip
         average = copied(net) if config.td.average_decay else None
+        best = Best(copied(nets.without_noise(net)), jnp.zeros((), bool))
         return TeacherState(
             Model(net, self._rule.init(net), average),
             copied(net) if isinstance(self.teacher, DQN) else None,
             preprocess,
             named_key(key, "updates"),
+            best if config.student.follow == "best" else None,
         )
 
     def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
@@ -177,7 +189,7 @@ class Teaching:
         priority = replay.priority
         if priority is not None and drawn is not None:
             priority = ring.reprioritised(priority, drawn.row, drawn.env, surprise)
-        state = TeacherState(model, target, state.preprocess, next_key)
+        state = TeacherState(model, target, state.preprocess, next_key, state.best)
         # The barrier keeps XLA from fusing the students' work into the teacher's, which would
         # change the teacher's rounding with the number of students.
         batch, q = jax.lax.optimization_barrier((batch, jax.lax.stop_gradient(q)))
@@ -208,8 +220,8 @@ class Teaching:
             batch, q = jax.tree.map(lambda a: a[i * size : (i + 1) * size], (batch, q))
         else:
             batch = self._minibatch(state, self.sample(replay, jr.fold_in(key, i)))
-        if i >= parts or self.config.student.follow == "ema":
-            q = jax.lax.stop_gradient(self._followed_q(state.model, batch.x))
+        if i >= parts or self.config.student.follow != "latest":
+            q = jax.lax.stop_gradient(self._followed_q(state, batch.x))
         return Lesson(batch, q)
 
     def examine(
@@ -219,7 +231,7 @@ class Teaching:
         batch = self.sample(replay, key, batch_size)
         x = jax.vmap(state.preprocess)(batch.obs)
         seen = x if state.own is None else jax.vmap(state.own)(batch.obs)
-        return x, self._followed_q(state.model, seen)
+        return x, self._followed_q(state, seen)
 
     def _draw(
         self, state: TeacherState, updates: Array, replay: ring.Replay, key: PRNGKeyArray
@@ -345,10 +357,14 @@ class Teaching:
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
         return Model(net, opt_state, average), q, surprise, metrics
 
-    def _followed_q(self, model: Model, x: Array) -> Float[Array, "B A"]:
+    def _followed_q(self, state: TeacherState, x: Array) -> Float[Array, "B A"]:
         """The Q-values that students follow."""
-        ema = self.config.student.follow == "ema"
-        return self._q(acting_net(model) if ema else model.net, x)
+        model, best = state.model, state.best
+        net = acting_net(model) if self.config.student.follow == "ema" else model.net
+        if best is not None:
+            latest = nets.without_noise(net)
+            net = jax.tree.map(partial(jnp.where, best.known), best.net, latest)
+        return self._q(net, x)
 
     def _q(self, net: nets.QNet, x: Array) -> Float[Array, "B A"]:
         return self._q_of(jax.vmap(net)(x))

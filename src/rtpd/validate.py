@@ -94,6 +94,8 @@ def validate(config: Config) -> None:
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
     if config.student.follow == "ema" and not config.td.average_decay:
         raise ConfigError("--student.follow ema: needs --td.average-decay, such as 0.995")
+    if config.student.follow == "best" and not config.evaluation.period_steps:
+        raise ConfigError("--student.follow best: needs --evaluation.period-steps above 0")
     rollout = kind(config.teacher).regime == "rollout"
     window = (
         f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
