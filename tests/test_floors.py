@@ -17,7 +17,7 @@ FLOORS = (
     "learner",
     "agents",
     "session",
-    "training bench",
+    "training bench suite",
     "__init__ cli",
     "__main__",
 )

@@ -13,20 +13,9 @@ from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
 from rtpd.session import Session, replay_rows
-from rtpd.teachers import TEACHERS
 from rtpd.track import TensorBoard
 from rtpd.types import EnvSpec
-
-
-def default_preset(teacher: str | None = None) -> str:
-    """The preset for the device that JAX finds and the teacher that is asked for, if any.
-
-    `cpu` has a teacher without a replay; one that needs it gets the settings of `double-dqn`.
-    """
-    if jax.default_backend() != "cpu":
-        return "gpu"
-    known = TEACHERS.get(teacher or "")
-    return "double-dqn" if known is not None and known.regime == "replay" else "cpu"
+from rtpd.validate import default_preset
 
 
 def train(
