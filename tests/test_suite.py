@@ -69,7 +69,7 @@ def started(*args):
     """`rtpd suite` in a process of its own, which is killed if it is still there at the end."""
     command = [sys.executable, "-m", "rtpd", "suite", *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
         try:
             yield process
         finally:
@@ -239,7 +239,7 @@ def test_nothing_outlives_a_killed_suite_and_two_at_once_are_refused(tmp_path, c
         wait_for(lambda: Run.open(run).manifest.get("resumed"))
         assert main(["suite", str(file), "--out", str(out)]) == 2
         assert "another `rtpd suite` is running" in capsys.readouterr().err
-        second.send_signal(signal.SIGTERM)
+        os.killpg(second.pid, signal.SIGINT)  # as a terminal's Ctrl-C
         output, _ = second.communicate(timeout=PATIENCE_SECONDS)
     assert second.returncode == 130, output
     assert f"next: rtpd suite {file} --out {out}" in output
@@ -254,7 +254,9 @@ def test_runs_that_fail_are_named_and_the_others_are_done(tmp_path):
     file, out = write(tmp_path / "cart.toml", text), tmp_path / "out"
     small = out / GAME / "small" / "seed-0"
     with started(file, "--out", out) as process:
-        child_of(process, small).kill()  # before its first checkpoint
+        child = child_of(process, small)
+        wait_for((small / "manifest.json").exists)
+        child.kill()  # before its first checkpoint
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     huge = small.parents[1] / "huge" / "seed-0.log"

@@ -5,7 +5,7 @@ A suite file is TOML. Only `games` must be there; `rtpd suite FILE --dry-run` sh
     name = "pong-sizes"            # of the folder, suites/NAME; default: the file's own
     games = ["pong", "boxing"]     # as for `rtpd train`
     seeds = [0, 1, 2]              # or seeds = 3, which is the same; default 1
-    preset = "cpu"                 # what every run begins from; default: as for `rtpd train`
+    preset = "cpu"                 # what every run begins from; default: the one for this device
 
     [settings]                     # of every run: any setting of `rtpd train`, except env and seed
     steps = 300_000
@@ -79,6 +79,7 @@ def run_suite(
     for flag, value, least in (("jobs", jobs, 1), ("cores", cores, 1), ("retries", retries, 0)):
         if value is not None and value < least:
             raise RequestError(f"--{flag} {value}: allowed: {least} or more")
+    stream = stream or sys.stdout  # as it is now: Ray's own words go elsewhere
     suite = read(file)
     folder = out or Path("suites") / suite.name
     folder = folder.absolute() if ray else folder  # Ray's workers are elsewhere
@@ -112,9 +113,9 @@ def _workers(ray: str | None, jobs: int, cores: int, retries: int) -> Workers:
     return Cluster(ray, jobs, cores, retries)
 
 
-def _conduct(rows: list[Row], workers: Workers, stream: TextIO | None, retries: int) -> bool:
+def _conduct(rows: list[Row], workers: Workers, stream: TextIO, retries: int) -> bool:
     """See every run to its end; whether that was interrupted."""
-    told = board(stream or sys.stdout)
+    told = board(stream)
     conductor = Conductor(rows, workers, told, retries=retries)
     try:
         told.update(rows)

@@ -22,6 +22,7 @@ from rtpd.files import write_atomic
 from rtpd.run import Run, now
 from rtpd.suite.plan import Job, as_toml, flat
 
+REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
 PATIENCE_SECONDS = 20.0  # for a process that is about to die
 
 
@@ -30,7 +31,6 @@ class Found(NamedTuple):
 
     state: str
     step: int = 0
-    resumed: int = 0
 
 
 def find(job: Job) -> Found:
@@ -43,11 +43,12 @@ def find(job: Job) -> Found:
         return Found("new")
     run = Run.open(folder)
     _check_same(job, run)
-    step, resumed = run.manifest.get("step", 0), len(run.manifest.get("resumed", []))
-    if run.manifest.get("status") == "finished" and _steps(run) == job.config.steps:
-        return Found("finished", step, resumed)
+    step = run.manifest.get("step", 0)
+    asked = max(run.manifest["config"]["steps"], step)  # whole steps of all envs may be more
+    if run.manifest.get("status") == "finished" and job.config.steps <= asked:
+        return Found("finished", step)
     if any(run.checkpoints.glob("[0-9]*/sha256.json")):
-        return Found("half", step, resumed)
+        return Found("half", step)
     _check_ours(job)
     return Found("new")
 
@@ -118,10 +119,6 @@ def last_line(job: Job) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _steps(run: Run) -> int:
-    return run.manifest["config"]["steps"]
 
 
 def _check_same(job: Job, run: Run) -> None:

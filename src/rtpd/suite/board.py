@@ -107,9 +107,10 @@ def print_result(result: Record, *, console: Console | None = None) -> None:
             made.add_row(*(Text(clean(cell)) for cell in cells))
         out.print(Group(made, Text()))
     for run in result["runs"]:
-        if run["state"] == "failed":
-            why = f"failed: {run['name']}: {run['note']} (its log: {run['log']})"
-            out.print(Text(clean(why), STYLES["failed"]), soft_wrap=True)
+        if run["state"] in ("failed", "interrupted"):
+            why = f": {run['note']}" if run["note"] else ""
+            line = f"{run['state']}: {run['name']}{why} (its log: {run['log']})"
+            out.print(Text(clean(line), STYLES[run["state"]]), soft_wrap=True)
     for line in result["next"]:
         out.print(Text(clean(f"next: {line}")), soft_wrap=True)
 

@@ -5,11 +5,15 @@ so the suite's folder must be on storage that every machine sees under the same 
 must be installed on all of them.
 """
 
+import contextlib
 import os
+import signal
+import sys
+import time
 from typing import Any
 
 from rtpd.errors import RequestError, RtpdError
-from rtpd.suite.attempt import find, launch
+from rtpd.suite.attempt import STOPPED, find, launch
 from rtpd.suite.plan import Job
 
 
@@ -33,12 +37,12 @@ class Task:
         try:
             return self._ray.get(self._reference)
         except errors.TaskCancelledError:
-            return 130
+            return STOPPED
         except errors.RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, RtpdError) else RtpdError(str(cause)) from None
-        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError):
-            return -9
+        except errors.RayError:  # after as many other workers as were allowed
+            return -signal.SIGKILL
 
     def stop(self) -> None:
         """Ask it to save and end; a task that still waits is taken back."""
@@ -65,19 +69,26 @@ class Cluster:
             raise RequestError(
                 "--ray needs the 'cluster' extra: pip install 'rtpd[cluster]'"
             ) from None
-        self._ray = ray
+        self._ray, self._undo = ray, contextlib.ExitStack()
+        # Ray tells of lost workers on standard output, which may be JSON.
+        self._undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+        self._undo.callback(ray.shutdown)
         try:
             ray.init(address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray has no error of its own for all that can go wrong
+            self.close()
             raise RequestError(f"--ray {address}: {str(error).partition('\n')[0]}") from None
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         most, gpus = (int(max(m.get(kind, 0) for m in machines)) for kind in ("CPU", "GPU"))
         if cores > most:
             self.close()
             raise RequestError(f"--cores {cores}: the largest machine of the cluster has {most}")
-        self._cores = cores
-        share = {"num_cpus": cores, "num_gpus": min(1, gpus / jobs)}
-        self._attempt = ray.remote(**share, max_retries=retries)(attempt)
+        share = min(1.0, gpus / jobs)
+        self._environment = {"NPROC": str(cores)}  # how many threads XLA starts
+        if share:
+            self._environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.75 * share:.3f}"
+        limits = {"num_cpus": cores, "num_gpus": share, "max_retries": retries}
+        self._attempt = ray.remote(**limits)(attempt)
 
     def room(self) -> bool:
         """Always: Ray lets wait what does not fit."""
@@ -85,23 +96,24 @@ class Cluster:
 
     def start(self, job: Job) -> Task:
         """Submit a run."""
-        return Task(self._ray, self._attempt.remote(job, self._cores), job)
+        return Task(self._ray, self._attempt.remote(job, self._environment), job)
 
     def close(self) -> None:
         """Leave the cluster, which kills what still runs."""
-        self._ray.shutdown()
+        self._undo.close()
 
 
-def attempt(job: Job, cores: int) -> int:
+def attempt(job: Job, environment: dict[str, str]) -> int:
     """What a worker does: one try of a run, whatever an earlier worker has left of it."""
     if find(job).state == "finished":
         return 0
-    process = launch(job, environment={"NPROC": str(cores)})  # how many threads XLA starts
+    process = launch(job, environment=environment)
     try:
-        return process.wait()
+        while process.poll() is None:  # Ray's interrupt would not end a blocking `wait`
+            time.sleep(0.2)
     except KeyboardInterrupt:  # so Ray cancels a task
         process.terminate()
-        return process.wait()
+    return process.wait()
 
 
 def _size(job: Job) -> int:

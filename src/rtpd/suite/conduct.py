@@ -8,13 +8,12 @@ from typing import Protocol
 
 from rtpd.errors import RtpdError
 from rtpd.interrupt import interruptible
-from rtpd.suite.attempt import find, last_line
+from rtpd.suite.attempt import REFUSED, STOPPED, find, last_line
 from rtpd.suite.board import Lines
 from rtpd.suite.plan import Job
 from rtpd.suite.rows import Row
 
 TICK_SECONDS = 0.5
-REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which it is not tried again
 
 
 class Attempt(Protocol):
@@ -86,7 +85,6 @@ class Conductor:
             row = self._waiting.popleft()
             try:
                 row.begin(find(row.job))
-                row.resumed += row.half
                 self._going[row] = self._workers.start(row.job)
             except (RtpdError, OSError) as error:
                 row.state, row.note = "failed", str(error)
@@ -108,7 +106,7 @@ class Conductor:
 
     def _end(self, row: Row, code: int) -> None:
         """Finished, to be tried again, or over without having finished."""
-        row.note = "" if code == 0 else _why(row.job, code)
+        row.note = "" if code in (0, STOPPED) else _why(row.job, code)
         if code == 0:
             row.state = "finished"
         elif code == STOPPED:

@@ -1,5 +1,6 @@
 """The state of every run of a suite, read from its folder while it goes on, and their sums."""
 
+import contextlib
 import json
 import os
 import statistics
@@ -9,6 +10,8 @@ from typing import Any
 
 from rtpd.console import Row as Record
 from rtpd.console import progress
+from rtpd.errors import CheckpointError
+from rtpd.run import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
 
@@ -51,7 +54,7 @@ class Row:
 
     def begin(self, found: Found) -> None:
         """Forget what was read: the run goes on from `found`, or starts afresh."""
-        self.half, self.step, self.resumed = found.state == "half", found.step, found.resumed
+        self.step, self.resumed = found.step, 0
         self.train: Record = {}
         self.agents: Record = {}
         self._tail = Tail(self.job.folder / "metrics.jsonl")
@@ -65,6 +68,8 @@ class Row:
                 self.train, self.step = record, record["step"]
             elif record["kind"] == "eval":
                 self.agents = record["agents"]
+        with contextlib.suppress(CheckpointError):  # no manifest yet
+            self.resumed = len(Run(self.job.folder).manifest.get("resumed", []))
 
     @property
     def seconds_per_step(self) -> float | None:
