@@ -9,7 +9,7 @@ import rtpd
 
 NAMES = [
     "CheckpointError", "Config", "EvalResult", "Policy", "RequestError", "RtpdError",
-    "evaluate", "load_config", "load_policy", "resume", "train",
+    "distill", "evaluate", "load_config", "load_policy", "resume", "train",
 ]  # fmt: skip
 
 

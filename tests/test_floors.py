@@ -18,7 +18,7 @@ FLOORS = (
     "learner lane",
     "agents",
     "session",
-    "training bench",
+    "training bench suite",
     "distilling",
     "__init__ cli",
     "__main__",

@@ -25,6 +25,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd train GAME      train a teacher and distil it into tiny students, at once
   rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
+  rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
   rtpd games           list the games
   rtpd teachers        list the teachers
   rtpd bench           how fast this machine trains
@@ -50,6 +51,23 @@ EXAMPLES = {
     "evaluate": """examples:
   rtpd evaluate runs/pong-1
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
+    "suite": """a suite file, in which only `games` must be there:
+  games = ["pong", "boxing"]
+  seeds = [0, 1, 2]              # or seeds = 3
+  preset = "cpu"
+  [settings]                     # of every run: the settings of `rtpd train`
+  steps = 300_000
+  [game_settings.boxing]         # of one game
+  steps = 600_000
+  [variants.real-time]           # each runs every game with every seed
+  students = ["net1.7:kl"]
+  [variants.constant-rate]
+  student.optimizer.anneal = 0.0
+
+examples:
+  rtpd suite pong-sizes.toml --dry-run
+  rtpd suite pong-sizes.toml --jobs 2
+  rtpd suite pong-sizes.toml --ray auto --cores 8""",
     "games": """examples:
   rtpd games --json""",
     "teachers": """examples:
@@ -132,6 +150,36 @@ class EvaluateCommand:
 
 
 @dataclass(frozen=True)
+class SuiteCommand:
+    """Train every game with every seed and variant of a suite file, each run in its own process.
+
+    Settings come from the defaults, then the preset, then the file's [settings], those of the game,
+    those of the variant. All are checked before anything starts. Start it again, after Ctrl-C or a
+    crash, and it keeps what is finished and goes on with the rest; a higher `steps` goes on with
+    finished runs too. DIR/GAME/VARIANT/ holds each run as seed-N/, what it printed in seed-N.log.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """suite file (TOML); see the end of this help"""
+    out: Path | None = None
+    """the suite's folder: a new one, or the one to go on with (default: suites/NAME)"""
+    jobs: int = 1
+    """runs at once on a machine; each holds a replay of its own"""
+    cores: int | None = None
+    """CPU cores that each run keeps to (default: this machine's, shared equally among --jobs)"""
+    retries: int = 2
+    """how often a run that was killed or failed is gone on with before it counts as failed"""
+    ray: str | None = None
+    """run on a Ray cluster (needs the `cluster` extra): local starts one, auto or an address joins
+    one. As many runs at once as have room, --cores CPUs each; those of a lost machine go on
+    elsewhere. Every machine must have rtpd, and see --out under the same path"""
+    dry_run: bool = False
+    """show the runs and how far they are; write nothing"""
+    json: bool = False
+    """print the result as JSON; progress goes to standard error"""
+
+
+@dataclass(frozen=True)
 class GamesCommand:
     """List the Atari games that come with ale-py, with their number of actions."""
 
@@ -186,6 +234,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": _train,
         "distill": _distill,
         "evaluate": _evaluate,
+        "suite": _suite,
         "games": _games,
         "teachers": _teachers,
         "bench": _bench,
@@ -280,6 +329,27 @@ def _evaluate(args: list[str]) -> int:
     else:
         console.print_evaluation(result)
     return 0
+
+
+def _suite(args: list[str]) -> int:
+    command = _parse(SuiteCommand, args, "suite")
+    from rtpd.suite import print_result, run_suite
+
+    result = run_suite(
+        command.file,
+        out=command.out,
+        jobs=command.jobs,
+        cores=command.cores,
+        retries=command.retries,
+        ray=command.ray,
+        dry_run=command.dry_run,
+        stream=sys.stderr if command.json else sys.stdout,
+    )
+    if command.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_result(result)
+    return {"failed": 1, "interrupted": 130}.get(result["status"], 0)
 
 
 def _games(args: list[str]) -> int:

@@ -7,6 +7,7 @@ Units are in the names: steps are agent steps (one action in one env), updates a
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import reduce
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ import msgspec
 import tyro
 
 from rtpd import envs
-from rtpd.errors import ConfigError, unknown
+from rtpd.errors import ConfigError, EnvError, unknown
 
 
 @dataclass(frozen=True)
@@ -201,14 +202,17 @@ def presets() -> dict[str, Path]:
 
 def load_config(preset: str | None = None, file: Path | None = None) -> Config:
     """Defaults, under a preset, under a TOML file. ConfigError names the file and key."""
+    return layered(preset, *([_read(file)] if file else []))
+
+
+def layered(preset: str | None, *tables: Mapping[str, Any]) -> Config:
+    """Defaults, under a preset, under tables of settings, the last one on top."""
     data: dict[str, Any] = {}
     if preset is not None:
         if preset not in presets():
             raise ConfigError(unknown("preset", preset, presets()))
         data = _read(presets()[preset])
-    if file is not None:
-        data = _merge(data, _read(file))
-    return from_dict(data)
+    return from_dict(reduce(_merge, tables, data))
 
 
 def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
@@ -216,7 +220,7 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
     _refuse_unknown(data, Config, source)
     try:
         return msgspec.convert(_merge(to_dict(Config()), data), Config)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, EnvError) as error:
         raise ConfigError(f"{source}: {error}") from None
 
 
@@ -225,14 +229,19 @@ def to_dict(config: Config) -> dict[str, Any]:
     return msgspec.to_builtins(config)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; ConfigError in one line if it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = read_toml(path)
     from_dict(data, str(path))  # names the file in any error
     return data
 

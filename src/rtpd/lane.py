@@ -1,6 +1,7 @@
 """One game of a run: its emulators, its replay, and what its teacher does there."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor
+from rtpd import actor, envs
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.episodes import Episodes
@@ -81,6 +82,20 @@ class Lane:
             self.replay, seen.frame, self._sent, self.timestep.reward,
             seen.first, self.timestep.terminal, seen.last,
         )  # fmt: skip
+
+
+@contextmanager
+def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
+    """The games' vector envs by their short and canonical names, closed at the end."""
+    lanes: dict[str, VectorEnv] = {}
+    try:
+        for name in settings.games.values():
+            game = envs.canonical(name).rpartition("/")[2]
+            lanes[game] = envs.make(name, settings.num_envs, settings.environment)
+        yield lanes
+    finally:
+        for env in lanes.values():
+            env.close()
 
 
 def replay_rows(settings: Config) -> int:

@@ -1,35 +1,23 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from rtpd import agents, checkpoint, config, envs, memory, policy, validate
+from rtpd import agents, checkpoint, config, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.errors import ConfigError, RunError
-from rtpd.lane import replay_rows
+from rtpd.lane import emulators, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, next_folder, now, provenance
 from rtpd.session import Session
-from rtpd.teachers import TEACHERS
 from rtpd.track import TensorBoard
-from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
-
-
-def default_preset(teacher: str | None = None) -> str:
-    """The preset for the device that JAX finds and the teacher that is asked for, if any.
-
-    `cpu` has a teacher without a replay; one that needs it gets the settings of `double-dqn`.
-    """
-    if jax.default_backend() != "cpu":
-        return "gpu"
-    known = TEACHERS.get(teacher or "")
-    return "double-dqn" if known is not None and known.regime == "replay" else "cpu"
+from rtpd.types import EnvSpec, Policy, teacher_of
+from rtpd.validate import default_preset
 
 
 def train(
@@ -144,20 +132,6 @@ def resume(
             config=config.to_dict(settings),
         )
         return session.go()
-
-
-@contextmanager
-def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
-    """The games' vector envs by their short and canonical names, closed at the end."""
-    lanes: dict[str, VectorEnv] = {}
-    try:
-        for name in settings.games.values():
-            game = envs.canonical(name).rpartition("/")[2]
-            lanes[game] = envs.make(name, settings.num_envs, settings.environment)
-        yield lanes
-    finally:
-        for env in lanes.values():
-            env.close()
 
 
 def frozen_teachers(run: Run) -> dict[str, Policy]:

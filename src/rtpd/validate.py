@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
+
 from rtpd import envs, nets
 from rtpd.config import Config
 from rtpd.distill import LOSSES
@@ -232,6 +234,17 @@ def resolve(config: Config, *, is_image: bool) -> Config:
     td = replace(config.td, net=net) if config.td.net == "auto" else config.td
     env = "+".join(envs.canonical(name) for name in config.games.values())
     return replace(config, env=env, students=students or ("none",), td=td)
+
+
+def default_preset(teacher: str | None = None) -> str:
+    """The preset for the device that JAX finds and the teacher that is asked for, if any.
+
+    `cpu` has a teacher without a replay; one that needs it gets the settings of `double-dqn`.
+    """
+    if jax.default_backend() != "cpu":
+        return "gpu"
+    known = TEACHERS.get(teacher or "")
+    return "double-dqn" if known is not None and known.regime == "replay" else "cpu"
 
 
 def flag(path: str) -> str:

@@ -1,0 +1,153 @@
+"""One run of a suite: what there is of it, and its process.
+
+Nothing of it outlives its starter. The child holds one end of a pipe, whose other end closes when
+the starter dies, however it dies; the child then kills itself. It also holds the lock on the run's
+log, which lasts as long as any process writes there, so that nobody can go on with a run that is
+still being written to.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from rtpd.config import from_dict, to_dict
+from rtpd.errors import RunError
+from rtpd.files import write_atomic
+from rtpd.run import Run, now
+from rtpd.suite.plan import Job, as_toml, flat
+
+REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
+PATIENCE_SECONDS = 20.0  # for a process that is about to die
+
+
+class Found(NamedTuple):
+    """What there is of a run: nothing to go on from ("new"), "half" of it, or it is "finished"."""
+
+    state: str
+    step: int = 0
+
+
+def find(job: Job) -> Found:
+    """Look at a run's folder; RunError if it holds anything but this very run."""
+    folder = job.folder
+    if not folder.exists():
+        return Found("new")
+    if not (folder / "manifest.json").is_file():
+        _check_ours(job)
+        return Found("new")
+    run = Run.open(folder)
+    _check_same(job, run)
+    step = run.manifest.get("step", 0)
+    asked = max(run.manifest["config"]["steps"], step)  # whole steps of all envs may be more
+    if run.manifest.get("status") == "finished" and job.config.steps <= asked:
+        return Found("finished", step)
+    if any(run.checkpoints.glob("[0-9]*/sha256.json")):
+        return Found("half", step)
+    _check_ours(job)
+    return Found("new")
+
+
+def launch(
+    job: Job, cores: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a run, or go on with it, in a process of its own that dies when this one does.
+
+    Args:
+        job: a run that is not finished.
+        cores: numbers of the cores that it keeps to, as in "0,1"; empty: all.
+        environment: variables that it gets unless they are set already.
+
+    Raises:
+        RunError: if the run is finished, if its folder holds something else, or if another process
+            still writes there.
+    """
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock(job.log, f"'{job.folder}' is still being written by another process") as log:
+        state = find(job).state
+        if state == "finished":
+            raise RunError(f"'{job.folder}' is finished")
+        if state == "half":
+            command = ["train", "--resume", str(job.folder), "--steps", str(job.config.steps)]
+        else:
+            _discard(job.folder)
+            command = ["train", "--preset", job.cell.preset, "--config", str(job.settings)]
+            command += ["--out", str(job.folder)]
+        settings = as_toml(job.config).encode()
+        if not job.settings.is_file() or job.settings.read_bytes() != settings:
+            write_atomic(job.settings, settings)
+        log.write(f"--- {now()} rtpd {' '.join(command)}\n".encode())
+        log.flush()
+        return subprocess.Popen(
+            [sys.executable, "-m", "rtpd.suite.child", cores, *command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"PYTHONUNBUFFERED": "1", **(environment or {}), **os.environ},
+            start_new_session=True,  # a terminal's Ctrl-C is for the suite, which passes it on once
+        )
+
+
+def lock(path: Path, taken: str, patience: float = PATIENCE_SECONDS) -> IO[bytes]:
+    """A file to append to, locked for as long as this process or a child has it open.
+
+    Raises:
+        RunError: with the text `taken`, if another process holds it for `patience` seconds.
+    """
+    file = path.open("ab")
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.close()
+                raise RunError(taken) from None
+        time.sleep(0.1)
+
+
+def last_line(job: Job) -> str:
+    """The last line that a run printed, where it says why it failed."""
+    try:
+        lines = job.log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _check_same(job: Job, run: Run) -> None:
+    """RunError with the first setting that differs; more steps are the one change allowed."""
+    there = flat(to_dict(from_dict(run.manifest["config"], f"{run.path}/manifest.json")))
+    asked = flat(to_dict(job.config))
+    for key, value in asked.items():
+        grown = key == "steps" and value > there[key]
+        if value != there[key] and not grown:
+            raise RunError(
+                f"'{job.folder}' has {key} = {there[key]!r}, the suite file asks for {value!r}: "
+                "a run keeps its settings; move it away or choose another --out"
+            )
+
+
+def _check_ours(job: Job) -> None:
+    """RunError unless the folder holds what this suite's own start of the run has left, if that."""
+    if job.folder.is_dir():
+        names = {path.name for path in job.folder.iterdir()}
+        begun = names <= {"agents", "checkpoints", ".manifest.json.tmp"}
+        if not names or (job.settings.is_file() and (begun or "manifest.json" in names)):
+            return
+    raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")
+
+
+def _discard(folder: Path) -> None:
+    """Remove what a run left that never reached a checkpoint; renamed first, so never by halves."""
+    if folder.exists():
+        waste = folder.with_name(f".{folder.name}.waste")
+        shutil.rmtree(waste, ignore_errors=True)
+        os.replace(folder, waste)
+        shutil.rmtree(waste)

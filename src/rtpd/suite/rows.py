@@ -1,0 +1,165 @@
+"""The state of every run of a suite, read from its folder while it goes on, and their sums."""
+
+import contextlib
+import json
+import os
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rtpd.console import Row as Record
+from rtpd.console import progress
+from rtpd.errors import CheckpointError
+from rtpd.run import Run
+from rtpd.suite.attempt import Found
+from rtpd.suite.plan import Job
+
+OVER = ("finished", "failed", "interrupted")
+
+
+class Tail:
+    """What is new in a metrics.jsonl, which grows, and which a resumed run cuts back."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin at its start; it need not exist yet."""
+        self._path, self._inode, self._read = path, 0, 0
+
+    def records(self) -> list[dict[str, Any]]:
+        """The whole lines since the last call; all of them where the file has been replaced."""
+        try:
+            with self._path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                if found.st_ino != self._inode or found.st_size < self._read:
+                    self._inode, self._read = found.st_ino, 0
+                file.seek(self._read)
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        whole = [line for line in lines if line.endswith(b"\n")]
+        self._read += sum(map(len, whole))
+        return [record for line in whole for record in _parsed(line)]
+
+
+class Row:
+    """A run: waiting, running, or one of OVER; how far it is, and its newest scores."""
+
+    def __init__(self, job: Job, found: Found) -> None:
+        """As it is found before anything is started."""
+        self.job = job
+        self.state = "finished" if found.state == "finished" else "waiting"
+        self.note = ""
+        self.failures = 0
+        self.begin(found)
+
+    def begin(self, found: Found) -> None:
+        """Forget what was read: the run goes on from `found`, or starts afresh."""
+        self.step, self.resumed = found.step, 0
+        self.train: Record = {}
+        self.agents: Record = {}
+        self._tail = Tail(self.job.folder / "metrics.jsonl")
+        if found.state != "new":
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take up what the run has written since."""
+        for record in self._tail.records():
+            if record["kind"] == "train":
+                self.train, self.step = record, record["step"]
+            elif record["kind"] == "eval":
+                self.agents = record["agents"]
+        with contextlib.suppress(CheckpointError):  # no manifest yet
+            self.resumed = len(Run(self.job.folder).manifest.get("resumed", []))
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Over the whole run so far, evaluations included."""
+        step, seconds = self.train.get("step"), self.train.get("seconds")
+        return seconds / step if step and seconds else None
+
+    def left(self, seconds_per_step: float | None = None) -> tuple[float | None, float | None]:
+        """Fraction done and seconds left, at its own newest speed or at the one that is given."""
+        speed = {"steps_per_second": 1 / seconds_per_step} if seconds_per_step else {}
+        config = self.job.config
+        limits = {"steps": config.steps, "minutes": config.minutes}
+        return progress(limits, {**self.train, "step": self.step, **speed})
+
+
+def seconds_left(rows: Sequence[Row]) -> float | None:
+    """Until all are done, if as many run at once as do now; None if no speed is known yet."""
+    ahead = [row for row in rows if row.state not in OVER]
+    spans = []
+    for row in ahead:
+        pace = row.seconds_per_step or _usual_pace(row, rows)
+        left = row.left(pace)[1] if pace else None
+        if left is None:
+            return None
+        spans.append(left)
+    running = sum(row.state == "running" for row in ahead)
+    return max(max(spans), sum(spans) / max(running, 1)) if spans else 0.0
+
+
+def results(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The final evaluation of every agent, over the seeds whose runs are finished.
+
+    Returns:
+        A row a game, variant and agent: `mean` over seeds of the mean returns (unclipped), `seeds`
+        (how many), and `standard_error` of that mean where there are two seeds or more.
+    """
+    means: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        for agent, scores in row.agents.items() if row.state == "finished" else ():
+            if scores.get("mean") is not None:
+                key = (row.job.cell.game, row.job.cell.variant, agent)
+                means.setdefault(key, []).append(scores["mean"])
+    table = []
+    for (game, variant, agent), values in means.items():
+        about = {"game": game, "variant": variant, "agent": agent, "seeds": len(values)}
+        about["mean"] = statistics.fmean(values)
+        if len(values) > 1:
+            about["standard_error"] = statistics.stdev(values) / len(values) ** 0.5
+        table.append(about)
+    return table
+
+
+def described(row: Row) -> dict[str, Any]:
+    """A run as tables and `--json` show it; speed and time left are None unless it is running."""
+    cell, config = row.job.cell, row.job.config
+    done, left = row.left()
+    running = row.state == "running"
+    return {
+        "name": row.job.label,
+        "game": cell.game,
+        "variant": cell.variant,
+        "seed": config.seed,
+        "preset": cell.preset,
+        "state": row.state,
+        "resumed": row.resumed,
+        "step": row.step,
+        "steps": config.steps,
+        "done": done,
+        "steps_per_second": row.train.get("steps_per_second") if running else None,
+        "seconds_left": left if running else None,
+        "evaluation": dict(row.agents),
+        "note": row.note,
+        "run": str(row.job.folder),
+        "log": str(row.job.log),
+    }
+
+
+def _usual_pace(row: Row, rows: Sequence[Row]) -> float | None:
+    """Mean seconds per step of the runs of the same variant, else of all."""
+    same = [r for r in rows if r.job.cell.variant == row.job.cell.variant]
+    for group in (same, rows):
+        paces = [pace for r in group if (pace := r.seconds_per_step)]
+        if paces:
+            return statistics.fmean(paces)
+    return None
+
+
+def _parsed(line: bytes) -> list[dict[str, Any]]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return []  # a line that a crash cut short
+    return [record] if isinstance(record, dict) and {"kind", "step"} <= record.keys() else []
