@@ -478,7 +478,7 @@ def test_the_table_fits_the_terminal_and_shows_what_runs_first(suite):
     panel.update(rows)
     panel.close()
     shown = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", text.getvalue())
-    for piece in ("seed-20 ", "4,800  50 %", "50 %", " 400 ", " 6 s ", "23 of them not shown"):
+    for piece in ("seed-20 ", "4,800  50 %", "50 %", " 400 ", " 6 s", "23 of them not shown"):
         assert piece in shown, shown
     assert "30 runs: 2 finished, 27 waiting, 1 running" in shown
     # Half a run at its own pace, and 27 at the mean pace of those that have begun.
