@@ -25,6 +25,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd train GAME      train a teacher and distil it into tiny students, at once
   rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
+  rtpd report DIR...   a page of what runs have shown, with figures
   rtpd games           list the games
   rtpd teachers        list the teachers
   rtpd bench           how fast this machine trains
@@ -50,6 +51,9 @@ EXAMPLES = {
     "evaluate": """examples:
   rtpd evaluate runs/pong-1
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
+    "report": """examples:
+  rtpd report runs/pong-1
+  rtpd report runs/pong-1 runs/pong-2 suites/small --out pages/pong.html --no-clip""",
     "games": """examples:
   rtpd games --json""",
     "teachers": """examples:
@@ -132,6 +136,21 @@ class EvaluateCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """Write one HTML page about runs, the same as Markdown beside it, and every figure as SVG.
+
+    Runs that differ only in their seed are put together; a run still going on is marked as such.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """run folders, or folders that hold some at any depth"""
+    out: Path = Path("report.html")
+    """the page; report.md and report-figures/ are written beside it"""
+    clip: bool = True
+    """let the best teacher and its smallest good student play side by side (Atari)"""
+
+
+@dataclass(frozen=True)
 class GamesCommand:
     """List the Atari games that come with ale-py, with their number of actions."""
 
@@ -186,6 +205,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": _train,
         "distill": _distill,
         "evaluate": _evaluate,
+        "report": _report,
         "games": _games,
         "teachers": _teachers,
         "bench": _bench,
@@ -279,6 +299,18 @@ def _evaluate(args: list[str]) -> int:
         print(json.dumps(result, indent=2))
     else:
         console.print_evaluation(result)
+    return 0
+
+
+def _report(args: list[str]) -> int:
+    command = _parse(ReportCommand, args, "report")
+    if not command.runs:
+        raise RequestError("no run folder given (rtpd report DIR...)")
+    from rtpd.report import report
+
+    written = report(command.runs, command.out, clip=command.clip)
+    console.print_report(written.tables)
+    print(f"\n{written.html} (also {written.markdown}, {written.pictures}/)")
     return 0
 
 

@@ -145,6 +145,16 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
     out.print(Group(evaluation_table(result["agents"], title=title), Text(note, "dim")))
 
 
+def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """The main table of each game of a report: {game: .head and .rows of text}."""
+    out = console or terminal(sys.stdout)
+    for game, rows in tables.items():
+        table = plain_table(rows.head, game)
+        for row in rows.rows:
+            table.add_row(*(Text(clean(cell)) for cell in row))
+        out.print(table)
+
+
 def games_table(games: Mapping[str, int]) -> RenderableType:
     """Every game with its number of actions, in as many columns as fit."""
     wide = max((len(clean(name)) for name in games), default=0)

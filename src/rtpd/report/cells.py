@@ -50,7 +50,9 @@ class Trial:
 
     def curve(self, agent: str) -> "Curve":
         """Mean returns of all evaluations."""
-        found = [(e.step, e.seconds, self.own(e.agents).get(agent)) for e in self.record.evaluations]
+        found = [
+            (e.step, e.seconds, self.own(e.agents).get(agent)) for e in self.record.evaluations
+        ]
         return Curve.of((step, seconds, row.mean) for step, seconds, row in found if row)
 
     def lessons(self, agent: str, what: str) -> "Curve":

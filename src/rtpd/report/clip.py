@@ -49,9 +49,7 @@ def film(pair: Pair) -> bytes:
     try:
         known = folder.manifest["config"].get("environment", {})
         options = replace(msgspec.convert(known, EnvOptions), episodic_life=False)
-        sides = [
-            (name, _play(folder, prefix + name, options)) for name in (TEACHER, pair.student)
-        ]
+        sides = [(name, _play(folder, prefix + name, options)) for name in (TEACHER, pair.student)]
     except (msgspec.ValidationError, RtpdError) as error:
         raise RunError(f"'{folder.path}': no clip of its agents (--no-clip): {error}") from None
     pictures = [_side_by_side(sides, i) for i in range(FRAMES)]
@@ -89,9 +87,7 @@ def _play(folder: Run, agent: str, options: EnvOptions) -> tuple[np.ndarray, np.
     return np.stack(frames), np.array(totals)
 
 
-def _side_by_side(
-    sides: list[tuple[str, tuple[np.ndarray, np.ndarray]]], step: int
-) -> Image.Image:
+def _side_by_side(sides: list[tuple[str, tuple[np.ndarray, np.ndarray]]], step: int) -> Image.Image:
     """Both screens at one step, each under its agent's name and score."""
     wide, high = SCREEN
     picture = Image.new("L", (2 * wide + GAP, high + LABEL), 24)

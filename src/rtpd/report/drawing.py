@@ -47,6 +47,7 @@ class Palette:
 
     def __init__(self, students: Sequence[str]) -> None:
         """Students in their order over the whole report; the seventh begins anew."""
+        self.students = tuple(students)
         self._looks = {name: (COLOURS[i % 6], MARKERS[i % 10]) for i, name in enumerate(students)}
 
     def __getitem__(self, agent: str) -> tuple[str, str]:

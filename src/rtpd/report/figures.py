@@ -51,9 +51,7 @@ def _course(
 
 def common(curves: Sequence[Curve], *, minutes: bool) -> tuple[list[float], list[list[float]]]:
     """Where all seeds have a value: the steps (or their mean minutes), and every seed's value."""
-    tables = [
-        {step: (seconds, y) for step, seconds, y in zip(*c, strict=True)} for c in curves
-    ]
+    tables = [{step: (seconds, y) for step, seconds, y in zip(*c, strict=True)} for c in curves]
     steps = sorted(set.intersection(*(set(table) for table in tables)))
     times = [float(np.mean([t[step][0] for t in tables])) / 60 for step in steps]
     return (times if minutes else [*steps]), [[t[step][1] for t in tables] for step in steps]
@@ -131,8 +129,12 @@ def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _label(axes: Axes, found: Sequence[tuple[int, float, str]]) -> None:
     """Each agent's name once, in turns above and below its points, so that neighbours part."""
-    for i, name in enumerate(sorted({point[2] for point in found}, key=lambda n: min(
-        point[0] for point in found if point[2] == n))):
+    for i, name in enumerate(
+        sorted(
+            {point[2] for point in found},
+            key=lambda n: min(point[0] for point in found if point[2] == n),
+        )
+    ):
         own = [point[:2] for point in found if point[2] == name]
         size, score = own[0][0], (min if i % 2 else max)(score for _, score in own)
         away = {"xytext": (0, -8 if i % 2 else 8), "va": "top" if i % 2 else "bottom"}
@@ -151,9 +153,7 @@ def waits(game: str, rows: Sequence[tuple[str, str, float, float | None]]) -> Dr
     with drawing(_name(game), "wall minutes of training", "") as panel:
         marks = dict(zip(settings, _cycle(len(settings)), strict=True))
         for setting, student, alone, whole in rows:
-            y = students.index(student) + 0.16 * (
-                settings.index(setting) - (len(settings) - 1) / 2
-            )
+            y = students.index(student) + 0.16 * (settings.index(setting) - (len(settings) - 1) / 2)
             look = {"color": INK, "marker": marks[setting], "ms": 6, "ls": "none"}
             panel.axes.plot(alone, y, **look, mfc=PAPER if whole is not None else INK)
             if whole is not None:
@@ -165,6 +165,11 @@ def waits(game: str, rows: Sequence[tuple[str, str, float, float | None]]) -> Dr
         for setting in settings:
             panel.axes.plot([], [], **(look | {"marker": marks[setting]}), label=_wrap(setting))
     return panel
+
+
+def median_minutes(seconds: Sequence[float]) -> float:
+    """For the figure of waits."""
+    return float(np.median(seconds)) / 60
 
 
 def profile(
@@ -210,4 +215,3 @@ def _time_label(cell: Cell, minutes: bool) -> str:
 
 def _wrap(text: str) -> str:
     return text.replace(", ", "\n")
-
