@@ -10,8 +10,7 @@ import pytest
 
 from rtpd import evaluation, nets
 from rtpd.envs import EnvOptions
-from rtpd.envs.baselines import baselines
-from rtpd.envs.baselines import percent_of_teacher
+from rtpd.envs.baselines import baselines, percent_of_teacher
 from rtpd.evaluation import compare, percent_interval, play
 from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess
 

@@ -146,13 +146,13 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
 
 
 def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -> None:
-    """The main table of each game of a report: {game: .head and .rows of text}."""
+    """The main table of a report in parts, each under its setting: .head and .rows of text."""
     out = console or terminal(sys.stdout)
-    for game, rows in tables.items():
-        table = plain_table(rows.head, game)
-        for row in rows.rows:
-            table.add_row(*(Text(clean(cell)) for cell in row))
-        out.print(table)
+    for setting, part in tables.items():
+        table = plain_table(part.head[1:], setting)
+        for row in part.rows:
+            table.add_row(*(Text(clean(cell)) for cell in row[1:]))
+        out.print(table, "", sep="\n")
 
 
 def games_table(games: Mapping[str, int]) -> RenderableType:

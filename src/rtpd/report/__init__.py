@@ -26,7 +26,7 @@ INTERVALS = (
 
 
 class Report(NamedTuple):
-    """What was written, and the main table of each game."""
+    """What was written, and the main table of each game and setting."""
 
     html: Path
     markdown: Path
@@ -52,7 +52,7 @@ def report(
     pictures.mkdir(exist_ok=True)
     for path, data in files.items():
         write_atomic(path, data)
-    tables = {game_name(game): games.main_table(runs.of(game)) for game in runs.games}
+    tables = {f"{game_name(c.game)}: {c.setting}": games.main_table([c]) for c in runs.cells}
     return Report(out, out.with_suffix(".md"), pictures, tables)
 
 

@@ -112,10 +112,10 @@ class Cell:
         return [t.final[agent].mean for t in self.trials if agent in t.final]
 
     def percents(self, agent: str) -> list[float] | None:
-        """Each seed's final score as % of the mean final teacher's; None where that is no better
-        than random play.
+        """Each seed's final score as % of the mean final teacher's.
 
         Of the mean over seeds, since a single teacher close to chance would make any share of it.
+        None where that mean is no better than random play.
         """
         teacher = self.scores(TEACHER)
         if not teacher:
@@ -230,7 +230,7 @@ def _names(settings: Sequence[Mapping[str, str]]) -> tuple[list[str], tuple[str,
     for key in differing:
         if _told_apart(settings, [*chosen, key]) > _told_apart(settings, chosen):
             chosen.append(key)
-    for key in reversed(chosen):
+    for key in [key for key in reversed(chosen) if key not in FIRST]:
         fewer = [k for k in chosen if k != key]
         if _told_apart(settings, fewer) == _told_apart(settings, chosen):
             chosen = fewer

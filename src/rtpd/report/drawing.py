@@ -71,7 +71,7 @@ class Drawing:
         file, nothing = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with rc_context(STYLE):
             if self.axes.get_legend_handles_labels()[1]:
-                self.figure.legend(loc="outside right upper", fontsize=8.5)
+                self.axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8.5)
             self.figure.savefig(file, format="svg", metadata=nothing)
         return re.sub(r' d="[^"]*"', _shorter, file.getvalue())
 

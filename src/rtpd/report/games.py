@@ -70,8 +70,8 @@ def picture(panel: Drawing, name: str, caption: str) -> Picture:
 def _courses(cell: Cell, palette: Palette) -> list[Block]:
     many = len(cell.trials) > 1
     how = (
-        "Thick: mean over seeds where all have been evaluated; thin: each seed; band: 95 % interval "
-        "over seeds."
+        "Thick: mean over seeds where all have been evaluated; thin: each seed; band: 95 % "
+        "interval over seeds."
         if many
         else "One seed, so no interval."
     )
@@ -83,8 +83,8 @@ def _courses(cell: Cell, palette: Palette) -> list[Block]:
     panel = figures.agreement(cell, palette)
     if panel is not None:
         caption = (
-            "Share of 256 replayed states on which a student picks its teacher's action (thin: each "
-            f"line of training; thick: mean of {figures.SMOOTH} lines). Dotted: the best constant "
+            "Share of 256 replayed states on which a student picks its teacher's action (thin: "
+            f"each line of training; thick: mean of {figures.SMOOTH} lines). Dotted: the best constant "
             "action."
         )
         blocks.append(picture(panel, f"{cell.game} agreement", caption))

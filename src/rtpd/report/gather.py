@@ -169,7 +169,7 @@ def _lines(file: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
     """The lines of metrics.jsonl; a last one that is still being written is left out."""
     data = file.read_bytes() if file.is_file() else b""
     found: dict[str, list[Any]] = {"eval": [], "train": []}
-    *whole, rest = data.split(b"\n")
+    *whole, _ = data.split(b"\n")
     for number, line in enumerate(whole, 1):
         try:
             row = msgspec.json.decode(line)

@@ -55,5 +55,5 @@ def game_name(game: str) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """ "1 run", "2 runs"."""
+    """As in 1 run, 2 runs."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
