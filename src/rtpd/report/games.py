@@ -84,8 +84,8 @@ def _courses(cell: Cell, palette: Palette) -> list[Block]:
     if panel is not None:
         caption = (
             "Share of 256 replayed states on which a student picks its teacher's action (thin: "
-            f"each line of training; thick: mean of {figures.SMOOTH} lines). Dotted: the best constant "
-            "action."
+            f"each line of training; thick: mean of {figures.SMOOTH} lines). Dotted: the best "
+            "constant action."
         )
         blocks.append(picture(panel, f"{cell.game} agreement", caption))
     return blocks
