@@ -10,8 +10,8 @@ import pytest
 
 from rtpd import evaluation, nets
 from rtpd.envs import EnvOptions
-from rtpd.envs.baselines import baselines
-from rtpd.evaluation import compare, percent_interval, percent_of_teacher, play
+from rtpd.envs.baselines import baselines, percent_of_teacher
+from rtpd.evaluation import compare, percent_interval, play
 from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))

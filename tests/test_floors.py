@@ -19,7 +19,7 @@ FLOORS = (
     "agents",
     "session",
     "training bench suite",
-    "distilling",
+    "distilling report",
     "__init__ cli",
     "__main__",
 )

@@ -26,6 +26,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
+  rtpd report DIR...   a page of what runs have shown, with figures
   rtpd games           list the games
   rtpd teachers        list the teachers
   rtpd bench           how fast this machine trains
@@ -68,6 +69,9 @@ examples:
   rtpd suite pong-sizes.toml --dry-run
   rtpd suite pong-sizes.toml --jobs 2
   rtpd suite pong-sizes.toml --ray auto --cores 8""",
+    "report": """examples:
+  rtpd report runs/pong-1
+  rtpd report runs/pong-1 runs/pong-2 suites/small --out pages/pong.html --no-clip""",
     "games": """examples:
   rtpd games --json""",
     "teachers": """examples:
@@ -180,6 +184,21 @@ class SuiteCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """Write one HTML page about runs, the same as Markdown beside it, and every figure as SVG.
+
+    Runs that differ only in their seed are put together; a run still going on is marked as such.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """run folders, or folders that hold some at any depth"""
+    out: Path = Path("report.html")
+    """the page; report.md and report-figures/ are written beside it"""
+    clip: bool = True
+    """let the best teacher and its smallest good student play side by side (Atari)"""
+
+
+@dataclass(frozen=True)
 class GamesCommand:
     """List the Atari games that come with ale-py, with their number of actions."""
 
@@ -235,6 +254,7 @@ def main(argv: list[str] | None = None) -> int:
         "distill": _distill,
         "evaluate": _evaluate,
         "suite": _suite,
+        "report": _report,
         "games": _games,
         "teachers": _teachers,
         "bench": _bench,
@@ -350,6 +370,18 @@ def _suite(args: list[str]) -> int:
     else:
         print_result(result)
     return {"failed": 1, "interrupted": 130}.get(result["status"], 0)
+
+
+def _report(args: list[str]) -> int:
+    command = _parse(ReportCommand, args, "report")
+    if not command.runs:
+        raise RequestError("no run folder given (rtpd report DIR...)")
+    from rtpd.report import report
+
+    written = report(command.runs, command.out, clip=command.clip)
+    console.print_report(written.tables)
+    print(f"\n{written.html} (also {written.markdown}, {written.pictures}/)")
+    return 0
 
 
 def _games(args: list[str]) -> int:

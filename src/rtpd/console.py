@@ -145,6 +145,16 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
     out.print(Group(evaluation_table(result["agents"], title=title), Text(note, "dim")))
 
 
+def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """The main table of a report in parts, each under its setting: .head and .rows of text."""
+    out = console or terminal(sys.stdout)
+    for setting, part in tables.items():
+        table = plain_table(part.head[1:], setting)
+        for row in part.rows:
+            table.add_row(*(Text(clean(cell)) for cell in row[1:]))
+        out.print(table, "", sep="\n")
+
+
 def games_table(games: Mapping[str, int]) -> RenderableType:
     """Every game with its number of actions, in as many columns as fit."""
     wide = max((len(clean(name)) for name in games), default=0)

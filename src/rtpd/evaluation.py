@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from rtpd import actor, envs
 from rtpd.config import from_dict
-from rtpd.envs.baselines import baselines, human_normalised
+from rtpd.envs.baselines import human_normalised, percent_of_teacher
 from rtpd.episodes import Episode, Episodes
 from rtpd.errors import ConfigError
 from rtpd.policy import load
@@ -176,17 +176,6 @@ def compare(results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:
             "returns": list(result.returns),
         }
     return rows
-
-
-def percent_of_teacher(env: str, score: float, teacher: float) -> float | None:
-    """100 x (score - random) / (teacher - random), where a random score is known.
-
-    Elsewhere 100 x score / teacher. None where the denominator is not positive: a teacher no
-    better than chance has nothing to be a share of.
-    """
-    known = baselines().get(env.removeprefix("ale/"))
-    base = known.random if known else 0.0
-    return 100 * (score - base) / (teacher - base) if teacher > base else None
 
 
 def percent_interval(

@@ -230,7 +230,7 @@ def time_to_expert(
         seconds: wall time of training at each.
         scores: mean return at each.
         teacher: the final teacher's score.
-        base: what counts as 0 %, the score of random play (`rtpd.evaluation.percent_of_teacher`).
+        base: what counts as 0 %, the score of random play (`envs.baselines.percent_of_teacher`).
         percent: of the way from base to teacher.
     """
     if not len(steps) == len(seconds) == len(scores):

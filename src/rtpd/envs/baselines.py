@@ -34,3 +34,19 @@ def human_normalised(game: str, score: float) -> float | None:
     if baseline is None:
         return None
     return (score - baseline.random) / (baseline.human - baseline.random)
+
+
+def random_score(game: str) -> float:
+    """What counts as 0 %: the mean return of random play where it is known, elsewhere 0."""
+    baseline = baselines().get(game.removeprefix("ale/"))
+    return baseline.random if baseline else 0.0
+
+
+def percent_of_teacher(game: str, score: float, teacher: float) -> float | None:
+    """100 x (score - random) / (teacher - random), where a random score is known.
+
+    Elsewhere 100 x score / teacher. None where the denominator is not positive: a teacher no
+    better than chance has nothing to be a share of.
+    """
+    base = random_score(game)
+    return 100 * (score - base) / (teacher - base) if teacher > base else None

@@ -1,0 +1,253 @@
+"""Runs side by side: those that differ only in their seed make one cell of game x setting."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rtpd import stats
+from rtpd.envs.baselines import human_normalised, percent_of_teacher, random_score
+from rtpd.report.gather import Agent, Record, Score, source
+
+FIRST = ("variant", "procedure", "teacher", "games", "steps")  # what to tell runs apart by
+TEACHER = "teacher"
+EXPERT = 95.0  # % of the teacher
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One game of one run; its agents go by their names without the game's."""
+
+    record: Record
+    game: str
+
+    @property
+    def prefix(self) -> str:
+        """What the run puts before its agents' names in this game."""
+        return f"{self.game.rpartition('/')[2]}/" if len(self.record.games) > 1 else ""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.record.manifest.seed
+
+    def own[T](self, rows: Mapping[str, T]) -> dict[str, T]:
+        """Of what is said of agents, that of this game's."""
+        agents = self.record.manifest.agents
+        known = {k: v for k, v in rows.items() if k in agents and k.startswith(self.prefix)}
+        return {name.removeprefix(self.prefix): row for name, row in known.items()}
+
+    @property
+    def agents(self) -> dict[str, Agent]:
+        """The teacher and its students."""
+        return self.own(self.record.manifest.agents)
+
+    @property
+    def final(self) -> dict[str, Score]:
+        """The last evaluation."""
+        return self.own(self.record.evaluations[-1].agents)
+
+    def curve(self, agent: str) -> "Curve":
+        """Mean returns of all evaluations."""
+        found = [
+            (e.step, e.seconds, self.own(e.agents).get(agent)) for e in self.record.evaluations
+        ]
+        return Curve.of((step, seconds, row.mean) for step, seconds, row in found if row)
+
+    def lessons(self, agent: str, what: str) -> "Curve":
+        """A student's "agreement" with its teacher, or its "constant_agreement", 0 to 1."""
+        found = [(t.step, t.seconds, self.own(t.students).get(agent)) for t in self.record.training]
+        rows = ((step, seconds, getattr(row, what)) for step, seconds, row in found if row)
+        return Curve.of((step, seconds, y) for step, seconds, y in rows if y is not None)
+
+    def arrival(self, agent: str) -> stats.Arrival | None:
+        """When this agent's evaluations first stay at 95 % of the final teacher's."""
+        curve, teacher = self.curve(agent), self.final.get(TEACHER)
+        if teacher is None:
+            return None
+        base = random_score(self.game)
+        return stats.time_to_expert(*curve, teacher.mean, base, percent=EXPERT)
+
+
+class Curve(NamedTuple):
+    """A number over a run."""
+
+    steps: list[int]
+    seconds: list[float]
+    values: list[float]
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[int, float, float]]) -> "Curve":
+        """From (step, seconds, value)."""
+        rows = list(points)
+        return cls([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The evaluated runs of one game under one setting, one a seed."""
+
+    game: str
+    setting: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def agents(self) -> dict[str, Agent]:
+        """The teacher, then the students, the largest first."""
+        return ordered(self.trials[0].agents)
+
+    @property
+    def students(self) -> list[str]:
+        """The largest first."""
+        return [name for name in self.agents if name != TEACHER]
+
+    @property
+    def two_stage(self) -> bool:
+        """Whether the teacher had learnt before."""
+        return self.trials[0].record.manifest.distilled_from is not None
+
+    def scores(self, agent: str) -> list[float]:
+        """Final mean return for each seed."""
+        return [t.final[agent].mean for t in self.trials if agent in t.final]
+
+    def percents(self, agent: str) -> list[float] | None:
+        """Each seed's final score as % of the mean final teacher's.
+
+        Of the mean over seeds, since a single teacher close to chance would make any share of it.
+        None where that mean is no better than random play.
+        """
+        teacher = self.scores(TEACHER)
+        if not teacher:
+            return None
+        of_mean = float(np.mean(teacher))
+        found = [percent_of_teacher(self.game, score, of_mean) for score in self.scores(agent)]
+        return [p for p in found if p is not None] or None
+
+    def row(self, agent: str) -> "Row | None":
+        """The agent's line of the main table; None if it was not evaluated."""
+        scores, percents, about = self.scores(agent), self.percents(agent), self.agents[agent]
+        if not scores:
+            return None
+        mean = stats.estimate(stats.mean, {self.game: scores})
+        percent = float(np.mean(percents)) if percents else None
+        human = human_normalised(self.game, mean.value)
+        return Row(agent, about, mean, len(scores), percent, human)
+
+    @property
+    def rows(self) -> list["Row"]:
+        """The main table's lines."""
+        return [row for name in self.agents if (row := self.row(name))]
+
+
+class Row(NamedTuple):
+    """Final evaluations of one agent in one cell."""
+
+    agent: str
+    about: Agent
+    mean: stats.Estimate  # of the mean return, over seeds
+    seeds: int
+    percent: float | None  # of the teacher
+    human: float | None  # human-normalised, a ratio
+
+
+def smallest_good(rows: Iterable[Row]) -> Row | None:
+    """The student with the fewest parameters at 95 % of its teacher, else the best one."""
+    known = [(row.percent, row) for row in rows if row.agent != TEACHER and row.percent is not None]
+    good = [row for percent, row in known if percent >= EXPERT]
+    if good:
+        return min(good, key=lambda row: (row.about.parameters, row.agent))
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a report."""
+
+    records: tuple[Record, ...]
+    cells: tuple[Cell, ...]  # by game, then by setting
+    settings: dict[str, tuple[Record, ...]]  # every run, by the name of its setting
+    differing: tuple[str, ...]  # the settings in which they differ
+    uncounted: tuple[Record, ...]  # the same setting and seed as another run that went further
+
+    @property
+    def games(self) -> list[str]:
+        """Every game with an evaluation."""
+        return sorted({cell.game for cell in self.cells})
+
+    def of(self, game: str) -> list[Cell]:
+        """The cells of a game."""
+        return [cell for cell in self.cells if cell.game == game]
+
+    @property
+    def students(self) -> list[str]:
+        """Names of all students, the largest first."""
+        agents = {name: agent for cell in self.cells for name, agent in cell.agents.items()}
+        return [name for name in ordered(agents) if name != TEACHER]
+
+    def taught(self, trial: Trial) -> Record | None:
+        """The run in which a two-stage run's teacher learnt."""
+        return source(trial.record, self.records)
+
+
+def study(records: Sequence[Record]) -> Study:
+    """Sort runs into settings and cells."""
+    names, differing = _names([record.settings for record in records])
+    settings: dict[str, list[Record]] = {}
+    for record, name in zip(records, names, strict=True):
+        settings.setdefault(name, []).append(record)
+    cells, uncounted = [], []
+    for name, group in settings.items():
+        best: dict[tuple[str, int], Record] = {}
+        for record in sorted(group, key=lambda r: (-r.reach, r.order)):
+            key = (record.manifest.config["env"], record.manifest.seed)
+            if best.setdefault(key, record) is not record:
+                uncounted.append(record)
+        counted = [r for r in group if r in best.values() and r.evaluations]
+        for game in sorted({game for record in counted for game in record.games}):
+            trials = tuple(Trial(r, game) for r in counted if game in r.games)
+            cells.append(Cell(game, name, trials))
+    cells.sort(key=lambda cell: (cell.game, cell.setting))
+    groups = {name: tuple(settings[name]) for name in sorted(settings)}
+    return Study(tuple(records), tuple(cells), groups, differing, tuple(uncounted))
+
+
+def ordered(agents: Mapping[str, Agent]) -> dict[str, Agent]:
+    """The teacher first, then by size, then by name."""
+    order = sorted(agents, key=lambda n: (n != TEACHER, -agents[n].parameters, n))
+    return {name: agents[name] for name in order}
+
+
+def _names(settings: Sequence[Mapping[str, str]]) -> tuple[list[str], tuple[str, ...]]:
+    """A short name for the setting of each run, and the keys in which any two differ.
+
+    Made of few settings that tell all of them apart; the lists of students only if they must.
+    """
+    rest = {key for table in settings for key in table} - {*FIRST, "students"}
+    keys = [*FIRST, *sorted(rest), "students"]
+    differing = [key for key in keys if _told_apart(settings, [key]) > 1]
+    chosen: list[str] = []
+    for key in differing:
+        if _told_apart(settings, [*chosen, key]) > _told_apart(settings, chosen):
+            chosen.append(key)
+    for key in [key for key in reversed(chosen) if key not in FIRST]:
+        fewer = [k for k in chosen if k != key]
+        if _told_apart(settings, fewer) == _told_apart(settings, chosen):
+            chosen = fewer
+    chosen = chosen or [key for key in FIRST[:3] if settings[0].get(key)]
+    said = [", ".join(filter(None, map(_said, chosen, _values(t, chosen)))) for t in settings]
+    return said, tuple(differing)
+
+
+def _told_apart(settings: Sequence[Mapping[str, str]], keys: Sequence[str]) -> int:
+    return len({_values(table, keys) for table in settings})
+
+
+def _values(table: Mapping[str, str], keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(table.get(key, "-") for key in keys)
+
+
+def _said(key: str, value: str) -> str:
+    if key == "steps" and value.isdecimal():
+        return f"{int(value):,} steps"
+    return value if key in FIRST[:4] else f"{key} {value}"
