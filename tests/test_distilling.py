@@ -89,6 +89,7 @@ def test_an_agent_of_stable_baselines3_teaches_and_keeps_its_own_eyes(tmp_path):
     teacher, student = (load_policy(tmp_path / "run", name) for name in ("teacher", "mlp8"))
     original = sb3.load(path, "gym/CartPole-v1")
     assert eqx.tree_equal(teacher.net, original.net)
+    assert Run.open(tmp_path / "run").manifest["config"]["td"]["net"] == original.provenance["net"]
     assert eqx.tree_equal(teacher.preprocess, original.preprocess)
     assert teacher.preprocess.scale == 1 != student.preprocess.scale
     last = [r for r in Run.open(tmp_path / "run").records() if r["kind"] == "train"][-1]
@@ -120,6 +121,7 @@ def test_bad_requests_are_refused_in_one_line_and_nothing_is_written(source, tmp
         (DATA / "sb3-cartpole-dqn.zip", replace(DISTILL, env="gym/CartPole-v11")): "CartPole-v1",
         (DATA / "sb3-cartpole-dqn.zip", replace(DISTILL, env="pong")): "observations",
         (source, replace(DISTILL, env="probe/match")): "plays probe/swap",
+        (source, replace(DISTILL, replay=replace(DISTILL.replay, priority=0.5))): "--replay.prio",
         (source, replace(DISTILL, teacher="pqn")): "--teacher pqn",
         (source, replace(DISTILL, students=("mlp8:kll",))): "did you mean 'kl'",
     }

@@ -12,7 +12,7 @@ FLOORS = (
     "distill nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats",
     "config policy monitor sb3",
-    "validate evaluation track",
+    "validate evaluation track commands",
     "models journal pace",
     "students teaching",
     "learner lane",

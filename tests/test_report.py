@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -30,6 +31,7 @@ from rtpd.report.published import rusu2015
 from rtpd.run import Run
 from rtpd.training import train
 
+RESULTS = Path(__file__).parents[1] / "results"
 FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(
     load_config(),
@@ -109,6 +111,22 @@ def test_the_numbers_of_the_main_table_are_those_of_the_metrics(runs, written):
         assert row[5] == show(mean, ",.1f")
         assert row[7] == (show(100 * mean / teacher, unit=" %") if teacher > 0 else "-")
         assert " to " in row[6]
+
+
+def test_the_numbers_over_games_are_those_of_the_metrics(tmp_path):
+    """Three games that really were played, one seed each: an IQM of three is their mean."""
+    games = [RESULTS / f"{game}-cpu-600k" for game in ("boxing", "breakout", "pong")]
+    written = report(games, tmp_path / "report.html", clip=False)
+    after = written.markdown.read_text().split("Over games")[1]
+    for agent in ("teacher", "net1.7"):
+        last = [[r for r in Run.open(g).records() if r["kind"] == "eval"][-1] for g in games]
+        human = [100 * record["agents"][agent]["human_normalised"] for record in last]
+        share = [record["agents"][agent]["percent_of_teacher"] for record in last]
+        row = next(r for r in table_rows(after) if agent in r)
+        assert row[row.index(agent) + 1 :][:4] == [
+            "3", show(np.mean(share), ",.1f"), show(np.prod(share) ** (1 / 3), ",.1f"),
+            show(np.mean(human), ",.1f"),
+        ]  # fmt: skip
 
 
 def test_one_seed_never_has_an_interval(runs, written, tmp_path):

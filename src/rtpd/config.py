@@ -191,7 +191,7 @@ class Config:
     @property
     def games(self) -> dict[str, str]:
         """The environments that are played, by their short names: {"pong": "ale/pong"}."""
-        return {name.rpartition("/")[2]: name for name in self.env.split("+")}
+        return {envs.short(name): name for name in self.env.split("+")}
 
 
 def presets() -> dict[str, Path]:

@@ -76,7 +76,7 @@ def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
         teacher = load_policy(path)
     else:
         raise RunError(f"'{path}' is no run folder, .safetensors agent or Stable-Baselines3 .zip")
-    return {teacher.spec.name.rpartition("/")[2]: teacher}
+    return {envs.short(teacher.spec.name): teacher}
 
 
 def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> Config:
@@ -89,4 +89,6 @@ def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> C
     if settings.environment == EnvOptions() and known:
         options = config.from_dict({"environment": known}, str(path)).environment
         settings = replace(settings, environment=options)
-    return replace(settings, env=plays)
+    # So that the manifest names the net that plays.
+    td = replace(settings.td, net=next(iter(policies.values())).provenance["net"])
+    return replace(settings, env=plays, td=td)

@@ -90,7 +90,7 @@ def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
     lanes: dict[str, VectorEnv] = {}
     try:
         for name in settings.games.values():
-            game = envs.canonical(name).rpartition("/")[2]
+            game = envs.short(envs.canonical(name))
             lanes[game] = envs.make(name, settings.num_envs, settings.environment)
         yield lanes
     finally:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from rtpd import agents, checkpoint, config, memory, policy, validate
+from rtpd import agents, checkpoint, config, envs, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.errors import ConfigError, RunError
@@ -76,7 +76,8 @@ def begin(
         validate.check_alike(specs)
         settings = validate.resolve(settings, is_image=next(iter(specs.values())).is_image)
         check_memory(settings, specs)
-        check_policies(policies, specs)
+        for game, teacher in policies.items():
+            validate.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
         learner = Learner(settings, specs, policies)
         manifest = {
             "status": "running",
@@ -138,18 +139,7 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
     """The teachers that a run has saved, by game."""
     names = [name for name in run.agents if name == teacher_of(name)]
     found = [policy.load(run.agent_path(name)) for name in names]
-    return {teacher.spec.name.rpartition("/")[2]: teacher for teacher in found}
-
-
-def check_policies(policies: Mapping[str, Policy], specs: Mapping[str, EnvSpec]) -> None:
-    """ConfigError unless each frozen teacher can play what its game is now."""
-    for game, teacher in policies.items():
-        for what in ("num_actions", "frame_shape", "frame_dtype", "stack"):
-            has, needs = getattr(teacher.spec, what), getattr(specs[game], what)
-            if has != needs:
-                raise ConfigError(
-                    f"the teacher of '{game}' has {what.replace('_', ' ')} {has}, the game {needs}"
-                )
+    return {envs.short(teacher.spec.name): teacher for teacher in found}
 
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:

@@ -112,6 +112,10 @@ def validate(config: Config) -> None:
         raise ConfigError(
             f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
         )
+    if config.teacher == "frozen" and replay.priority:
+        raise ConfigError(
+            f"--replay.priority {replay.priority}: nothing surprises a frozen teacher"
+        )
     if rollout and config.rollout.steps * config.num_envs < config.rollout.minibatch_size:
         raise ConfigError(
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
@@ -124,22 +128,26 @@ def _check_games(config: Config) -> None:
     names = config.env.split("+")
     for name in names:
         envs.check(name, config.environment)
-    shorts = [envs.canonical(name).rpartition("/")[2] for name in names]
+    shorts = [envs.short(envs.canonical(name)) for name in names]
     for short in shorts:
         if shorts.count(short) > 1:
             raise ConfigError(f"'{config.env}' names '{short}' twice")
 
 
 def check_alike(specs: Mapping[str, EnvSpec]) -> None:
-    """ConfigError unless one net can read all games."""
+    """ConfigError unless one net can read all games; each may have actions of its own."""
     (first, seen), *others = specs.items()
     for game, spec in others:
-        for what in ("frame_shape", "frame_dtype", "stack"):
-            if getattr(spec, what) != getattr(seen, what):
-                raise ConfigError(
-                    f"'{game}' has {what.replace('_', ' ')} {getattr(spec, what)} and '{first}' "
-                    f"{getattr(seen, what)}: no student can play both"
-                )
+        same = replace(spec, num_actions=seen.num_actions)
+        check_same(f"no student can play both: '{game}'", same, f"'{first}'", seen)
+
+
+def check_same(name: str, spec: EnvSpec, other: str, needed: EnvSpec) -> None:
+    """ConfigError with both values unless a net for `spec` is one for `needed`."""
+    for what in ("num_actions", "frame_shape", "frame_dtype", "stack"):
+        has, needs = getattr(spec, what), getattr(needed, what)
+        if has != needs:
+            raise ConfigError(f"{name} has {what.replace('_', ' ')} {has}, {other} {needs}")
 
 
 def least_replay(config: Config) -> int:

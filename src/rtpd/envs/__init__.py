@@ -15,7 +15,7 @@ from rtpd.errors import EnvError, unknown
 if TYPE_CHECKING:  # the command line reads EnvOptions and must not wait for JAX
     from rtpd.types import VectorEnv
 
-__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make"]
+__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make", "short"]
 
 FAMILIES = {"ale": "rtpd.envs.ale", "gym": "rtpd.envs.gym", "probe": "rtpd.envs.probe"}
 
@@ -30,6 +30,11 @@ def canonical(name: str) -> str:
     """
     family, game, module = _find(name)
     return f"{family}/{module.canonical(game)}"
+
+
+def short(name: str) -> str:
+    """What a game is called beside others: "ale/pong" -> "pong"."""
+    return name.rpartition("/")[2]
 
 
 def check(name: str, options: EnvOptions) -> None:
