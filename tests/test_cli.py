@@ -15,6 +15,7 @@ TINY = [
     "--num-envs", "8", "--rollout.steps", "8", "--rollout.minibatch-size", "16",
     "--replay.capacity", "800", "--replay.warmup-steps", "200",
     "--evaluation.period-steps", "0", "--evaluation.episodes", "2",
+    "--evaluation.final-episodes", "2",
 ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ TRAIN = replace(
     td=TeacherConfig(net="mlp16-16", optimizer=FAST, target_period_updates=25, dueling=True),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
     explore=ExplorationConfig(decay_steps=300),
-    evaluation=EvaluationConfig(period_steps=0, episodes=2),
+    evaluation=EvaluationConfig(period_steps=0, episodes=2, final_episodes=2),
 )
 DISTILL = replace(
     load_config("distill"),

@@ -44,7 +44,7 @@ TRAIN = replace(
     student=StudentConfig(optimizer=FAST),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
     explore=ExplorationConfig(decay_steps=300),
-    evaluation=EvaluationConfig(period_steps=200, episodes=3),
+    evaluation=EvaluationConfig(period_steps=200, episodes=3, final_episodes=3),
 )
 
 

@@ -43,7 +43,7 @@ SMALL = Config(
     td=TeacherConfig(net="mlp16-16"),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
     explore=ExplorationConfig(decay_steps=300),
-    evaluation=EvaluationConfig(period_steps=300, episodes=2),
+    evaluation=EvaluationConfig(period_steps=300, episodes=2, final_episodes=2),
 )
 
 
@@ -133,7 +133,7 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
     best = replace(SMALL.student, follow="best")
     longer = replace(
         SMALL, steps=1_200, checkpoint_steps=800, student=best, num_envs=8,
-        evaluation=EvaluationConfig(period_steps=200, episodes=2),
+        evaluation=EvaluationConfig(period_steps=200, episodes=2, final_episodes=2),
     )  # fmt: skip
     train(longer, out=tmp_path / "whole")
     train(replace(longer, steps=800), out=tmp_path / "parts")
@@ -216,7 +216,7 @@ def test_the_teacher_of_a_pong_training_is_bit_identical_whatever_follows_it(tmp
             steps=240,
             td=TeacherConfig(net="nature"),
             replay=ReplayConfig(capacity=400, warmup_steps=200),
-            evaluation=EvaluationConfig(period_steps=0, episodes=1),
+            evaluation=EvaluationConfig(period_steps=0, episodes=1, final_episodes=1),
         )
         setting = replace(setting, environment=replace(setting.environment, max_episode_frames=400))
         train(setting, out=tmp_path / str(number))

@@ -138,12 +138,14 @@ class ExplorationConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Whole episodes played beside the training."""
+    """Whole episodes played beside the training and at its end."""
 
     period_steps: int = 25_000
     """steps between evaluations; 0 evaluates only when asked"""
     episodes: int = 5
     """episodes per agent and evaluation"""
+    final_episodes: int = 30
+    """episodes per agent of the evaluation at the end"""
     epsilon: float = 0.05
     """share of random actions (Rusu et al. 2015)"""
 

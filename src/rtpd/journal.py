@@ -150,20 +150,24 @@ class Journal:
 
     def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
         """Let agents play in a thread of their own, once the one before has ended."""
-        self._evaluating = self._pool.submit(self.evaluation, policies, step, self.seconds)
+        self._evaluating = self._pool.submit(
+            self.evaluation, policies, self.config.evaluation.episodes, step, self.seconds
+        )
 
     def end_evaluation(self) -> Rows | None:
         """Wait for the evaluation going on, if any, for its rows; raises what went wrong in it."""
         evaluating, self._evaluating = self._evaluating, None
         return evaluating.result() if evaluating else None
 
-    def evaluation(self, policies: dict[str, Policy], step: int, seconds: float) -> Rows:
+    def evaluation(
+        self, policies: dict[str, Policy], episodes: int, step: int, seconds: float
+    ) -> Rows:
         """Play and write a line; `seconds` is the time of training when the agents were copied."""
         settings = self.config.evaluation
         results = play(
             policies,
             self.config.environment,
-            episodes=settings.episodes,
+            episodes=episodes,
             epsilon=settings.epsilon,
             seed=self.config.seed + 1,
         )

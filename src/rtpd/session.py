@@ -312,7 +312,10 @@ class Session:
         self._save()
         if status == "finished":
             self.journal.phase("final evaluation")
-            rows = self.journal.evaluation(self._policies(), progress.step, progress.seconds)
+            episodes = self.config.evaluation.final_episodes
+            rows = self.journal.evaluation(
+                self._policies(), episodes, progress.step, progress.seconds
+            )
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)

@@ -65,6 +65,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "explore.decay_steps": (0, math.inf),
     "evaluation.period_steps": (0, math.inf),
     "evaluation.episodes": (1, 10_000),
+    "evaluation.final_episodes": (1, 10_000),
     "evaluation.epsilon": (0, 1),
 }
 

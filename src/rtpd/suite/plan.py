@@ -109,6 +109,7 @@ def read(file: Path) -> Suite:
 def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
     """Every run of the suite; ConfigError or EnvError names what cannot be.
 
+    Seed by seed, so that a suite that is stopped early has compared as much as it could.
     The checks need JAX, which this process does without: it may stay for days beside trainings.
     """
     context = multiprocessing.get_context("spawn")
@@ -122,8 +123,8 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
             replace(cell.config, seed=seed),
             out / _folder(cell.game) / cell.variant / f"seed-{seed}",
         )
-        for cell in grid
         for seed in suite.seeds
+        for cell in grid
     ]
 
 
