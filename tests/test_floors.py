@@ -18,8 +18,9 @@ FLOORS = (
     "learner lane",
     "agents",
     "session",
-    "training bench suite",
+    "training bench",
     "distilling report",
+    "suite",
     "__init__ cli",
     "__main__",
 )

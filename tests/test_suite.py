@@ -25,6 +25,7 @@ from rtpd.cli import main
 from rtpd.config import load_config, presets, to_dict
 from rtpd.errors import RequestError, RunError
 from rtpd.run import Run
+from rtpd.suite import run_suite
 from rtpd.suite.attempt import find
 from rtpd.suite.board import Panel
 from rtpd.suite.plan import as_toml, cells, jobs_of, read
@@ -45,7 +46,7 @@ num_envs = 8
 td.net = "mlp8"
 rollout = {{ steps = 8, minibatch_size = 16 }}
 replay = {{ capacity = 800, warmup_steps = 200 }}
-evaluation = {{ period_steps = 0, episodes = 2 }}
+evaluation = {{ period_steps = 0, episodes = 2, final_episodes = 2 }}
 """
 PATIENCE_SECONDS = 120
 
@@ -127,6 +128,45 @@ def test_a_killed_run_is_gone_on_with_and_ends_as_if_nothing_had_happened(suite,
     assert metrics(killed) == metrics(whole)
     for weights in (whole / "agents").glob("*.safetensors"):
         assert (killed / "agents" / weights.name).read_bytes() == weights.read_bytes()
+
+
+TWO_STAGES = """
+[variants.two-stage]
+distill = "real-time"
+steps = 800
+[variants.real-time]
+"""
+
+
+def test_a_variant_distils_the_teachers_of_another_one(tmp_path):
+    file = write(tmp_path / "two.toml", CART.format(steps=1_600, seeds=2) + TWO_STAGES)
+    result = run_suite(file, out=tmp_path / "out", jobs=2, stream=io.StringIO())
+    assert result["status"] == "finished", result["runs"]
+    for seed in range(2):
+        source, run = (
+            Run.open(tmp_path / "out" / GAME / variant / f"seed-{seed}")
+            for variant in ("real-time", "two-stage")
+        )
+        assert run.manifest["distilled_from"] == str(source.path)
+        assert run.manifest["preset"] == "distill"
+        assert run.manifest["started"] >= source.manifest["ended"]
+        assert run.manifest["config"]["environment"] == source.manifest["config"]["environment"]
+        before, now = (r.agent_path("teacher").read_bytes() for r in (source, run))
+        assert before == now
+    again = run_suite(file, out=tmp_path / "out", stream=io.StringIO())
+    assert [run["resumed"] for run in again["runs"]] == [0] * 4
+
+
+def test_a_run_whose_teacher_came_to_nothing_is_not_started(tmp_path):
+    file = write(tmp_path / "two.toml", CART.format(steps=1_600, seeds=1) + TWO_STAGES)
+    out = tmp_path / "out"
+    (out / GAME / "real-time" / "seed-0.log").mkdir(parents=True)  # so that it cannot start
+    (out / "suite.lock").touch()
+    result = run_suite(file, out=out, stream=io.StringIO())
+    assert result["status"] == "failed"
+    notes = {run["variant"]: run["note"] for run in result["runs"]}
+    assert "real-time/seed-0" in notes["two-stage"] and "not finished" in notes["two-stage"]
+    assert not (out / GAME / "two-stage").exists()
 
 
 def test_the_result_holds_every_run_and_means_over_seeds(suite):
@@ -318,6 +358,12 @@ BAD = [
     ("games = ['pong']\n[variants]\na = 3", ["variants", "object"]),
     ("games = ['pong']\n[variants.a]\npreset = 3", ["variants.a.preset", "3", "cpu"]),
     ("games = ['pong']\n[variants.a]\nstepz = 3", ["variants.a", "stepz", "steps"]),
+    (
+        "games = ['pong']\n[variants.alpha]\n[variants.b]\ndistill = 'alhpa'",
+        ["variants.b.distill", "alhpa", "'alpha'"],
+    ),
+    ("games = ['pong']\n[variants.a]\ndistill = 'a'", ["variants.a.distill", "'a'", "allowed"]),
+    ("games = ['pong']\n[variants.a]\n[variants.b]\ndistill = 3", ["variants.b.distill", "'3'"]),
     ("games = ['pong']\n[game_settings.pogn]\nsteps = 3", ["game_settings", "pogn", "'pong'"]),
     ("games = ['pong']\n[game_settings.pong]\nstepz = 3", ["game_settings.pong", "stepz"]),
 ]

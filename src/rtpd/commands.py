@@ -52,6 +52,8 @@ EXAMPLES = {
   students = ["net1.7:kl"]
   [variants.constant-rate]
   student.optimizer.anneal = 0.0
+  [variants.two-stage]           # `rtpd distill` of what another variant has trained
+  distill = "real-time"
 
 examples:
   rtpd suite pong-sizes.toml --dry-run

@@ -86,9 +86,20 @@ def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> C
     if asked and asked != plays:
         raise ConfigError(f"'{settings.env}': the teacher of '{path}' plays {plays}")
     known = next(iter(policies.values())).provenance.get("environment")
-    if settings.environment == EnvOptions() and known:
-        options = config.from_dict({"environment": known}, str(path)).environment
-        settings = replace(settings, environment=options)
-    # So that the manifest names the net that plays.
-    td = replace(settings.td, net=next(iter(policies.values())).provenance["net"])
-    return replace(settings, env=plays, td=td)
+    options = config.from_dict({"environment": known or {}}, str(path)).environment
+    return adapted(settings, plays, options, next(iter(policies.values())).provenance["net"])
+
+
+def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Config:
+    """The settings for a teacher that played `env` with some options, and has a certain net.
+
+    Options that are not set are those that it played with; the manifest names its net.
+    """
+    untouched = settings.environment == EnvOptions()
+    return replace(
+        settings,
+        teacher="frozen",
+        env=env,
+        environment=played_with if untouched else settings.environment,
+        td=replace(settings.td, net=net),
+    )

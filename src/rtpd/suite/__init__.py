@@ -20,6 +20,10 @@ A suite file is TOML. Only `games` must be there; `rtpd suite FILE --dry-run` sh
     preset = "pqn"                 # in place of the suite's own
     student.optimizer.anneal = 0.0
 
+    [variants.two-stage]           # the teachers of another variant, distilled when they are done
+    distill = "real-time"          # by `rtpd distill` with the preset "distill", unless it says so
+    steps = 100_000
+
 Defaults < preset < settings < game_settings < variant.
 
 A suite's folder holds suite.toml, a copy of the file, and GAME/VARIANT/seed-N/ (a run folder) with

@@ -76,7 +76,8 @@ def launch(
             command = ["train", "--resume", str(job.folder), "--steps", str(job.config.steps)]
         else:
             _discard(job.folder)
-            command = ["train", "--preset", job.cell.preset, "--config", str(job.settings)]
+            what = ["distill", str(job.teacher)] if job.teacher else ["train"]
+            command = [*what, "--preset", job.cell.preset, "--config", str(job.settings)]
             command += ["--out", str(job.folder)]
         settings = as_toml(job.config).encode()
         if not job.settings.is_file() or job.settings.read_bytes() != settings:

@@ -113,7 +113,8 @@ def attempt(job: Job, environment: dict[str, str]) -> int:
             time.sleep(0.2)
     except KeyboardInterrupt:  # so Ray cancels a task
         process.terminate()
-    return process.wait()
+    process.communicate()  # closes the pipe that it has watched
+    return process.returncode
 
 
 def _size(job: Job) -> int:

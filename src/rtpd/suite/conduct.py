@@ -4,14 +4,15 @@ import signal
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
-from rtpd.errors import RtpdError
+from rtpd.errors import RtpdError, RunError
 from rtpd.interrupt import interruptible
 from rtpd.suite.attempt import REFUSED, STOPPED, find, last_line
 from rtpd.suite.board import Lines
 from rtpd.suite.plan import Job
-from rtpd.suite.rows import Row
+from rtpd.suite.rows import OVER, Row
 
 TICK_SECONDS = 0.5
 
@@ -60,6 +61,7 @@ class Conductor:
         waiting = (row for row in rows if row.state == "waiting")
         self._waiting = deque(sorted(waiting, key=lambda row: row.job.config.seed))
         self._going: dict[Row, Attempt] = {}
+        self._by_folder: dict[Path | None, Row] = {row.job.folder: row for row in rows}
 
     def go(self) -> None:
         """Until all are over, or until interrupted and what was running has been saved."""
@@ -81,13 +83,28 @@ class Conductor:
 
     def _start(self) -> None:
         """Fill the room there is."""
-        while self._waiting and self._workers.room():
-            row = self._waiting.popleft()
+        while self._workers.room():
+            row = next(filter(self._ready, self._waiting), None)
+            if row is None:
+                return
+            self._waiting.remove(row)
             try:
+                self._check_teacher(row)
                 row.begin(find(row.job))
                 self._going[row] = self._workers.start(row.job)
             except (RtpdError, OSError) as error:
                 row.state, row.note = "failed", str(error)
+
+    def _ready(self, row: Row) -> bool:
+        """Whether nothing is to be awaited any more: the run whose teacher it distils is over."""
+        source = self._by_folder.get(row.job.teacher)
+        return source is None or source.state in OVER
+
+    def _check_teacher(self, row: Row) -> None:
+        """RunError if there is no teacher to distil, since its run came to nothing."""
+        source = self._by_folder.get(row.job.teacher)
+        if source and source.state != "finished":
+            raise RunError(f"{source.job.label}, whose teacher it distils, has not finished")
 
     def _look(self) -> None:
         """See what is new of the runs that go on, and which have ended."""

@@ -20,7 +20,10 @@ class Child:
 
     def code(self) -> int | None:
         """None while it goes on, then its exit code; below 0 for a signal."""
-        return self._process.poll()
+        code = self._process.poll()
+        if code is not None:
+            self._process.communicate()  # closes the pipe that it has watched
+        return code
 
     def stop(self) -> None:
         """Ask it to save and end."""
@@ -29,7 +32,7 @@ class Child:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 class Local:

@@ -49,6 +49,8 @@ class Cell:
     variant: str
     preset: str
     config: Config
+    teacher: str | None = None
+    """the variant whose teacher it distils (two stages)"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,8 @@ class Job:
     cell: Cell
     config: Config
     folder: Path
+    teacher: Path | None = None
+    """the run that must be finished before, since its teacher is distilled"""
 
     @property
     def label(self) -> str:
@@ -103,13 +107,13 @@ def read(file: Path) -> Suite:
         _check_name(f"{file}: variants", variant)
         _check_preset(f"{file}: variants.{variant}.preset", table.get("preset"))
         _check_table(f"{file}: variants.{variant}", _settings_of(table))
+        _check_teacher(f"{file}: variants.{variant}.distill", table, suite.variants)
     return replace(suite, name=name, seeds=seeds, variants=suite.variants or {"default": {}})
 
 
 def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
     """Every run of the suite; ConfigError or EnvError names what cannot be.
 
-    Seed by seed, so that a suite that is stopped early has compared as much as it could.
     The checks need JAX, which this process does without: it may stay for days beside trainings.
     """
     context = multiprocessing.get_context("spawn")
@@ -121,46 +125,58 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
         Job(
             cell,
             replace(cell.config, seed=seed),
-            out / _folder(cell.game) / cell.variant / f"seed-{seed}",
+            _run(out, cell, cell.variant, seed),
+            _run(out, cell, cell.teacher, seed) if cell.teacher else None,
         )
-        for seed in suite.seeds
         for cell in grid
+        for seed in suite.seeds
     ]
 
 
 def cells(file: Path, suite: Suite) -> list[Cell]:
     """Every game with every variant, checked as `rtpd train` would check it."""
-    found = []
-    for game in suite.games:
-        for variant, table in suite.variants.items():
-            tables = (suite.settings, suite.game_settings.get(game, {}), _settings_of(table))
-            preset = table.get("preset", suite.preset)
-            try:
-                found.append(_cell(game, variant, preset, tables))
-            except RtpdError as error:
-                raise type(error)(f"{file}: {game}, variant '{variant}': {error}") from None
-    _check_once(f"{file}: games", [cell.game for cell in found[:: len(suite.variants)]])
-    return found
+    found: dict[tuple[str, str], Cell] = {}
+    order = [(game, variant) for game in suite.games for variant in suite.variants]
+    # What is distilled comes after the run that its teacher is from.
+    for game, variant in sorted(order, key=lambda key: "distill" in suite.variants[key[1]]):
+        table = suite.variants[variant]
+        source = found[game, table["distill"]] if "distill" in table else None
+        try:
+            found[game, variant] = _cell(suite, game, variant, source)
+        except RtpdError as error:
+            raise type(error)(f"{file}: {game}, variant '{variant}': {error}") from None
+    grid = [found[key] for key in order]
+    _check_once(f"{file}: games", [cell.game for cell in grid[:: len(suite.variants)]])
+    return grid
 
 
-def _cell(game: str, variant: str, preset: str | None, tables: tuple[Table, ...]) -> Cell:
-    """The settings of one cell as the manifest of its runs will have them."""
-    from rtpd import agents
+def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
+    """The settings of one cell as the manifest of its runs will have them.
+
+    `source` is the cell whose teachers it distils.
+    """
+    from rtpd import agents, distilling
     from rtpd.lane import emulators
     from rtpd.learner import Learner
     from rtpd.validate import check_alike, default_preset, resolve, validate
 
+    table = suite.variants[variant]
+    tables = (suite.settings, suite.game_settings.get(game, {}), _settings_of(table))
+    preset = table.get("preset", distilling.PRESET if source else suite.preset)
     if preset is None:
         teachers = [table["teacher"] for table in tables if "teacher" in table]
         preset = default_preset(teachers[-1] if teachers else None)
     config = replace(layered(preset, *tables), env=game)
+    if source:
+        learnt = source.config
+        config = distilling.adapted(config, learnt.env, learnt.environment, learnt.td.net)
     validate(config)
     with emulators(replace(config, num_envs=1)) as lanes:
         specs = {game: env.spec for game, env in lanes.items()}
     check_alike(specs)
     config = resolve(config, is_image=next(iter(specs.values())).is_image)
     agents.describe(Learner(config, specs))  # every net can be built
-    return Cell(config.env, variant, preset, config)
+    return Cell(config.env, variant, preset, config, source.variant if source else None)
 
 
 def flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -179,7 +195,15 @@ def as_toml(config: Config) -> str:
 
 
 def _settings_of(variant: Table) -> Table:
-    return {key: value for key, value in variant.items() if key != "preset"}
+    return {key: value for key, value in variant.items() if key not in ("preset", "distill")}
+
+
+def _check_teacher(where: str, variant: Table, variants: Mapping[str, Table]) -> None:
+    """ConfigError unless the variant that is to be distilled, if any, trains teachers."""
+    name = variant.get("distill")
+    trained = [other for other, table in variants.items() if "distill" not in table]
+    if name is not None and name not in trained:
+        raise ConfigError(f"{where}: {unknown('variant with teachers of its own', name, trained)}")
 
 
 def _check_table(where: str, table: Table) -> None:
@@ -206,6 +230,10 @@ def _check_once(where: str, values: list[Any]) -> None:
     for i, value in enumerate(values):
         if value in values[:i]:
             raise ConfigError(f"{where}: '{value}' is listed twice")
+
+
+def _run(out: Path, cell: Cell, variant: str, seed: int) -> Path:
+    return out / _folder(cell.game) / variant / f"seed-{seed}"
 
 
 def _folder(game: str) -> str:
