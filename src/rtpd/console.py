@@ -9,6 +9,7 @@ read neither as markup nor as control codes.
 
 import io
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
@@ -149,7 +150,8 @@ def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -
     """The main table of a report in parts, each under its setting: .head and .rows of text."""
     out = console or terminal(sys.stdout)
     for setting, part in tables.items():
-        table = plain_table(part.head[1:], setting)
+        # A word a line, but "95 %" stays together: fits 80 columns.
+        table = plain_table([re.sub(r"(?<!\d) ", "\n", head) for head in part.head[1:]], setting)
         for row in part.rows:
             table.add_row(*(Text(clean(cell)) for cell in row[1:]))
         out.print(table, "", sep="\n")

@@ -123,10 +123,12 @@ class Conductor:
 
     def _end(self, row: Row, code: int) -> None:
         """Finished, to be tried again, or over without having finished."""
-        row.note = "" if code in (0, STOPPED) else _why(row.job, code)
+        # A process that still starts is killed by what asks the others to save.
+        stopped = code == STOPPED or (self.interrupted and code == -signal.SIGTERM)
+        row.note = "" if code == 0 or stopped else _why(row.job, code)
         if code == 0:
             row.state = "finished"
-        elif code == STOPPED:
+        elif stopped:
             row.state = "interrupted"
         elif code == REFUSED or self.interrupted or row.failures >= self._retries:
             row.state = "failed"
