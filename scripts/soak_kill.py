@@ -1,15 +1,14 @@
 """Kill a training at random moments and go on with it; its end must be that of one never stopped.
 
-`python scripts/soak_kill.py --kills 20 --out results/soak-kill.json`. One run goes undisturbed. A
-second one gets SIGKILL after a random time, or as soon as it says that it compiles, saves or
-evaluates, and is resumed, until it was killed often enough; then it may finish. Weights, metrics
-(without wall-clock fields) and evaluations of both must be bit-identical. CPU only.
+`python scripts/soak_kill.py --kills 20 --out results/soak-kill.json`. One run goes undisturbed. Others
+get SIGKILL after a random time, or as soon as they say that they compile, save or evaluate, and are
+resumed, until there were kills enough; each may finish in the end. Weights, metrics (without
+wall-clock fields) and evaluations must be bit-identical with the first one's. CPU only.
 """
 
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -83,36 +82,43 @@ def finish(arguments):
 
 def soak(env, kills, seed, folder):
     start = ["train", env, *SETTINGS[env], "--seed", str(seed)]
-    whole, broken = folder / "whole", folder / "broken"
+    whole, chance = folder / "whole", random.Random(seed)
     finish([*start, "--out", str(whole)])
-    chance, killed = random.Random(seed), []
+    expected, killed, identical = outcome(whole), [], []
     while len(killed) < kills:
-        if not (broken / "manifest.json").exists():
-            arguments = [*start, "--out", str(broken)]
-        elif Run.open(broken).manifest["status"] == "finished":
-            raise SystemExit(f"finished after {len(killed)} kills: give it more --steps")
-        else:
-            arguments = ["train", "--resume", str(broken)]
-        moment = chance.choice(MOMENTS)
-        delay = chance.uniform(0, 12) if moment == MOMENTS[0] else chance.uniform(0, 0.05)
+        path = folder / f"broken-{len(identical)}"
+        killed += break_and_finish(start, path, kills - len(killed), chance)
+        identical.append(outcome(path) == expected)
+        print("identical" if identical[-1] else "DIFFERENT", flush=True)
+    return {
+        "env": env,
+        "settings": start[2:],
+        "kills": {moment: killed.count(moment) for moment in MOMENTS},
+        "runs": len(identical),
+        "identical": all(identical),
+    }
+
+
+def break_and_finish(start, path, most, chance):
+    """A run killed at most so many times, and finished; the moments at which it was killed."""
+    killed = []
+    while True:
+        begun = (path / "manifest.json").exists()
+        arguments = ["train", "--resume", str(path)] if begun else [*start, "--out", str(path)]
+        if len(killed) == most:
+            finish(arguments)
+            return killed
+        moment = chance.choices(MOMENTS, [5, 1, 1, 3, 1])[0]
+        delay = chance.uniform(1, 8) if moment == MOMENTS[0] else chance.uniform(0, 0.05)
         attempt = Attempt(arguments)
-        if moment != MOMENTS[0] and killed.count("final evaluation") > 1:
-            moment = chance.choice(MOMENTS[:4])
         if attempt.kill_at(moment, delay):
             killed.append(moment)
-            saved = sorted(p.name for p in (broken / "checkpoints").glob("[0-9]*"))
+            saved = sorted(p.name for p in (path / "checkpoints").glob("[0-9]*"))
             print(f"{len(killed):3d}  {moment} + {delay:.2f} s  checkpoints {saved}", flush=True)
         elif attempt.process.returncode:
             raise SystemExit("".join(attempt.lines))
-        else:  # it came to its end before that moment
-            break
-    if (broken / "manifest.json").exists():
-        if Run.open(broken).manifest["status"] != "finished":
-            finish(["train", "--resume", str(broken)])
-    else:
-        finish([*start, "--out", str(broken)])
-    same = outcome(whole) == outcome(broken)
-    return {"env": env, "settings": start[2:], "kills": killed, "identical": same}
+        elif Run.open(path).manifest["status"] == "finished":  # before that moment came
+            return killed
 
 
 def main():
@@ -122,10 +128,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
-    began = time.monotonic()
+    began, about = time.monotonic(), provenance("cpu")
     with tempfile.TemporaryDirectory() as folder:
         found = soak(args.env, args.kills, args.seed, Path(folder))
-    about = provenance("cpu")
     keep = ("command", "commit", "machine", "python", "versions")
     found |= {name: about[name] for name in keep}
     found |= {

@@ -8,14 +8,18 @@ import jax.numpy as jnp
 
 from rtpd.errors import DivergedError
 from rtpd.nets import QNet
+from rtpd.types import teacher_of
 
 LARGEST_LOSS = 1e12  # a healthy one stays below about 1e3, even with unclipped rewards
 MOST_ROLLBACKS = 3  # of one run; each halves the learning rates
 
 
 def check_losses(step: int, rows: Mapping[str, Mapping[str, float]]) -> None:
-    """DivergedError if an agent's mean loss since the last line is no number, or huge."""
-    for agent, row in rows.items():
+    """DivergedError if an agent's mean loss since the last line is no number, or huge.
+
+    Teachers are looked at first, since students follow theirs.
+    """
+    for agent, row in sorted(rows.items(), key=lambda item: item[0] != teacher_of(item[0])):
         if not abs(row.get("loss", 0.0)) <= LARGEST_LOSS:  # also catches NaN
             raise DivergedError(f"{agent} has diverged: step {step:,}, loss {row['loss']:g}")
 
