@@ -24,7 +24,7 @@ ENVS = 8
 
 def play(steps):
     """Frames u8[steps 8 84 84] of random play."""
-    env = envs.make("pong", ENVS)
+    env = envs.make("pong", ENVS, envs.EnvOptions())
     random, frames = np.random.default_rng(0), []
     frames.append(env.reset(0).frame)
     while len(frames) < steps:

@@ -2,8 +2,8 @@
 
 `python scripts/soak_kill.py --kills 20 --out results/soak-kill.json`. One run goes undisturbed.
 Others get SIGKILL after a random time, or as soon as they say that they compile, save or evaluate,
-and are resumed, until there were kills enough; each may finish in the end. Weights, metrics (without
-wall-clock fields) and evaluations must be bit-identical with the first one's. CPU only.
+and are resumed, until there were kills enough; each may finish in the end. Weights, metrics
+(without wall-clock fields) and evaluations must be bit-identical with those of the first. CPU only.
 """
 
 import argparse
