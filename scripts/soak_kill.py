@@ -133,11 +133,7 @@ def main():
         found = soak(args.env, args.kills, args.seed, Path(folder))
     keep = ("command", "commit", "machine", "python", "versions")
     found |= {name: about[name] for name in keep}
-    found |= {
-        "seconds": round(time.monotonic() - began, 1),
-        "ended": now(),
-        "cpu": platform.processor(),
-    }
+    found |= {"seconds": round(time.monotonic() - began, 1), "ended": now()}
     print(json.dumps({k: v for k, v in found.items() if k != "versions"}, indent=2))
     if args.out:
         args.out.write_text(json.dumps(found, indent=2) + "\n")
