@@ -243,7 +243,7 @@ def test_a_run_rolls_back_and_goes_on_with_half_the_rates(tmp_path, faulty):
     assert manifest["config"]["td"]["optimizer"]["learning_rate"] == rate
     records = Run.open(path).records()
     assert [r["step"] for r in records if r["kind"] == "rollback"] == [400]
-    losses = [r["loss"] for r in records if r["kind"] == "train" and r["step"] > 100]
+    losses = [r["teacher"]["loss"] for r in records if r["kind"] == "train" and r["step"] > 100]
     assert all(loss is not None for loss in losses)
     resume(path, steps=800)
     assert [r["kind"] for r in Run.open(path).records()].count("rollback") == 1
