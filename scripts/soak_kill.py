@@ -104,6 +104,8 @@ def break_and_finish(start, path, most, chance):
     killed = []
     while True:
         begun = (path / "manifest.json").exists()
+        if begun and Run.open(path).manifest["status"] == "finished":
+            return killed  # before that moment came, or just as it was killed
         arguments = ["train", "--resume", str(path)] if begun else [*start, "--out", str(path)]
         if len(killed) == most:
             finish(arguments)
@@ -117,8 +119,6 @@ def break_and_finish(start, path, most, chance):
             print(f"{len(killed):3d}  {moment} + {delay:.2f} s  checkpoints {saved}", flush=True)
         elif attempt.process.returncode:
             raise SystemExit("".join(attempt.lines))
-        elif Run.open(path).manifest["status"] == "finished":  # before that moment came
-            return killed
 
 
 def main():
