@@ -268,3 +268,46 @@ def test_a_half_removed_checkpoint_is_none(saved, monkeypatch):
     monkeypatch.undo()
     checkpoint.remove(saved)
     assert not saved.exists()
+
+
+# ---- segments shared with the checkpoint before ------------------------------------------------
+
+
+def inodes(folder):
+    return {p.name: p.stat().st_ino for p in folder.glob("*.zlib")}
+
+
+def with_row(number):
+    changed = tree()
+    part = changed["replay"]
+    frames = part.frames.at[number].set(part.frames[number] ^ 1)
+    return changed | {"replay": part._replace(frames=frames)}
+
+
+def test_only_segments_that_changed_are_written_anew(saved):
+    later = saved.with_name("0000000024")
+    checkpoint.save(later, with_row(5), META)  # four rows to a segment
+    old, new = inodes(saved), inodes(later)
+    assert [old[name] == new[name] for name in sorted(old)] == [True, False, True]
+    assert_same(checkpoint.load(later, tree())[0], with_row(5))
+    checkpoint.remove(saved)
+    assert_same(checkpoint.load(later, tree())[0], with_row(5))
+
+
+@pytest.mark.parametrize("damage", ["segment", "meta.json", "sha256.json"])
+def test_damage_is_not_handed_on(saved, damage):
+    path = sorted(saved.glob("*.zlib"))[0] if damage == "segment" else saved / damage
+    path.write_bytes(path.read_bytes()[:-2])
+    checkpoint.save(saved.with_name("0000000024"), with_row(5), META)
+    assert_same(checkpoint.load(saved.with_name("0000000024"), tree())[0], with_row(5))
+
+
+def test_where_links_are_refused_segments_are_copied(saved, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    later = saved.with_name("0000000024")
+    checkpoint.save(later, with_row(5), META)
+    assert not set(inodes(saved).values()) & set(inodes(later).values())
+    assert_same(checkpoint.load(later, tree())[0], with_row(5))

@@ -15,7 +15,7 @@ FLOORS = (
     "validate evaluation track commands",
     "models journal pace",
     "students teaching",
-    "learner lane",
+    "learner lane health",
     "agents",
     "session",
     "training bench",

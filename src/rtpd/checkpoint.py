@@ -4,13 +4,21 @@ A checkpoint is a folder: `arrays.safetensors` (small arrays), `NAME-0000.zlib` 
 first axis of large ones: Atari frames shrink 20 to 70 times), `meta.json`, and `sha256.json` with
 the digest of every file. It is written under a temporary name, flushed to disk, and renamed, so a
 folder with the final name is whole; digests are checked before anything is used.
+
+A segment whose contents are those of the checkpoint before is a hard link to that one's file (a
+copy where links are refused), so only what changed is compressed and written. Contents are compared
+by their own digest, kept in `meta.json`: that needs no knowledge of what changes between two
+checkpoints, and reading a replay costs far less than compressing it. A file is checked before it is
+linked to, so damage is not handed on; damage done later to a shared file harms every checkpoint
+that shares it.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,7 +29,7 @@ import numpy as np
 import safetensors.numpy
 
 from rtpd.errors import CheckpointError
-from rtpd.files import read_json, sha256, sync_folder, write_json, write_synced
+from rtpd.files import link_or_copy, read_json, sha256, sync_folder, write_json, write_synced
 
 SEGMENT_BYTES = 64 * 2**20
 
@@ -31,15 +39,13 @@ def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    small, large = {}, {}
-    for name, array in _named(tree).items():
-        (large if array.nbytes > SEGMENT_BYTES else small)[name] = array
-    digests = {}
-    for name, data in _files(small, large, meta):
-        write_synced(temporary / name, data)
-        digests[name] = sha256(data)
-    write_json(temporary / "sha256.json", digests)
-    sync_folder(temporary)
+    try:
+        digests = _write(temporary, tree, meta, _segments_of(newest(folder.parent)))
+        write_json(temporary / "sha256.json", digests)
+        sync_folder(temporary)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint must not fill the disk
+        raise
     if folder.exists():  # only after a crash between this rename and the caller's next note
         shutil.rmtree(folder)
     os.replace(temporary, folder)
@@ -52,11 +58,12 @@ def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
     Large arrays of `like` are overwritten in place, so that a replay is never in memory twice:
     do not use `like` afterwards. It may also be abstract (`jax.eval_shape`).
     """
-    data = _verified(folder)
+    _verify(folder)
     meta = read_json(folder / "meta.json")
-    found = dict[str, "np.ndarray | _Segments"](safetensors.numpy.load(data["arrays.safetensors"]))
+    small = safetensors.numpy.load((folder / "arrays.safetensors").read_bytes())
+    found = dict[str, "np.ndarray | _Segments"](small)
     for name, (shape, dtype, count) in meta["large"].items():
-        packed = [data[f"{name}-{i:04d}.zlib"] for i in range(count)]
+        packed = [folder / f"{name}-{i:04d}.zlib" for i in range(count)]
         found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
     return restore(like, found, folder), meta["user"]
 
@@ -66,14 +73,15 @@ class _Segments(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    packed: list[bytes]
+    packed: list[Path]
 
     def into(self, leaf: Any) -> jax.Array:  # noqa: ANN401
         """Unpack piece by piece over `leaf`, if it holds memory."""
         fresh = isinstance(leaf, jax.ShapeDtypeStruct) or leaf.is_deleted()
         array, row = jax.numpy.zeros(self.shape, self.dtype) if fresh else leaf, 0
-        for packed in self.packed:
-            part = np.frombuffer(zlib.decompress(packed), self.dtype).reshape(-1, *self.shape[1:])
+        for path in self.packed:
+            data = zlib.decompress(path.read_bytes())
+            part = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
             array = _overwrite(array, part, row)
             row += len(part)
         return array
@@ -103,7 +111,7 @@ def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], sou
 
 def arrays_of(tree: object) -> dict[str, np.ndarray]:
     """The arrays of a pytree under their paths, as `restore` takes them."""
-    return _named(tree)
+    return {name: np.asarray(leaf) for name, leaf in _leaves(tree).items()}
 
 
 def newest(parent: Path) -> list[Path]:
@@ -119,47 +127,113 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _files(
-    small: dict[str, np.ndarray], large: dict[str, np.ndarray], meta: dict[str, Any]
-) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a checkpoint's files; segments are compressed on all cores."""
-    yield "arrays.safetensors", safetensors.numpy.save(small)
-    layout = {}
+class _Segment(NamedTuple):
+    """A compressed segment on disk."""
+
+    path: Path
+    contents: str  # sha256 of what is packed in it
+    digest: str  # sha256 of the file
+
+
+def _write(
+    folder: Path, tree: object, meta: dict[str, Any], before: Mapping[str, _Segment]
+) -> dict[str, str]:
+    """Write the files of a checkpoint; their digests by name. Segments are packed on all cores."""
+    leaves = _leaves(tree)
+    large = {name: leaf for name, leaf in leaves.items() if leaf.nbytes > SEGMENT_BYTES}
+    small = {name: np.asarray(leaf) for name, leaf in leaves.items() if name not in large}
+    layout, written = {}, []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, array in large.items():
-            rows = max(1, SEGMENT_BYTES // array[0].nbytes)
-            parts = [array[i : i + rows] for i in range(0, len(array), rows)]
-            layout[name] = (array.shape, array.dtype.str, len(parts))
-            packed = pool.map(lambda part: zlib.compress(np.ascontiguousarray(part), 1), parts)
-            for i, data in enumerate(packed):
-                yield f"{name}-{i:04d}.zlib", data
-    yield "meta.json", json.dumps({"large": layout, "user": meta}, allow_nan=False).encode()
+            rows = max(1, SEGMENT_BYTES * len(array) // array.nbytes)
+            starts = range(0, len(array), rows)
+            paths = [folder / f"{name}-{i:04d}.zlib" for i in range(len(starts))]
+            layout[name] = (array.shape, np.dtype(array.dtype).str, len(starts))
+            pack = partial(_pack, array, rows, before)
+            written += pool.map(pack, starts, paths)
+    contents = {segment.path.name: segment.contents for segment in written}
+    about = {"large": layout, "contents": contents, "user": meta}
+    digests = {segment.path.name: segment.digest for segment in written}
+    for name, data in (
+        ("arrays.safetensors", safetensors.numpy.save(small)),
+        ("meta.json", json.dumps(about, allow_nan=False).encode()),
+    ):
+        write_synced(folder / name, data)
+        digests[name] = sha256(data)
+    return digests
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, each checked against its digest."""
-    files, listed = {}, read_json(folder / "sha256.json")
+def _pack(
+    array: jax.Array, rows: int, before: Mapping[str, _Segment], start: int, path: Path
+) -> _Segment:
+    """Write the segment that begins with row `start`, or link to the same one of `before`.
+
+    The rows are copied first: as long as NumPy looks at a whole array, JAX cannot update it in
+    place and would copy all of it.
+    """
+    part = np.asarray(_rows(array, start, min(rows, len(array) - start)))
+    contents = sha256(part)
+    old = before.get(path.name)
+    if old and old.contents == contents and _digest(old.path) == old.digest:
+        link_or_copy(old.path, path)
+        return _Segment(path, contents, old.digest)
+    data = zlib.compress(part, 1)
+    write_synced(path, data)
+    return _Segment(path, contents, sha256(data))
+
+
+@partial(jax.jit, static_argnums=2)
+def _rows(array: jax.Array, start: int, count: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(array, start, count)
+
+
+def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
+    """The segments of the newest of these checkpoints by file name; none of a damaged one."""
+    if not checkpoints:
+        return {}
+    folder = checkpoints[0]
+    try:
+        digests = read_json(folder / "sha256.json")
+        if _digest(folder / "meta.json") != digests["meta.json"]:
+            return {}
+        contents = read_json(folder / "meta.json").get("contents", {})
+        return {n: _Segment(folder / n, found, digests[n]) for n, found in contents.items()}
+    except (CheckpointError, KeyError, TypeError):
+        return {}
+
+
+def _verify(folder: Path) -> None:
+    """CheckpointError unless every file of a checkpoint has its digest."""
+    listed = read_json(folder / "sha256.json")
     there = {"arrays.safetensors", "meta.json", *(p.name for p in folder.glob("*.zlib"))}
     if not isinstance(listed, dict) or not there <= listed.keys():
         raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")
     for name, digest in listed.items():
-        try:
-            files[name] = (folder / Path(name).name).read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{folder / name} is missing: {error.strerror}") from None
-        if sha256(files[name]) != digest:
+        found = _digest(folder / Path(name).name)
+        if found is None:
+            raise CheckpointError(f"{folder / name} is missing or cannot be read")
+        if found != digest:
             raise CheckpointError(f"{folder / name} is damaged: its sha256 differs")
-    return files
+
+
+def _digest(path: Path) -> str | None:
+    """The sha256 of a file, read piece by piece; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _is_key(leaf: Any) -> bool:  # noqa: ANN401
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _named(tree: object) -> dict[str, np.ndarray]:
+def _leaves(tree: object) -> dict[str, Any]:
+    """The arrays of a pytree under their paths, random keys as the numbers they are made of."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
-        jax.tree_util.keystr(path): np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf
         for path, leaf in leaves
     }
 

@@ -7,7 +7,9 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)
         return 0
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, at any moment
     try:
         if args[0] == "--version":
             from importlib.metadata import version
@@ -84,8 +88,8 @@ def _train(args: list[str]) -> int:
         _check_resume_flags(args)
         given = {
             name: getattr(command.config, name)
-            for name in ("steps", "minutes")
-            if _value_of(args, f"--{name}") is not None
+            for name in ("steps", "minutes", "on_divergence")
+            if _value_of(args, f"--{name.replace('_', '-')}") is not None
         }
         summary = resume(command.resume, **given, monitor=monitor, tensorboard=command.tensorboard)
     else:
@@ -238,7 +242,7 @@ def _default_preset(teacher: str | None) -> str:
 
 def _check_resume_flags(args: list[str]) -> None:
     """A resumed run keeps its settings, so flags that would be ignored are refused."""
-    allowed = ("--resume", "--steps", "--minutes", "--quiet", "--tensorboard")
+    allowed = ("--resume", "--steps", "--minutes", "--on-divergence", "--quiet", "--tensorboard")
     for arg in args:
         name = arg.partition("=")[0]
         if name.startswith("--") and name.replace("_", "-") not in allowed:

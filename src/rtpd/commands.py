@@ -89,7 +89,8 @@ class TrainCommand:
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings below, over the preset"""
     resume: Path | None = None
-    """go on with this run from its last checkpoint; only --steps and --minutes go with it"""
+    """go on with this run from its last checkpoint; only --steps, --minutes and --on-divergence
+    go with it"""
     out: Path | None = None
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False

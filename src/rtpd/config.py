@@ -182,6 +182,9 @@ class Config:
     """steps between checkpoints; 0: only at the end and when interrupted"""
     log_steps: int = 2_000
     """steps between lines of metrics.jsonl"""
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """when a loss or weights are no longer finite: stop, or go on from the last good checkpoint
+    with half the learning rates (at most 3 times)"""
     environment: envs.EnvOptions = envs.EnvOptions()
     td: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()

@@ -5,7 +5,8 @@ RtpdError                 anything rtpd itself reports; the command line exits w
  |    +-- ConfigError     a setting, flag or TOML key
  |    +-- EnvError        an environment: unknown game, unsupported spaces
  |    `-- RunError        a run folder: not one, finished, or without the agent asked for
- `-- CheckpointError      a checkpoint or agent file that is damaged or incomplete; exits with 1
+ +-- CheckpointError      a checkpoint or agent file that is damaged or incomplete; exits with 1
+ `-- DivergedError        a training whose losses or weights are no longer numbers; exits with 1
 
 Every message is one line: the offending value, what is allowed, the nearest match.
 """
@@ -40,6 +41,10 @@ class RunError(RequestError):
 
 class CheckpointError(RtpdError):
     """A checkpoint or agent file is damaged, incomplete or does not fit."""
+
+
+class DivergedError(RtpdError):
+    """A training has losses or weights that are not finite, or a loss beyond all reason."""
 
 
 def unknown(kind: str, value: object, allowed: Iterable[str], *, most: int = 12) -> str:

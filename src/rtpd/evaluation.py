@@ -92,11 +92,13 @@ def play(
     episodes: int,
     epsilon: float,
     seed: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, EvalResult]:
     """Let each agent play `episodes` whole episodes of its game, all agents at once.
 
     Rewards are unclipped. Every agent starts from the same seeds. A lost life never ends an
     episode here. While one agent's emulators step, the next agent's actions are computed.
+    KeyboardInterrupt once `stop()` holds, as after Ctrl-C.
     """
     options = replace(options, episodic_life=False)
     seats: dict[str, _Seat] = {}
@@ -105,6 +107,8 @@ def play(
             seats[name] = _Seat(policy, options, episodes, seed)
         active = list(seats.values())
         while active:
+            if stop():
+                raise KeyboardInterrupt
             for seat in active:
                 seat.env.send(np.asarray(seat.think(epsilon)))
             for seat in active:

@@ -1,12 +1,15 @@
 """Writing files so that a crash leaves the old one or the new one, never half."""
 
+import fcntl
 import hashlib
 import json
 import os
+import time
+from collections.abc import Buffer, Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from rtpd.errors import CheckpointError
+from rtpd.errors import CheckpointError, RunError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -23,6 +26,35 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under another name; a copy of it, flushed to disk, where links are refused."""
+    try:
+        os.link(source, target)
+    except OSError:
+        write_synced(target, source.read_bytes())
+
+
+def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[bytes]:
+    """A file to append to, locked for as long as this process or a child has it open.
+
+    The lock ends with its holders, however they die.
+
+    Raises:
+        RunError: with the text of `taken`, if another holds it for `patience` seconds.
+    """
+    file = path.open("ab")
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.close()
+                raise RunError(taken()) from None
+        time.sleep(0.1)
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,6 +80,6 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         raise CheckpointError(f"cannot read {path}: {error}") from None
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: Buffer) -> str:
     """Hex digest."""
     return hashlib.sha256(data).hexdigest()

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -160,9 +160,13 @@ class Journal:
         return evaluating.result() if evaluating else None
 
     def evaluation(
-        self, policies: dict[str, Policy], episodes: int, step: int, seconds: float
-    ) -> Rows:
-        """Play and write a line; `seconds` is the time of training when the agents were copied."""
+        self, policies: dict[str, Policy], episodes: int, step: int, seconds: float,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Rows:  # fmt: skip
+        """Play and write a line; `seconds` is the time of training when the agents were copied.
+
+        KeyboardInterrupt once `stop()` holds.
+        """
         settings = self.config.evaluation
         results = play(
             policies,
@@ -170,6 +174,7 @@ class Journal:
             episodes=episodes,
             epsilon=settings.epsilon,
             seed=self.config.seed + 1,
+            stop=stop,
         )
         rows = compare(results)
         self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})

@@ -11,15 +11,21 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rtpd.errors import RunError, unknown
-from rtpd.files import read_json, write_atomic, write_json
+from rtpd.files import lock, read_json, write_atomic, write_json
 
 PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gymnasium")
+
+
+LOCK = ".lock"
 
 
 class Run:
@@ -102,9 +108,31 @@ class Run:
         write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
 
 
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Keep a run folder, made if need be, to this process.
+
+    The lock ends with the process, however it dies; the file stays and says who had it last.
+
+    Raises:
+        RunError: if another process, which is named, has it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with lock(path / LOCK, partial(_taken, path)) as file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        file.flush()
+        yield
+
+
+def _taken(path: Path) -> str:
+    holder = (path / LOCK).read_text(errors="replace")[:200] or "another process"
+    return f"'{path}' is being written by {holder}: wait for it, or stop it"
+
+
 def check_free(path: Path) -> None:
     """RunError if a run cannot be started in this folder; writes nothing."""
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
         if (path / "manifest.json").is_file():
             manifest = read_json(path / "manifest.json")
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"

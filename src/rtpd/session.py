@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from rtpd import actor, agents, checkpoint, config, memory, nets, policy, validate
+from rtpd import actor, agents, checkpoint, config, health, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
-from rtpd.errors import CheckpointError, RunError
+from rtpd.errors import CheckpointError
 from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
 from rtpd.lane import Lane
@@ -73,7 +73,7 @@ class Session:
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
-        self.interrupted = False
+        self.saved_step, self.interrupted = -1, False
         self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
         self._rollout = jax.jit(self.learner.rollout)
         self.rollout = jax.tree.map(
@@ -230,6 +230,7 @@ class Session:
         for name, row in jax.device_get(found).items():
             means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
         self.journal.training(progress.step, self.epsilon, progress.updates, means)
+        health.check_losses(progress.step, means)
 
     def _policies(self) -> dict[str, policy.Policy]:
         """Copies of all agents as they are now."""
@@ -257,6 +258,10 @@ class Session:
 
     def _save(self) -> None:
         """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
+        # A line of metrics first, so that means never reach over a checkpoint: the sums they come
+        # from are not saved. What has diverged is not saved either.
+        self._log()
+        health.check_weights(self.progress.step, self._acting())
         self._end_evaluation()
         self.journal.phase("saving a checkpoint")
         for lane in self.lanes.values():
@@ -264,13 +269,21 @@ class Session:
         progress, journal = self.progress, self.journal
         progress.seconds, progress.episodes = journal.seconds, journal.episodes
         progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
-        folder = self.run.checkpoints / f"{progress.step:010d}"
-        checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
+        if progress.step != self.saved_step:
+            folder = self.run.checkpoints / f"{progress.step:010d}"
+            checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
+            self.saved_step = progress.step
         for name, agent in self._policies().items():
             policy.save(self.run.agent_path(name), agent)
         self.run.note(step=progress.step, saved=now())
         for old in checkpoint.newest(self.run.checkpoints)[KEEP_CHECKPOINTS:]:
             checkpoint.remove(old)
+
+    def _acting(self) -> dict[str, nets.QNet]:
+        """The net that is trained of every teacher and student."""
+        teachers, agent = self.state.teachers, self.learner.agent
+        trained = {agent(game, "teacher"): t.model for game, t in teachers.items()}
+        return {name: model.net for name, model in (trained | self.state.students).items()}
 
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
@@ -278,17 +291,26 @@ class Session:
         return learning | ({"replay": self.replays} if self.config.replay.save else {})
 
     def restore(self) -> None:
-        """Take up the newest checkpoint that is whole; a damaged one is named and passed over."""
-        for folder in checkpoint.newest(self.run.checkpoints):
+        """Take up the newest checkpoint that is whole; a damaged one is named and passed over.
+
+        A run that was stopped before its first one begins anew.
+        """
+        found, first = checkpoint.newest(self.run.checkpoints), None
+        if not found:
+            self.run.cut(lambda record: False)
+            return
+        for folder in found:
             try:
                 tree, meta = checkpoint.load(folder, self._saved())
                 break
             except CheckpointError as error:
+                first = first or str(error)
                 self.journal.warn(f"{error}; trying the checkpoint before it")
         else:
-            raise RunError(f"'{self.run.path}' holds no undamaged checkpoint to go on from")
+            raise CheckpointError(f"'{self.run.path}' holds no checkpoint to go on from: {first}")
         self.state, self.rollout = tree["state"], tree["rollout"]
         self.progress = Progress(**meta["progress"])
+        self.saved_step = self.progress.step
         self.updates_logged = self.progress.updates
         for name, recent in self.progress.recent_returns.items():
             self.journal.recent[name].extend(recent)
@@ -300,22 +322,24 @@ class Session:
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
-        # An evaluation that is due at the checkpoint's own step is played again, see `iterate`.
+        # An evaluation that is due at the checkpoint's own step is played again, see `iterate`; so
+        # is a final one that did not finish the run.
         again = self._due(self.config.evaluation.period_steps, reached)
-        kept = ("train",) if again else ("train", "eval")
+        finished = self.run.manifest.get("status") == "finished"
+        kept = ("train", "rollback") + (("eval",) if finished and not again else ())
         self.run.cut(lambda r: r["step"] < reached + (r["kind"] in kept))
 
     def _finish(self, status: str) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
         progress, rows = self.progress, {}
-        self._log()
         self._save()
         if status == "finished":
             self.journal.phase("final evaluation")
             episodes = self.config.evaluation.final_episodes
             rows = self.journal.evaluation(
-                self._policies(), episodes, progress.step, progress.seconds
-            )
+                self._policies(), episodes, progress.step, progress.seconds,
+                stop=lambda: self.interrupted,
+            )  # fmt: skip
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)

@@ -1,22 +1,24 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from rtpd import agents, checkpoint, config, envs, memory, policy, validate
 from rtpd import replay as ring
-from rtpd.config import Config
-from rtpd.errors import ConfigError, RunError
+from rtpd.config import Config, StudentConfig, TeacherConfig
+from rtpd.errors import ConfigError, DivergedError, RunError
+from rtpd.health import MOST_ROLLBACKS
 from rtpd.lane import emulators, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
-from rtpd.run import Run, check_free, next_folder, now, provenance
+from rtpd.run import Run, check_free, locked, next_folder, now, provenance
 from rtpd.session import Session
 from rtpd.track import TensorBoard
-from rtpd.types import EnvSpec, Policy, teacher_of
+from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
 from rtpd.validate import default_preset
 
 
@@ -89,10 +91,11 @@ def begin(
             **(about or {}),
             "config": config.to_dict(settings),
         }
-        run = Run.create(path, manifest)
-        for game, teacher in policies.items():  # so that the run can go on without its source
-            policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
-        return Session(run, settings, lanes, monitors, policies).go()
+        with locked(path):
+            run = Run.create(path, manifest)
+            for game, teacher in policies.items():  # so that the run can go on without its source
+                policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
+            return _go(run, settings, lanes, monitors, policies)
 
 
 def resume(
@@ -100,39 +103,79 @@ def resume(
     *,
     steps: int | None = None,
     minutes: float | None = None,
+    on_divergence: Literal["stop", "rollback"] | None = None,
     monitor: Monitor | None = None,
     tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Go on with a run from its newest good checkpoint; returns what `train` does.
 
-    `steps` and `minutes` replace the run's own limits; a finished run needs a higher `steps`.
+    `steps`, `minutes` and `on_divergence` replace the run's own; a finished run needs a higher
+    `steps`. One stopped before its first checkpoint begins anew. RunError names another process
+    that is writing to the folder.
     """
-    folder = Run.open(Path(run))
-    limits = {"steps": steps, "minutes": minutes}
-    data = dict(folder.manifest["config"])
-    data |= {name: value for name, value in limits.items() if value is not None}
-    settings = config.from_dict(data, f"{folder.path}/manifest.json")
-    validate.validate(settings)
-    if folder.manifest.get("status") == "finished" and settings.steps <= folder.manifest["step"]:
-        reached = folder.manifest["step"]
-        raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
-    if not checkpoint.newest(folder.checkpoints):
-        raise RunError(f"'{run}' holds no checkpoint to go on from")
-    monitors = _monitors(monitor, folder.path if tensorboard else None)
-    with emulators(settings) as lanes:
-        check_memory(settings, {game: env.spec for game, env in lanes.items()})
-        given = settings.teacher == "frozen"
-        session = Session(
-            folder, settings, lanes, monitors, frozen_teachers(folder) if given else {}
-        )
-        session.restore()
-        resumed = {"step": session.progress.step, "at": now(), "steps": settings.steps}
-        folder.note(
-            status="running",
-            resumed=[*folder.manifest.get("resumed", []), resumed],
-            config=config.to_dict(settings),
-        )
-        return session.go()
+    path = Run.open(Path(run)).path
+    with locked(path):
+        folder = Run.open(path)  # again, since its last writer may just have ended
+        limits = {"steps": steps, "minutes": minutes, "on_divergence": on_divergence}
+        data = dict(folder.manifest["config"])
+        data |= {name: value for name, value in limits.items() if value is not None}
+        settings = config.from_dict(data, f"{path}/manifest.json")
+        validate.validate(settings)
+        reached = folder.manifest.get("step", 0)
+        if folder.manifest.get("status") == "finished" and settings.steps <= reached:
+            raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
+        monitors = _monitors(monitor, path if tensorboard else None)
+        with emulators(settings) as lanes:
+            check_memory(settings, {game: env.spec for game, env in lanes.items()})
+            policies = frozen_teachers(folder) if settings.teacher == "frozen" else {}
+            return _go(folder, settings, lanes, monitors, policies, resumed=True)
+
+
+def _go(
+    run: Run, settings: Config, lanes: Mapping[str, VectorEnv], monitors: list[Monitor],
+    policies: Mapping[str, Policy], *, resumed: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Train to the end, over rollbacks if the settings ask for them."""
+    kind, entry = "resumed", {}
+    while True:
+        session = Session(run, settings, lanes, monitors, policies)
+        if resumed:
+            session.restore()
+            entry |= {"step": session.progress.step, "at": now(), "steps": settings.steps}
+            entries = [*run.manifest.get(kind, []), entry]
+            run.note(status="running", **{kind: entries}, config=config.to_dict(settings))
+        if kind == "rollbacks":
+            run.append({"kind": "rollback", **entry})
+        try:
+            return session.go()
+        except DivergedError as error:
+            settings, entry = _slower(run, settings, error)
+        del session  # its replay goes before the next one comes
+        kind, resumed = "rollbacks", True
+
+
+def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, dict[str, Any]]:
+    """The settings with half the learning rates, and a note of it; `error` if that is not to be."""
+    good = checkpoint.newest(run.checkpoints)
+    if settings.on_divergence == "stop":
+        hint = "--on-divergence rollback goes back to the last checkpoint with lower rates"
+        raise DivergedError(f"{error}; {hint}") from None
+    if not good:
+        raise DivergedError(f"{error}; there is no checkpoint to go back to") from None
+    if len(run.manifest.get("rollbacks", [])) >= MOST_ROLLBACKS:
+        raise DivergedError(f"{error}; rolled back {MOST_ROLLBACKS} times already") from None
+
+    def halved[Part: (TeacherConfig, StudentConfig)](part: Part) -> Part:
+        rate = part.optimizer.learning_rate / 2
+        return replace(part, optimizer=replace(part.optimizer, learning_rate=rate))
+
+    td, student = halved(settings.td), halved(settings.student)
+    entry = {
+        "why": str(error),
+        "teacher_learning_rate": td.optimizer.learning_rate,
+        "student_learning_rate": student.optimizer.learning_rate,
+    }
+    return replace(settings, td=td, student=student), entry
 
 
 def frozen_teachers(run: Run) -> dict[str, Policy]:

@@ -173,6 +173,8 @@ def _lines(file: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
     for number, line in enumerate(whole, 1):
         try:
             row = msgspec.json.decode(line)
+            if row["kind"] == "rollback":
+                continue
             lines = found.get(row["kind"], [])
             lines.append(msgspec.convert(row, Evaluation if row["kind"] == "eval" else Training))
         except (ValueError, KeyError, TypeError) as error:

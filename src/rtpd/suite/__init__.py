@@ -98,7 +98,7 @@ def run_suite(
     workers = _workers(ray, jobs, cores, retries)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(mark, f"another `rtpd suite` is running '{folder}'", patience=0):
+        with lock(mark, lambda: f"another `rtpd suite` is running '{folder}'"):
             rows = [Row(job, find(job)) for job in planned]
             _keep_copy(file, folder / "suite.toml")
             interrupted = _conduct(rows, workers, stream, retries)

@@ -6,20 +6,18 @@ log, which lasts as long as any process writes there, so that nobody can go on w
 still being written to.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from rtpd.config import from_dict, to_dict
 from rtpd.errors import RunError
-from rtpd.files import write_atomic
-from rtpd.run import Run, now
+from rtpd.files import lock, write_atomic
+from rtpd.run import LOCK, Run, now
 from rtpd.suite.plan import Job, as_toml, flat
 
 REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
@@ -68,7 +66,8 @@ def launch(
             still writes there.
     """
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock(job.log, f"'{job.folder}' is still being written by another process") as log:
+    taken = f"'{job.folder}' is still being written by another process"
+    with lock(job.log, lambda: taken, PATIENCE_SECONDS) as log:
         state = find(job).state
         if state == "finished":
             raise RunError(f"'{job.folder}' is finished")
@@ -92,25 +91,6 @@ def launch(
             env={"PYTHONUNBUFFERED": "1", **(environment or {}), **os.environ},
             start_new_session=True,  # a terminal's Ctrl-C is for the suite, which passes it on once
         )
-
-
-def lock(path: Path, taken: str, patience: float = PATIENCE_SECONDS) -> IO[bytes]:
-    """A file to append to, locked for as long as this process or a child has it open.
-
-    Raises:
-        RunError: with the text `taken`, if another process holds it for `patience` seconds.
-    """
-    file = path.open("ab")
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                file.close()
-                raise RunError(taken) from None
-        time.sleep(0.1)
 
 
 def last_line(job: Job) -> str:
@@ -139,7 +119,7 @@ def _check_ours(job: Job) -> None:
     """RunError unless the folder holds what this suite's own start of the run has left, if that."""
     if job.folder.is_dir():
         names = {path.name for path in job.folder.iterdir()}
-        begun = names <= {"agents", "checkpoints", ".manifest.json.tmp"}
+        begun = names <= {"agents", "checkpoints", LOCK, ".manifest.json.tmp"}
         if not names or (job.settings.is_file() and (begun or "manifest.json" in names)):
             return
     raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")
