@@ -15,7 +15,7 @@ import pytest
 
 from rtpd import checkpoint, health
 from rtpd.cli import main
-from rtpd.config import Config, EvaluationConfig, ReplayConfig, TeacherConfig
+from rtpd.config import Config, EvaluationConfig, ReplayConfig, TeacherConfig, from_dict
 from rtpd.errors import CheckpointError, DivergedError, RunError
 from rtpd.run import LOCK, Run, locked
 from rtpd.training import resume, train
@@ -188,8 +188,6 @@ def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves):
     process.communicate()
     resume(tmp_path / "killed")
     settings = Run.open(tmp_path / "killed").manifest["config"]
-    from rtpd.config import from_dict
-
     train(from_dict(settings), out=tmp_path / "whole")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 

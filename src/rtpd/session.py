@@ -261,7 +261,7 @@ class Session:
         # A line of metrics first, so that means never reach over a checkpoint: the sums they come
         # from are not saved. What has diverged is not saved either.
         self._log()
-        health.check_weights(self.progress.step, self._acting())
+        health.check_weights(self.progress.step, self._trained())
         self._end_evaluation()
         self.journal.phase("saving a checkpoint")
         for lane in self.lanes.values():
@@ -279,8 +279,8 @@ class Session:
         for old in checkpoint.newest(self.run.checkpoints)[KEEP_CHECKPOINTS:]:
             checkpoint.remove(old)
 
-    def _acting(self) -> dict[str, nets.QNet]:
-        """The net that is trained of every teacher and student."""
+    def _trained(self) -> dict[str, nets.QNet]:
+        """The net of every teacher and student as it is trained: no average of it."""
         teachers, agent = self.state.teachers, self.learner.agent
         trained = {agent(game, "teacher"): t.model for game, t in teachers.items()}
         return {name: model.net for name, model in (trained | self.state.students).items()}
