@@ -24,7 +24,7 @@ TINY = Config(
     env="gym/CartPole-v1",
     students=("mlp8:kl",),
     steps=600,
-    log_steps=80,  # no divisor of the checkpoints' steps
+    log_steps=96,  # no divisor of any checkpoint's step
     checkpoint_steps=200,
     td=TeacherConfig(net="mlp16-16"),
     replay=ReplayConfig(capacity=800, warmup_steps=100),
@@ -32,7 +32,7 @@ TINY = Config(
 )
 FLAGS = [
     "gym/CartPole-v1", "--preset", "double-dqn", "--students", "mlp8:kl", "--td.net", "mlp16-16",
-    "--log-steps", "80", "--checkpoint-steps", "200", "--replay.capacity", "800",
+    "--log-steps", "96", "--checkpoint-steps", "200", "--replay.capacity", "800",
     "--replay.warmup-steps", "100", "--evaluation.period-steps", "240",
     "--evaluation.episodes", "1",
 ]  # fmt: skip
@@ -179,7 +179,7 @@ def test_a_signal_in_any_phase_leaves_a_run_to_go_on_with(tmp_path, phase, numbe
     assert len([r for r in run.records() if r["kind"] == "eval" and r["step"] == 600]) <= 1
 
 
-@pytest.mark.parametrize("saves", [1, 3])
+@pytest.mark.parametrize("saves", [1, 2, 3])
 def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves):
     final = ["--steps", "800", "--evaluation.final-episodes", "1"]
     process = launch(tmp_path / "killed", *final)
@@ -227,6 +227,15 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(tmp_path, fau
     assert "teacher has diverged" in one_line(capsys)
     faulty("", 0, 0)
     assert resume(path)["status"] == "finished"
+
+
+def test_weights_that_are_no_numbers_are_not_saved_whatever_the_losses_say(
+    tmp_path, faulty, monkeypatch
+):
+    monkeypatch.setattr(health, "check_losses", lambda step, rows: None)
+    with pytest.raises(DivergedError, match="teacher has diverged: step 600, weights that are not"):
+        train(faulty("nan", 420), out=tmp_path / "run")
+    assert steps_saved(tmp_path / "run") == [400, 200]
 
 
 def test_a_run_rolls_back_and_goes_on_with_half_the_rates(tmp_path, faulty):

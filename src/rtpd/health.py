@@ -15,20 +15,22 @@ MOST_ROLLBACKS = 3  # of one run; each halves the learning rates
 
 
 def check_losses(step: int, rows: Mapping[str, Mapping[str, float]]) -> None:
-    """DivergedError if an agent's mean loss since the last line is no number, or huge.
-
-    Teachers are looked at first, since students follow theirs.
-    """
-    for agent, row in sorted(rows.items(), key=lambda item: item[0] != teacher_of(item[0])):
+    """DivergedError if an agent's mean loss since the last line is no number, or huge."""
+    for agent, row in _teachers_first(rows):
         if not abs(row.get("loss", 0.0)) <= LARGEST_LOSS:  # also catches NaN
             raise DivergedError(f"{agent} has diverged: step {step:,}, loss {row['loss']:g}")
 
 
 def check_weights(step: int, nets: Mapping[str, QNet]) -> None:
     """DivergedError if an agent has a weight that is not finite; for what is about to be saved."""
-    for agent, finite in jax.device_get(_finite(dict(nets))).items():
+    for agent, finite in _teachers_first(jax.device_get(_finite(dict(nets)))):
         if not finite:
             raise DivergedError(f"{agent} has diverged: step {step:,}, weights that are not finite")
+
+
+def _teachers_first[Found](rows: Mapping[str, Found]) -> list[tuple[str, Found]]:
+    """What is known of every agent; teachers first, since students follow theirs."""
+    return sorted(rows.items(), key=lambda item: item[0] != teacher_of(item[0]))
 
 
 @eqx.filter_jit

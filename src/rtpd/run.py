@@ -78,6 +78,17 @@ class Run:
             if name not in self.agents:
                 raise RunError(f"{self.path}: {unknown('agent', name, self.agents)}")
 
+    @contextmanager
+    def noting_its_end(self) -> Generator[None]:
+        """Whatever ends what runs inside, the manifest does not go on to say "running"."""
+        try:
+            yield
+        except BaseException as error:
+            if self.manifest.get("status") == "running":
+                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                self.note(status=status, ended=now())
+            raise
+
     def note(self, **entries: Any) -> None:  # noqa: ANN401
         """Add entries to the manifest, or replace them."""
         self.manifest |= entries

@@ -94,9 +94,9 @@ class Session:
     def go(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
         replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
-        self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
         try:
             with interruptible(self._interrupt):
+                self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
                 self.restart_envs()
                 if not self.progress.warmed_up:
@@ -105,10 +105,6 @@ class Session:
                 while not self._over():
                     self.iterate()
                 return self._finish("interrupted" if self.interrupted else "finished")
-        except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self.run.note(status=status, ended=now())
-            raise
         finally:
             self.journal.close()
 

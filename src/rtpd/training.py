@@ -93,9 +93,10 @@ def begin(
         }
         with locked(path):
             run = Run.create(path, manifest)
-            for game, teacher in policies.items():  # so that the run can go on without its source
-                policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
-            return _go(run, settings, lanes, monitors, policies)
+            with run.noting_its_end():
+                for game, teacher in policies.items():  # to go on without their source
+                    policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
+                return _go(run, settings, lanes, monitors, policies)
 
 
 def resume(
@@ -128,7 +129,8 @@ def resume(
         with emulators(settings) as lanes:
             check_memory(settings, {game: env.spec for game, env in lanes.items()})
             policies = frozen_teachers(folder) if settings.teacher == "frozen" else {}
-            return _go(folder, settings, lanes, monitors, policies, resumed=True)
+            with folder.noting_its_end():
+                return _go(folder, settings, lanes, monitors, policies, resumed=True)
 
 
 def _go(
