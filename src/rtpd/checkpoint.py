@@ -7,6 +7,7 @@ folder with the final name is whole; digests are checked before anything is used
 """
 
 import json
+import math
 import os
 import shutil
 import zlib
@@ -19,11 +20,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 
-from rtpd.errors import CheckpointError
-from rtpd.files import read_json, sha256, sync_folder, write_json, write_synced
+from rtpd.archive import why
+from rtpd.errors import CheckpointError, RequestError
+from rtpd.files import contents, inside, read_json, sha256, sync_folder, write_json, write_synced
 
 SEGMENT_BYTES = 64 * 2**20
+MOST_FILE_BYTES = 2**34  # arrays.safetensors of many games
 
 
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
@@ -54,11 +58,20 @@ def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
     """
     data = _verified(folder)
     meta = read_json(folder / "meta.json")
-    found = dict[str, "np.ndarray | _Segments"](safetensors.numpy.load(data["arrays.safetensors"]))
-    for name, (shape, dtype, count) in meta["large"].items():
-        packed = [data[f"{name}-{i:04d}.zlib"] for i in range(count)]
-        found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
-    return restore(like, found, folder), meta["user"]
+    try:
+        arrays = safetensors.numpy.load(data["arrays.safetensors"])
+        found = dict[str, "np.ndarray | _Segments"](arrays)
+        for name, (shape, dtype, count) in meta["large"].items():
+            packed = [data[f"{name}-{i:04d}.zlib"] for i in range(count)]
+            found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
+        return restore(like, found, folder), meta["user"]
+    except CheckpointError:
+        raise
+    except _DAMAGE as error:  # whoever made the digests fit can have written anything
+        raise CheckpointError(f"{folder} is no checkpoint: {why(error)}") from None
+
+
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, zlib.error, SafetensorError)
 
 
 class _Segments(NamedTuple):
@@ -72,11 +85,24 @@ class _Segments(NamedTuple):
         """Unpack piece by piece over `leaf`, if it holds memory."""
         fresh = isinstance(leaf, jax.ShapeDtypeStruct) or leaf.is_deleted()
         array, row = jax.numpy.zeros(self.shape, self.dtype) if fresh else leaf, 0
+        each = math.prod(self.shape[1:]) * self.dtype.itemsize
         for packed in self.packed:
-            part = np.frombuffer(zlib.decompress(packed), self.dtype).reshape(-1, *self.shape[1:])
+            data = _unpacked(packed, (self.shape[0] - row) * each)
+            part = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
             array = _overwrite(array, part, row)
             row += len(part)
+        if row != self.shape[0]:
+            raise ValueError(f"{row:,} of {self.shape[0]:,} rows are there")
         return array
+
+
+def _unpacked(packed: bytes, most: int) -> bytes:
+    """What zlib packed; ValueError before it takes more than `most` bytes."""
+    stream = zlib.decompressobj()
+    data = stream.decompress(packed, most + 1)
+    if len(data) > most or not stream.eof or stream.unused_data:
+        raise ValueError(f"a segment does not unpack to {most:,} bytes or fewer")
+    return data
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -144,9 +170,9 @@ def _verified(folder: Path) -> dict[str, bytes]:
         raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")
     for name, digest in listed.items():
         try:
-            files[name] = (folder / Path(name).name).read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{folder / name} is missing: {error.strerror}") from None
+            files[name] = contents(inside(folder, name), MOST_FILE_BYTES)
+        except RequestError as error:
+            raise CheckpointError(f"{folder / name} is missing: {error}") from None
         if sha256(files[name]) != digest:
             raise CheckpointError(f"{folder / name} is damaged: its sha256 differs")
     return files
