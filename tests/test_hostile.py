@@ -7,6 +7,7 @@ the tables here.
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tracemalloc
 import zlib
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtpd import checkpoint, nets, policy
+from rtpd.cli import main
 from rtpd.config import load_config
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
@@ -112,7 +114,7 @@ def test_agents_with_any_description_or_weights(agent, tmp_path_factory, seed):
         ("num_outputs", 2**70),
         ("dueling", "yes"),
         ("agent", None),
-        ("agent", "\ud800"),  # half of a character, which JSON can name
+        ("\ud800", 1),  # half of a character, which JSON can name
     ],
 )
 def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
@@ -272,3 +274,40 @@ def test_a_segment_that_unpacks_to_more_than_was_asked_for_takes_no_memory(tmp_p
 def test_error_leaves_are_in_the_tree():
     assert issubclass(ConfigError, RequestError) and issubclass(CheckpointError, RtpdError)
     assert (RequestError.exit_code, CheckpointError.exit_code) == (2, 1)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["games"], ["games", "--json"]])
+def test_a_closed_pipe_ends_quietly(args):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "rtpd", *args]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "argument", [b"po\x1b[31mng", b"\xff\xfe", b"x" * 100_000, b"a\nb", "\u202egnop".encode()]
+)
+@pytest.mark.parametrize("command", ["train", "evaluate", "report", ""])
+def test_arguments_cannot_write_to_the_terminal(capsys, command, argument):
+    text = os.fsdecode(argument)
+    assert main([command, text] if command else [text]) in (1, 2)
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.isprintable() and len(line) < 3000
+    line.encode()  # no half characters
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("maximum ..."), OSError(28, "No")])
+def test_any_error_is_one_line(capsys, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("rtpd.envs.ale.games", fails)
+    monkeypatch.delenv("RTPD_TRACEBACK", raising=False)
+    assert main(["games"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rtpd: error: ") and said.count("\n") == 1
+    monkeypatch.setenv("RTPD_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        main(["games"])

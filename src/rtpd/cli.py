@@ -65,10 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except BrokenPipeError:
         return _closed_pipe()
-    except SystemExit:  # --help
+    except SystemExit as stop:  # --help, or Rich, which meets a closed pipe in its own way
         try:
             sys.stdout.flush()
         except BrokenPipeError:
+            return _closed_pipe()
+        if isinstance(stop.__context__, BrokenPipeError):
             return _closed_pipe()
         raise
     except RtpdError as error:
