@@ -8,7 +8,8 @@ import pytest
 import rtpd
 
 NAMES = [
-    "CheckpointError", "Config", "EvalResult", "Policy", "RequestError", "RtpdError",
+    "CheckpointError", "Config", "ConfigError", "EnvError", "EvalResult", "Policy", "RequestError",
+    "RtpdError", "RunError",
     "distill", "evaluate", "load_config", "load_policy", "resume", "train",
 ]  # fmt: skip
 

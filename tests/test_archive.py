@@ -7,8 +7,9 @@ import zipfile
 
 import pytest
 
-from rtpd.archive import MOST_BYTES, Archive, contents
+from rtpd.archive import MOST_BYTES, Archive
 from rtpd.errors import CheckpointError, RequestError
+from rtpd.files import contents
 
 
 def packed(members, method=zipfile.ZIP_DEFLATED):

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from rtpd.config import load_config as load_config
     from rtpd.distilling import distill as distill
     from rtpd.errors import CheckpointError as CheckpointError
+    from rtpd.errors import ConfigError as ConfigError
+    from rtpd.errors import EnvError as EnvError
     from rtpd.errors import RequestError as RequestError
     from rtpd.errors import RtpdError as RtpdError
+    from rtpd.errors import RunError as RunError
     from rtpd.evaluation import evaluate as evaluate
     from rtpd.policy import load_policy as load_policy
     from rtpd.training import resume as resume
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "CheckpointError": "errors",
     "Config": "config",
+    "ConfigError": "errors",
+    "EnvError": "errors",
     "EvalResult": "types",
     "Policy": "types",
     "RequestError": "errors",
     "RtpdError": "errors",
+    "RunError": "errors",
     "distill": "distilling",
     "evaluate": "evaluation",
     "load_config": "config",

@@ -2,9 +2,8 @@
 
 import io
 import zipfile
-from pathlib import Path
 
-from rtpd.errors import CheckpointError, RequestError
+from rtpd.errors import CheckpointError
 
 MOST_BYTES = 2**30  # of an archive, and of all that it says it holds
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -53,19 +52,6 @@ class Archive:
         except Exception as error:
             raise CheckpointError(f"{self.source}: {name!r} is damaged: {why(error)}") from None
         return data
-
-
-def contents(path: Path) -> bytes:
-    """The bytes of a file; RequestError if there is none, CheckpointError if it is too large."""
-    try:
-        if not path.is_file():
-            raise RequestError(f"there is no file '{path}'")
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise CheckpointError(f"{path} has {size:,} bytes: allowed: {MOST_BYTES:,}")
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
 
 
 def why(error: Exception) -> str:

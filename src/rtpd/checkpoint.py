@@ -13,8 +13,8 @@ linked to, so damage is not handed on; damage done later to a shared file harms 
 that shares it.
 """
 
-import hashlib
 import json
+import math
 import os
 import shutil
 import zlib
@@ -27,11 +27,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 
-from rtpd.errors import CheckpointError
-from rtpd.files import link_or_copy, read_json, sha256, sync_folder, write_json, write_synced
+from rtpd.archive import why
+from rtpd.errors import CheckpointError, RequestError
+from rtpd.files import (
+    contents,
+    inside,
+    link_or_copy,
+    read_json,
+    sha256,
+    sync_folder,
+    write_json,
+    write_synced,
+)
 
 SEGMENT_BYTES = 64 * 2**20
+MOST_FILE_BYTES = 2**34  # arrays.safetensors of many games
 
 
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
@@ -58,14 +70,22 @@ def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
     Large arrays of `like` are overwritten in place, so that a replay is never in memory twice:
     do not use `like` afterwards. It may also be abstract (`jax.eval_shape`).
     """
-    _verify(folder)
+    files = _verified(folder)
     meta = read_json(folder / "meta.json")
-    small = safetensors.numpy.load((folder / "arrays.safetensors").read_bytes())
-    found = dict[str, "np.ndarray | _Segments"](small)
-    for name, (shape, dtype, count) in meta["large"].items():
-        packed = [folder / f"{name}-{i:04d}.zlib" for i in range(count)]
-        found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
-    return restore(like, found, folder), meta["user"]
+    try:
+        arrays = safetensors.numpy.load(_contents(files["arrays.safetensors"]))
+        found = dict[str, "np.ndarray | _Segments"](arrays)
+        for name, (shape, dtype, count) in meta["large"].items():
+            packed = [files[f"{name}-{i:04d}.zlib"] for i in range(count)]
+            found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
+        return restore(like, found, folder), meta["user"]
+    except CheckpointError:
+        raise
+    except _DAMAGE as error:  # whoever made the digests fit can have written anything
+        raise CheckpointError(f"{folder} is no checkpoint: {why(error)}") from None
+
+
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, zlib.error, SafetensorError)
 
 
 class _Segments(NamedTuple):
@@ -79,12 +99,24 @@ class _Segments(NamedTuple):
         """Unpack piece by piece over `leaf`, if it holds memory."""
         fresh = isinstance(leaf, jax.ShapeDtypeStruct) or leaf.is_deleted()
         array, row = jax.numpy.zeros(self.shape, self.dtype) if fresh else leaf, 0
+        each = math.prod(self.shape[1:]) * self.dtype.itemsize
         for path in self.packed:
-            data = zlib.decompress(path.read_bytes())
+            data = _unpacked(_contents(path), (self.shape[0] - row) * each)
             part = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
             array = _overwrite(array, part, row)
             row += len(part)
+        if row != self.shape[0]:
+            raise ValueError(f"{row:,} of {self.shape[0]:,} rows are there")
         return array
+
+
+def _unpacked(packed: bytes, most: int) -> bytes:
+    """What zlib packed; ValueError before it takes more than `most` bytes."""
+    stream = zlib.decompressobj()
+    data = stream.decompress(packed, most + 1)
+    if len(data) > most or not stream.eof or stream.unused_data:
+        raise ValueError(f"a segment does not unpack to {most:,} bytes or fewer")
+    return data
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -131,7 +163,7 @@ class _Segment(NamedTuple):
     """A compressed segment on disk."""
 
     path: Path
-    contents: str  # sha256 of what is packed in it
+    fingerprint: str  # sha256 of what is packed in it
     digest: str  # sha256 of the file
 
 
@@ -151,8 +183,8 @@ def _write(
             layout[name] = (array.shape, np.dtype(array.dtype).str, len(starts))
             pack = partial(_pack, array, rows, before)
             written += pool.map(pack, starts, paths)
-    contents = {segment.path.name: segment.contents for segment in written}
-    about = {"large": layout, "contents": contents, "user": meta}
+    fingerprints = {segment.path.name: segment.fingerprint for segment in written}
+    about = {"large": layout, "contents": fingerprints, "user": meta}
     digests = {segment.path.name: segment.digest for segment in written}
     for name, data in (
         ("arrays.safetensors", safetensors.numpy.save(small)),
@@ -172,14 +204,14 @@ def _pack(
     place and would copy all of it.
     """
     part = np.asarray(_rows(array, start, min(rows, len(array) - start)))
-    contents = sha256(part)
+    fingerprint = sha256(part)
     old = before.get(path.name)
-    if old and old.contents == contents and _digest(old.path) == old.digest:
+    if old and old.fingerprint == fingerprint and _digest(old.path) == old.digest:
         link_or_copy(old.path, path)
-        return _Segment(path, contents, old.digest)
+        return _Segment(path, fingerprint, old.digest)
     data = zlib.compress(part, 1)
     write_synced(path, data)
-    return _Segment(path, contents, sha256(data))
+    return _Segment(path, fingerprint, sha256(data))
 
 
 @partial(jax.jit, static_argnums=2)
@@ -196,32 +228,38 @@ def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
         digests = read_json(folder / "sha256.json")
         if _digest(folder / "meta.json") != digests["meta.json"]:
             return {}
-        contents = read_json(folder / "meta.json").get("contents", {})
-        return {n: _Segment(folder / n, found, digests[n]) for n, found in contents.items()}
-    except (CheckpointError, KeyError, TypeError):
+        found = read_json(folder / "meta.json").get("contents", {})
+        return {name: _Segment(folder / name, found[name], digests[name]) for name in found}
+    except (CheckpointError, LookupError, TypeError, AttributeError):
         return {}
 
 
-def _verify(folder: Path) -> None:
-    """CheckpointError unless every file of a checkpoint has its digest."""
+def _verified(folder: Path) -> dict[str, Path]:
+    """The files of a checkpoint by name; CheckpointError unless each has its digest."""
     listed = read_json(folder / "sha256.json")
     there = {"arrays.safetensors", "meta.json", *(p.name for p in folder.glob("*.zlib"))}
     if not isinstance(listed, dict) or not there <= listed.keys():
         raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")
-    for name, digest in listed.items():
-        found = _digest(folder / Path(name).name)
-        if found is None:
-            raise CheckpointError(f"{folder / name} is missing or cannot be read")
-        if found != digest:
-            raise CheckpointError(f"{folder / name} is damaged: its sha256 differs")
+    files = {name: inside(folder, name) for name in listed}
+    for name, path in files.items():
+        if sha256(_contents(path)) != listed[name]:
+            raise CheckpointError(f"{path} is damaged: its sha256 differs")
+    return files
+
+
+def _contents(path: Path) -> bytes:
+    """The bytes of a file of a checkpoint; CheckpointError if it is missing."""
+    try:
+        return contents(path, MOST_FILE_BYTES)
+    except RequestError as error:
+        raise CheckpointError(f"{path} is missing: {error}") from None
 
 
 def _digest(path: Path) -> str | None:
-    """The sha256 of a file, read piece by piece; None if it cannot be read."""
+    """The sha256 of a file; None if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return sha256(_contents(path))
+    except CheckpointError:
         return None
 
 

@@ -1,6 +1,7 @@
 """The command line: a view of `Config`, and one line for every error.
 
-Exit codes: 0 done, 1 failed while running, 2 bad request, 130 interrupted after saving.
+Exit codes: 0 done, 1 failed while running, 2 bad request, 130 interrupted after saving, 141 nobody
+read what was printed.
 """
 
 import contextlib
@@ -49,12 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         "teachers": _teachers,
         "bench": _bench,
     }
-    if not args or args[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, at any moment
     try:
+        if not args or args[0] in ("-h", "--help"):
+            print(USAGE)
+            sys.stdout.flush()
+            return 0
         if args[0] == "--version":
             from importlib.metadata import version
 
@@ -62,18 +64,45 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if args[0] not in commands:
             raise RequestError(unknown("command", args[0], commands))
-        return commands[args[0]](args[1:])
+        code = commands[args[0]](args[1:])
+        sys.stdout.flush()  # here, where a closed pipe can be caught
+        return code
+    except BrokenPipeError:
+        return _closed_pipe()
+    except SystemExit as stop:  # --help, or Rich, which meets a closed pipe in its own way
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return _closed_pipe()
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _closed_pipe()
+        raise
     except RtpdError as error:
         print(console.error_line(error), file=sys.stderr)
         return error.exit_code
     except Exception as error:
         if "RTPD_TRACEBACK" in os.environ:
             raise
-        print(console.error_line(error), "(RTPD_TRACEBACK=1 shows where)", file=sys.stderr)
+        told = _PLAIN.get(type(error), error)
+        print(console.error_line(told), "(RTPD_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("rtpd: interrupted", file=sys.stderr)
         return 130
+
+
+# Those whose own words say little or nothing.
+_PLAIN: dict[type[Exception], Exception] = {
+    MemoryError: RtpdError("out of memory"),
+    RecursionError: RtpdError("something that was read is nested too deeply"),
+}
+
+
+def _closed_pipe() -> int:
+    """End as other tools do when nobody reads on, without Python's words about it at its exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141  # what a shell shows for SIGPIPE
 
 
 def _train(args: list[str]) -> int:

@@ -16,7 +16,11 @@ import msgspec
 import tyro
 
 from rtpd import envs
-from rtpd.errors import ConfigError, EnvError, unknown
+from rtpd.errors import CheckpointError, ConfigError, EnvError, RequestError, unknown
+from rtpd.files import contents
+
+MOST_TOML_BYTES = 2**18
+MOST_DOTS = 100  # on a line: for a key of n parts tomllib takes memory in proportion to n^2
 
 
 @dataclass(frozen=True)
@@ -222,11 +226,13 @@ def layered(preset: str | None, *tables: Mapping[str, Any]) -> Config:
 
 def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
     """A Config from nested tables over the defaults; unknown keys and wrong types are refused."""
-    _refuse_unknown(data, Config, source)
     try:
+        _refuse_unknown(data, Config, source)
         return msgspec.convert(_merge(to_dict(Config()), data), Config)
     except (msgspec.ValidationError, EnvError) as error:
         raise ConfigError(f"{source}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: it is nested too deeply") from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -237,12 +243,19 @@ def to_dict(config: Config) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; ConfigError in one line if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = contents(path, MOST_TOML_BYTES)
+        dots = max(line.count(b".") for line in data.split(b"\n"))
+        if dots > MOST_DOTS:
+            raise ConfigError(f"{path}: a line has {dots:,} dots: allowed: {MOST_DOTS}")
+        return tomllib.loads(data.decode())
+    except ConfigError:
+        raise
+    except (RequestError, CheckpointError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    except ValueError as error:  # of the syntax, of UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

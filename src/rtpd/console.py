@@ -20,7 +20,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rtpd.errors import shortened
+
 Row = Mapping[str, Any]
+MOST_ERROR_CHARACTERS = 2000
 _BLOCKS = "▁▂▃▄▅▆▇█"
 FLAT_NOTE = "! collapsed: no better than one and the same action in every state"
 
@@ -213,7 +216,8 @@ def print_bench(result: Row, *, console: Console | None = None) -> None:
 
 def error_line(error: BaseException) -> str:
     """The one line by which the command line reports an error."""
-    return f"rtpd: error: {clean(error) or type(error).__name__}"
+    text = shortened(str(error).strip(), MOST_ERROR_CHARACTERS)
+    return f"rtpd: error: {clean(text) or type(error).__name__}"
 
 
 def start_lines(info: Row) -> list[str]:

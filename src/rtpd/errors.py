@@ -8,7 +8,10 @@ RtpdError                 anything rtpd itself reports; the command line exits w
  +-- CheckpointError      a checkpoint or agent file that is damaged or incomplete; exits with 1
  `-- DivergedError        a training whose losses or weights are no longer numbers; exits with 1
 
-Every message is one line: the offending value, what is allowed, the nearest match.
+Every message is one line: the offending value, what is allowed, the nearest match. All of them can
+be imported from `rtpd`. What else can end a command (disk full, out of memory, a bug) is told in
+one line too, with exit code 1; an interruption exits with 130, a closed pipe (`| head`) with 141
+and not a word, as with other tools.
 """
 
 import difflib
@@ -49,8 +52,16 @@ class DivergedError(RtpdError):
 
 def unknown(kind: str, value: object, allowed: Iterable[str], *, most: int = 12) -> str:
     """One line for a name that is not in a table: the value, the nearest match, what is allowed."""
-    names = list(allowed)
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    names, text = list(allowed), shortened(str(value), 200)
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     shown = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
-    return f"unknown {kind} '{value}': {hint}allowed: {shown}"
+    return f"unknown {kind} '{text}': {hint}allowed: {shown}"
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, its middle left out if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2 - 2
+    return f"{text[:half]} ... {text[-half:]}"

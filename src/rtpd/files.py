@@ -1,15 +1,23 @@
-"""Writing files so that a crash leaves the old one or the new one, never half."""
+"""Reading files of strangers under limits; writing so that a crash leaves the old or the new one.
+
+Every reader goes through `contents`, which takes no more memory than it is told to and waits for no
+pipe, and through `parse_json`, which knows how JSON can be made to hurt.
+"""
 
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Buffer, Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from rtpd.errors import CheckpointError, RunError
+from rtpd.errors import CheckpointError, RequestError, RunError
+
+MOST_BYTES = 2**30  # of a file that is read as a whole
+MOST_JSON_BYTES = 2**26
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -75,9 +83,67 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
 def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read JSON; CheckpointError in one line if it is missing or damaged."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return parse_json(contents(path, MOST_JSON_BYTES))
+    except ValueError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from None
+    except RequestError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
+
+
+def parse_json(data: bytes) -> Any:  # noqa: ANN401
+    """What JSON says; ValueError, on one line, for anything but plain JSON in UTF-8.
+
+    NaN and infinities, a name that is twice in an object, numbers of thousands of digits and deep
+    nesting are refused.
+    """
+    try:
+        text = data.decode("utf-8")
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is twice in an object")
+    return found
+
+
+def contents(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file, of which there may be `most`.
+
+    RequestError if there is no such file; CheckpointError if it is too large or cannot be read.
+    Pipes and devices count as no file, and are not waited for.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise RequestError(f"there is no file '{path}'")
+            data = file.read(min(about.st_size, most) + 1)
+            size = max(about.st_size, len(data))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise RequestError(f"there is no file '{path}'") from None
+    except (OSError, ValueError) as error:  # ValueError: NUL or a surrogate in the name
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"cannot read {path}: {why}") from None
+    if size > most:
+        raise CheckpointError(f"{path} has {size:,} bytes: allowed: {most:,}")
+    return data
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder/name`; CheckpointError if a name from a file of strangers would lead elsewhere."""
+    parts = name.split("/")
+    plain = name.isprintable() and 0 < len(name) <= 200 and not PurePosixPath(name).is_absolute()
+    if not plain or not {"", ".", ".."}.isdisjoint(parts):
+        raise CheckpointError(f"{folder}: {name[:200]!r} is no name of a file in it")
+    return folder / name
 
 
 def sha256(data: Buffer) -> str:

@@ -3,22 +3,53 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import msgspec
+import numpy as np
 import safetensors.numpy
 
 from rtpd import checkpoint, nets
-from rtpd.errors import CheckpointError, RequestError, unknown
-from rtpd.files import read_json, sha256, write_atomic, write_json
+from rtpd.archive import why
+from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
+from rtpd.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.run import Run
 from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
 
 FORMAT = 1
+_Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class _Spec(msgspec.Struct):
+    """`EnvSpec` with its bounds. A name with a colon would have Gymnasium import a module."""
+
+    name: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^:]*$")]
+    num_actions: _Size
+    frame_shape: Annotated[tuple[_Size, ...], msgspec.Meta(min_length=1, max_length=2)]
+    frame_dtype: Literal["uint8", "float32"] = "uint8"
+    stack: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    frames_per_step: _Size = 4
+    action_meanings: tuple[_Name, ...] = ()
+
+    def plain(self) -> EnvSpec:
+        return EnvSpec(**msgspec.structs.asdict(self))
+
+
+class _About(msgspec.Struct):
+    """What the .json must say; what else it says is kept as provenance."""
+
+    spec: _Spec
+    net: _Name
+    num_outputs: Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+    dueling: bool
+    norm: bool = False
+    agent: _Name = ""
+    teacher: _Name = ""
 
 
 def save(path: Path, policy: Policy) -> None:
@@ -39,9 +70,9 @@ def load(path: Path) -> Policy:
     """Read an agent's file back; CheckpointError if it is damaged or of another format."""
     meta: Any = read_json(path.with_suffix(".json"))
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+        data = contents(path)
+    except RequestError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
     if not isinstance(meta, dict):
         raise CheckpointError(f"{path}: its .json is no description of an agent")
     if meta.get("format") != FORMAT:
@@ -51,29 +82,17 @@ def load(path: Path) -> Policy:
     digest = meta.pop("sha256", None)
     if _digest(data, meta) != digest:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
-    spec = _spec(meta["spec"])
-    rule = None
-    if str(meta.get("agent")) == teacher_of(str(meta.get("agent"))):
-        kind = str(meta.get("teacher"))
-        if kind not in TEACHERS:
-            raise CheckpointError(f"{path}: {unknown('teacher', kind, TEACHERS)}")
-        rule = TEACHERS[kind]
-    like = jax.eval_shape(
-        lambda: nets.build(
-            meta["net"],
-            spec,
-            meta["num_outputs"],
-            key=jr.key(0),
-            dueling=meta["dueling"],
-            atoms=rule.atoms if rule else 1,
-            norm=meta.get("norm", False),
-        )
-    )
-    neutral = Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
-    net, preprocess = checkpoint.restore((like, neutral), safetensors.numpy.load(data), path)
+    about = _described(meta, path)
+    spec, rule = about.spec.plain(), None
+    if about.agent == teacher_of(about.agent):
+        if about.teacher not in TEACHERS:
+            raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
+        rule = TEACHERS[about.teacher]
+    like = _shapes(about, spec, rule.atoms if rule else 1, path)
+    net, preprocess = checkpoint.restore(like, _arrays(data, path), path)
     known = ("format", "parameters", "spec")
-    about = {key: value for key, value in meta.items() if key not in known}
-    return Policy(net, preprocess, spec, about, rule.q_values if rule else as_they_are)
+    facts = {key: value for key, value in meta.items() if key not in known}
+    return Policy(net, preprocess, spec, facts, rule.q_values if rule else as_they_are)
 
 
 def load_policy(run: str | Path, agent: str = "teacher") -> Policy:
@@ -97,5 +116,38 @@ def _digest(data: bytes, about: dict[str, Any]) -> str:
     return sha256(data + json.dumps(about, sort_keys=True).encode())
 
 
-def _spec(data: dict[str, Any]) -> EnvSpec:
-    return msgspec.convert(data, EnvSpec)
+def _described(meta: dict[str, Any], path: Path) -> _About:
+    try:
+        return msgspec.convert(meta, _About)
+    except (ValueError, RecursionError) as error:  # of its schema, or of half a character
+        raise CheckpointError(f"{path}: its .json describes no agent: {error}") from None
+
+
+def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, Preprocess]:
+    """What must be in the file, as shapes alone: its own word takes no memory."""
+
+    def build() -> tuple[nets.QNet, Preprocess]:
+        net = nets.build(
+            about.net,
+            spec,
+            about.num_outputs,
+            key=jr.key(0),
+            dueling=about.dueling,
+            atoms=atoms,
+            norm=about.norm,
+        )
+        return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
+
+    try:
+        return jax.eval_shape(build)
+    except RtpdError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (ValueError, TypeError, OverflowError) as error:  # a net that JAX cannot have
+        raise CheckpointError(f"{path}: there is no such net: {why(error)}") from None
+
+
+def _arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load(data)
+    except Exception as error:  # its own kind, and KeyError for types that NumPy lacks
+        raise CheckpointError(f"{path} is no safetensors file: {why(error)}") from None

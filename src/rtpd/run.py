@@ -19,8 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rtpd.errors import RunError, unknown
-from rtpd.files import lock, read_json, write_atomic, write_json
+from rtpd.errors import CheckpointError, RequestError, RunError, unknown
+from rtpd.files import contents, inside, lock, parse_json, read_json, write_atomic, write_json
 
 PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gymnasium")
 
@@ -55,6 +55,9 @@ class Run:
         run = cls(path)
         if not isinstance(run.manifest, dict) or "config" not in run.manifest:
             raise RunError(f"'{path}' is not a run folder: its manifest.json holds no config")
+        for name in ("config", "agents"):
+            if not isinstance(run.manifest.get(name, {}), dict):
+                raise CheckpointError(f"'{path}/manifest.json' is damaged: {name} is no object")
         return run
 
     @property
@@ -70,7 +73,7 @@ class Run:
 
     def agent_path(self, name: str) -> Path:
         """The weights of an agent; its description is beside it, ending in .json."""
-        return self.path / "agents" / f"{name}.safetensors"
+        return inside(self.path / "agents", f"{name}.safetensors")
 
     def check_agents(self, names: tuple[str, ...]) -> None:
         """RunError if an agent asked for is not there."""
@@ -102,13 +105,13 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl."""
         try:
-            lines = (self.path / "metrics.jsonl").read_text().splitlines()
-        except FileNotFoundError:
+            lines = contents(self.path / "metrics.jsonl").split(b"\n")
+        except RequestError:
             return []
         records = []
         for line in lines:
             try:
-                records.append(json.loads(line))
+                records.append(parse_json(line))
             except ValueError:
                 continue  # a line that a crash cut short
         return records

@@ -11,7 +11,6 @@ over N. The last layer has no ReLU, so that the mean of its weights gives the me
 the policy made here has one output per action, and agrees with the original to float32 rounding.
 """
 
-import json
 import math
 import re
 from pathlib import Path
@@ -23,14 +22,13 @@ import jax.random as jr
 import numpy as np
 
 from rtpd import envs, nets, torchfile
-from rtpd.archive import Archive, contents, why
+from rtpd.archive import Archive, why
 from rtpd.console import clean
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError, unknown
-from rtpd.files import sha256
+from rtpd.files import MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.types import EnvSpec, Policy, Preprocess
 
-MOST_JSON_BYTES = 2**26
 _NATURE = "stable_baselines3.common.torch_layers.NatureCNN"
 _FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"
 _NATURE_LAYERS = ("cnn.0", "cnn.2", "cnn.4", "linear.0")
@@ -116,8 +114,8 @@ def read(path: str | Path, spec: EnvSpec) -> Policy:
 def _about(archive: Archive) -> dict[str, Any]:
     """What the JSON says; what is pickled in it stays text."""
     try:
-        about = json.loads(archive.read("data", MOST_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
+        about = parse_json(archive.read("data", MOST_JSON_BYTES))
+    except ValueError as error:
         raise CheckpointError(f"{archive.source}: 'data' is no JSON: {why(error)}") from None
     if not isinstance(about, dict):
         raise CheckpointError(f"{archive.source}: 'data' does not describe an agent")

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from rtpd.config import Config, to_dict
-from rtpd.errors import RequestError, RtpdError, RunError
-from rtpd.files import read_json
+from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
+from rtpd.files import contents, inside, read_json
 from rtpd.run import Run
 
 
@@ -111,7 +111,7 @@ class Record:
     def fingerprint(self, agent: str) -> str | None:
         """The digest of an agent's weights and description; None if it was not kept."""
         try:
-            about = read_json(self.path / "agents" / f"{agent}.json")
+            about = read_json(inside(self.path / "agents", f"{agent}.json"))
         except RtpdError:
             return None
         return about.get("sha256") if isinstance(about, dict) else None
@@ -157,7 +157,7 @@ def read(path: Path) -> Record:
         manifest = msgspec.convert(Run.open(path).manifest, Manifest)
     except RunError:
         raise
-    except (RtpdError, msgspec.ValidationError, UnicodeError) as error:
+    except (RtpdError, ValueError, RecursionError) as error:
         raise RunError(f"'{file}' is damaged: {error}") from None
     if not isinstance(manifest.config.get("env"), str):
         raise RunError(f"'{file}' is damaged: its config names no env")
@@ -167,7 +167,12 @@ def read(path: Path) -> Record:
 
 def _lines(file: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
     """The lines of metrics.jsonl; a last one that is still being written is left out."""
-    data = file.read_bytes() if file.is_file() else b""
+    try:
+        data = contents(file)
+    except RequestError:
+        data = b""
+    except CheckpointError as error:
+        raise RunError(str(error)) from None
     found: dict[str, list[Any]] = {"eval": [], "train": []}
     *whole, _ = data.split(b"\n")
     for number, line in enumerate(whole, 1):
@@ -177,7 +182,7 @@ def _lines(file: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
                 continue
             lines = found.get(row["kind"], [])
             lines.append(msgspec.convert(row, Evaluation if row["kind"] == "eval" else Training))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"'{file}' is damaged: line {number}: {error}") from None
         if len(lines) > 1 and lines[-1].step <= lines[-2].step:
             what = f"step {lines[-1].step} after {lines[-2].step}"

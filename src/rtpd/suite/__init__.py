@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rtpd.errors import RequestError
-from rtpd.files import write_atomic
+from rtpd.files import contents, write_atomic
 from rtpd.run import check_free
 from rtpd.suite.attempt import find, lock
 from rtpd.suite.board import board, print_result
@@ -130,7 +130,7 @@ def _conduct(rows: list[Row], workers: Workers, stream: TextIO, retries: int) ->
 
 
 def _keep_copy(file: Path, copy: Path) -> None:
-    text = file.read_bytes()
+    text = contents(file)
     if not copy.is_file() or copy.read_bytes() != text:
         write_atomic(copy, text)
 

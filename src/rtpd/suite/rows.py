@@ -1,7 +1,6 @@
 """The state of every run of a suite, read from its folder while it goes on, and their sums."""
 
 import contextlib
-import json
 import os
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from rtpd.console import Row as Record
 from rtpd.console import progress
 from rtpd.errors import CheckpointError
+from rtpd.files import parse_json
 from rtpd.run import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
@@ -159,7 +159,7 @@ def _usual_pace(row: Row, rows: Sequence[Row]) -> float | None:
 
 def _parsed(line: bytes) -> list[dict[str, Any]]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         return []  # a line that a crash cut short
     return [record] if isinstance(record, dict) and {"kind", "step"} <= record.keys() else []

@@ -1,0 +1,181 @@
+"""Readers of strangers' files, fed with damaged ones for as long as you like.
+
+    nice -n 5 python scripts/fuzz.py --minutes 15 --seed 0 --keep broken/
+
+Each input is a valid file with bytes flipped, cut, doubled or spliced, or with a value replaced by
+another type; digests are made to fit, as whoever writes a file can. A reader must give something
+or raise RtpdError with a one-line message. Whatever else happens is kept, under the name of its
+exception, for tests/test_hostile.py.
+"""
+
+import argparse
+import copy
+import json
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 1, 2**31, 2**63, 10**400, 0.5, -1e308, 1e308, "", "../../x", "/etc/passwd",
+    "a\x1b[31m[red]", "\u202e", "\ud800", "x" * 5000, "\0", [], {}, [[]], [1, 2, 3], [2**40] * 3,
+    {"a": 1}, {"": {}}, "mlp0", "conv1-1-1x1", "teacher", ["a", "a"],
+)  # fmt: skip
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes with one to four pieces flipped, cut, doubled, spliced or replaced."""
+    changed = bytearray(data)
+    for _ in range(int(rng.integers(1, 5))):
+        i, j = sorted(int(k) for k in rng.integers(0, len(changed) + 1, 2))
+        match int(rng.integers(6)):
+            case 0 if i < len(changed):
+                changed[i] ^= 1 << int(rng.integers(8))
+            case 1:
+                del changed[i:]
+            case 2:
+                changed[i:i] = changed[i:j]
+            case 3:
+                del changed[i:j]
+            case 4:
+                changed[i:i] = rng.bytes(int(rng.integers(1, 9)))
+            case _:
+                changed[i : i + 8] = [b"\xff" * 8, b"\0" * 8, b"9" * 8, b"[{\"',=]}"][
+                    int(rng.integers(4))
+                ]
+    return bytes(changed)
+
+
+def mutated_value(value: Any, rng: np.random.Generator) -> Any:
+    """The JSON with one value, at any depth, replaced, taken out, or under another name."""
+    value = copy.deepcopy(value)
+    places = list(_places(value))
+    parent, key = places[int(rng.integers(len(places)))]
+    odd = copy.deepcopy(ODD[int(rng.integers(len(ODD)))])
+    match int(rng.integers(5)):
+        case 0:
+            del parent[key]
+        case 1 if isinstance(parent, dict) and isinstance(odd, str):
+            parent[odd] = parent.pop(key)
+        case _:
+            parent[key] = odd
+    return value
+
+
+def _places(value: Any) -> Any:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in pairs:
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from _places(item)
+
+
+def targets(folder: Path) -> dict[str, Any]:
+    """By name: a function from a random generator to what it read, and the files that it wrote."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import jax.numpy as jnp
+    import jax.random as jr
+    import test_hostile as valid
+
+    from rtpd import nets, policy
+    from rtpd.archive import Archive
+    from rtpd.config import load_config
+    from rtpd.suite.plan import read as read_suite
+    from rtpd.torchfile import state_dict
+    from rtpd.types import EnvSpec, Policy, Preprocess
+
+    spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
+    facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
+    net = nets.build("mlp8", spec, 2, key=jr.key(0))
+    agent = folder / "mlp8.safetensors"
+    policy.save(agent, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
+    about, weights = json.loads(agent.with_suffix(".json").read_bytes()), agent.read_bytes()
+    zips = sorted((Path(__file__).parents[1] / "tests").rglob("*.zip"))
+
+    def agents(rng: np.random.Generator) -> None:
+        if rng.random() < 0.7:
+            valid.signed(folder / "x.safetensors", mutated_value(about, rng), weights)
+        else:
+            valid.signed(folder / "x.safetensors", about, mutated(weights, rng))
+        policy.load(folder / "x.safetensors")
+
+    def runs(rng: np.random.Generator) -> None:
+        manifest = valid.MANIFEST if rng.random() < 0.3 else mutated_value(valid.MANIFEST, rng)
+        lines = [mutated_value(line, rng) if rng.random() < 0.4 else line for line in valid.LINES]
+        texts = [json.dumps(manifest).encode(), *(json.dumps(line).encode() for line in lines)]
+        texts = [mutated(text, rng) if rng.random() < 0.2 else text for text in texts]
+        valid.run_folder(folder / "run", texts[0], b"\n".join([*texts[1:], b""]))
+        valid.read_all(folder / "run")
+
+    def suites(rng: np.random.Generator) -> None:
+        (folder / "x.toml").write_bytes(mutated(valid.SUITE, rng))
+        read_suite(folder / "x.toml")
+
+    def settings(rng: np.random.Generator) -> None:
+        (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[td]\ngamma = 0.9\n", rng))
+        load_config(None, folder / "x.toml")
+
+    def archives(rng: np.random.Generator) -> None:
+        data = zips[int(rng.integers(len(zips)))].read_bytes()
+        archive = Archive(data, "x.zip")
+        data = archive.read("policy.pth") if "policy.pth" in archive.names else data
+        (folder / "x.zip").write_bytes(mutated(data, rng))
+        state_dict((folder / "x.zip").read_bytes(), "x.zip")
+
+    found = {"agent": agents, "run": runs, "suite": suites, "toml": settings}
+    return found | ({"torch": archives} if zips else {})
+
+
+def main() -> int:
+    """Feed every reader in turn; 1 if anything broke."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--keep", type=Path, default=None, help="folder for what broke")
+    given = parser.parse_args()
+    from rtpd.errors import RtpdError
+
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="rtpd-fuzz-") as name:
+        readers = targets(Path(name))
+        end, number = time.monotonic() + 60 * given.minutes, 0
+        while time.monotonic() < end:
+            number += 1
+            for target, read in readers.items():
+                rng = np.random.default_rng((given.seed, number))
+                try:
+                    read(rng)
+                    said = "loaded"
+                except RtpdError as error:
+                    said = "refused" if "\n" not in str(error) else "BROKE: two lines"
+                except Exception as error:
+                    said = f"BROKE: {type(error).__name__}"
+                    if not counts[f"{target}: {said}"]:
+                        print(f"{target} seed {given.seed} number {number}", file=sys.stderr)
+                        traceback.print_exc(limit=-4)
+                        _keep(given.keep, Path(name), f"{target}-{type(error).__name__}-{number}")
+                counts[f"{target}: {said}"] += 1
+    print(f"seed {given.seed}, {number:,} inputs a reader")
+    for line, count in sorted(counts.items()):
+        print(f"  {line:<40} {count:>9,}")
+    return int(any("BROKE" in line for line in counts))
+
+
+def _keep(folder: Path | None, source: Path, name: str) -> None:
+    if folder is None:
+        return
+    for file in source.rglob("*"):
+        if file.is_file():
+            path = folder / name / file.relative_to(source)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

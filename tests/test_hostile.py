@@ -1,0 +1,313 @@
+"""Files from strangers: each loads as something valid or is refused in one line, in little memory.
+
+The mutations are those of scripts/fuzz.py, which runs them for longer; what broke once is a line in
+the tables here.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rtpd import checkpoint, nets, policy
+from rtpd.cli import main
+from rtpd.config import load_config
+from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
+from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
+from rtpd.report.gather import read as read_run
+from rtpd.run import Run
+from rtpd.suite.plan import read as read_suite
+from rtpd.types import EnvSpec, Policy, Preprocess
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from fuzz import mutated, mutated_value
+
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANIFEST = {
+    "config": {"env": "probe/corridor", "steps": 100, "td": {"gamma": 0.9}},
+    "agents": {"teacher": {"parameters": 10, "share": 1.0, "net": "mlp8", "loss": None}},
+    "seed": 0,
+    "status": "finished",
+    "command": ["rtpd", "train"],
+    "versions": {"jax": "0.11"},
+}
+LINES = [
+    {"kind": "train", "step": 10, "seconds": 1.0, "students": {"mlp8": {"agreement": 0.5}}},
+    {"kind": "eval", "step": 20, "seconds": 2, "agents": {"teacher": {"mean": 1, "episodes": 2}}},
+]  # fmt: skip
+SUITE = b'games = ["pong"]\nseeds = [0, 1]\n[settings]\nsteps = 100\n[variants.a]\nstudents = []\n'
+DEEP = 200_000
+
+
+def refused_or_valid(read, *args):
+    """One line, or something; any other exception, and any memory above 64 MB, fails the test."""
+    tracemalloc.start()
+    try:
+        read(*args)
+    except RtpdError as error:
+        assert "\n" not in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**26
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
+    facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
+    net = nets.build("mlp8", spec, 2, key=jr.key(0))
+    path = tmp_path_factory.mktemp("agents") / "mlp8.safetensors"
+    policy.save(path, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
+    return path
+
+
+def signed(path, about, data=None):
+    """Write a description with a digest that fits, as whoever writes the file can."""
+    data = path.read_bytes() if data is None else data
+    about = {key: value for key, value in about.items() if key != "sha256"}
+    digest = sha256(data + json.dumps(about, sort_keys=True).encode())
+    path.write_bytes(data)
+    path.with_suffix(".json").write_text(json.dumps(about | {"sha256": digest}))
+
+
+@FEW
+@given(seed=st.integers(0, 2**32))
+def test_agents_with_any_description_or_weights(agent, tmp_path_factory, seed):
+    rng, path = np.random.default_rng(seed), tmp_path_factory.getbasetemp() / "x.safetensors"
+    about, data = json.loads(agent.with_suffix(".json").read_bytes()), agent.read_bytes()
+    if seed % 3:
+        about = mutated_value(about, rng)
+    else:
+        data = mutated(data, rng)
+    if isinstance(about, dict):
+        signed(path, about, data)
+        refused_or_valid(policy.load, path)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("frame_shape", [2**40, 2**40]),
+        ("frame_shape", [2**16, 2**16]),  # 17 GB if it were believed
+        ("frame_shape", []),
+        ("frame_shape", [-1]),
+        ("stack", 10**30),
+        ("num_actions", 0),
+        ("frame_dtype", "O"),
+        ("name", "gym/antigravity:X-v0"),  # Gymnasium would import the module
+        ("net", "mlp" + "-".join(["4096"] * 5000)),
+        ("net", "conv8-8-8x64"),
+        ("net", 3),
+        ("num_outputs", 2**70),
+        ("dueling", "yes"),
+        ("agent", None),
+        ("\ud800", 1),  # half of a character, which JSON can name
+    ],
+)
+def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
+    path = tmp_path / "x.safetensors"
+    shutil.copy(agent, path)
+    about = json.loads(agent.with_suffix(".json").read_bytes())
+    (about["spec"] if where in about["spec"] else about)[where] = value
+    signed(path, about)
+    with pytest.raises(CheckpointError):
+        refused_or_valid(policy.load, path)
+        policy.load(path)
+
+
+def run_folder(folder, manifest, lines):
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_bytes(manifest)
+    (folder / "metrics.jsonl").write_bytes(lines)
+
+
+def read_all(folder):
+    run = Run.open(folder)
+    run.records()
+    assert all(folder in run.agent_path(name).parents for name in run.agents)
+    read_run(folder)
+
+
+@FEW
+@given(seed=st.integers(0, 2**32))
+def test_run_folders_with_anything_in_them(tmp_path_factory, seed):
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.getbasetemp() / "run"
+    manifest, lines = json.dumps(MANIFEST).encode(), [json.dumps(line).encode() for line in LINES]
+    match seed % 4:
+        case 0:
+            manifest = mutated(manifest, rng)
+        case 1:
+            manifest = json.dumps(mutated_value(MANIFEST, rng)).encode()
+        case 2:
+            lines[seed % 2] = json.dumps(mutated_value(LINES[seed % 2], rng)).encode()
+        case 3:
+            lines = [mutated(line, rng) for line in lines]
+    run_folder(folder, manifest, b"\n".join([*lines, b""]))
+    refused_or_valid(read_all, folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/passwd", "a/../../b", "", ".", "a\0b", "a\x1b[31m", "x" * 999]
+)
+def test_names_cannot_leave_their_folder(tmp_path, name):
+    with pytest.raises(CheckpointError, match="is no name of a file in it") as error:
+        inside(tmp_path, name)
+    assert str(error.value).isprintable()
+    manifest = MANIFEST | {"agents": {name: {"parameters": 1}}}
+    run_folder(tmp_path, json.dumps(manifest).encode(), b"")
+    refused_or_valid(read_all, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["teacher", "pong/net1.7", "CartPole-v1/mlp16-kl"])
+def test_names_of_agents_are_inside(tmp_path, name):
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * DEEP,
+        b'{"a":' * DEEP,
+        b"9" * 10_000,
+        b"NaN",
+        b'{"a": -Infinity}',
+        b'{"a": 1, "a": 2}',
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+        b"",
+    ],
+)
+def test_json_that_is_made_to_hurt(tmp_path, data):
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        parse_json(data)
+    file = tmp_path / "x.json"
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_json(file)
+    run_folder(tmp_path, json.dumps(MANIFEST).encode(), data + b"\n")
+    refused_or_valid(read_all, tmp_path)
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, tmp_path / "none", Path("a\0b")):
+        with pytest.raises(RtpdError):
+            contents(path)
+        with pytest.raises(ConfigError):
+            load_config(None, path)
+    big = tmp_path / "big.json"
+    with big.open("wb") as file:
+        file.truncate(MOST_JSON_BYTES + 1)  # sparse
+    with pytest.raises(CheckpointError, match=r"has 67,108,865 bytes: allowed: 67,108,864"):
+        read_json(big)
+
+
+TOMLS = [
+    b"a = " + b"[" * DEEP,
+    b"a = " + b"{a=" * 10_000,
+    b"a = " + b"9" * 10_000,
+    b"\xff",
+    b"steps = nan",
+    b"steps = 1\nsteps = 2",
+    b"steps = 1979-05-27",
+    b"td = [{" + b"a." * 20_000 + b"a = 1}]",
+    b"td." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
+    b"#" * 2**19,
+]
+
+
+@pytest.mark.parametrize("data", TOMLS, ids=lambda data: repr(data[:12]))
+def test_toml_that_is_made_to_hurt(tmp_path, data):
+    file = tmp_path / "x.toml"
+    file.write_bytes(data)
+    for read in (lambda: load_config(None, file), lambda: read_suite(file)):
+        with pytest.raises(ConfigError):
+            refused_or_valid(read)
+            read()
+
+
+@FEW
+@given(seed=st.integers(0, 2**32))
+def test_suite_files_with_anything_in_them(tmp_path_factory, seed):
+    file = tmp_path_factory.getbasetemp() / "suite.toml"
+    file.write_bytes(mutated(SUITE, np.random.default_rng(seed)))
+    refused_or_valid(read_suite, file)
+    refused_or_valid(load_config, None, file)
+
+
+def test_a_segment_that_unpacks_to_more_than_was_asked_for_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SEGMENT_BYTES", 64)
+    tree = {"frames": jnp.arange(256, dtype=jnp.uint8).reshape(16, 16)}
+    checkpoint.save(tmp_path / "1", tree, {"a": 1})
+    like = jax.eval_shape(lambda: tree)
+    assert checkpoint.load(tmp_path / "1", like)[1] == {"a": 1}
+    segment = next((tmp_path / "1").glob("*-0000.zlib"))
+    listed = json.loads((tmp_path / "1" / "sha256.json").read_bytes())
+    for data in (
+        zlib.compress(bytes(10**8)),
+        zlib.compress(bytes(16)),
+        b"",
+        segment.read_bytes()[:-1],
+    ):
+        segment.write_bytes(data)
+        digests = listed | {segment.name: sha256(data)}
+        (tmp_path / "1" / "sha256.json").write_text(json.dumps(digests))
+        with pytest.raises(CheckpointError, match="is no checkpoint"):
+            refused_or_valid(checkpoint.load, tmp_path / "1", like)
+            checkpoint.load(tmp_path / "1", like)
+
+
+def test_error_leaves_are_in_the_tree():
+    assert issubclass(ConfigError, RequestError) and issubclass(CheckpointError, RtpdError)
+    assert (RequestError.exit_code, CheckpointError.exit_code) == (2, 1)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["games"], ["games", "--json"]])
+def test_a_closed_pipe_ends_quietly(args):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "rtpd", *args]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "argument", [b"po\x1b[31mng", b"\xff\xfe", b"x" * 100_000, b"a\nb", "\u202egnop".encode()]
+)
+@pytest.mark.parametrize("command", ["train", "evaluate", "report", ""])
+def test_arguments_cannot_write_to_the_terminal(capsys, command, argument):
+    text = os.fsdecode(argument)
+    assert main([command, text] if command else [text]) in (1, 2)
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.isprintable() and len(line) < 3000
+    line.encode()  # no half characters
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("maximum ..."), OSError(28, "No")])
+def test_any_error_is_one_line(capsys, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("rtpd.envs.ale.games", fails)
+    monkeypatch.delenv("RTPD_TRACEBACK", raising=False)
+    assert main(["games"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rtpd: error: ") and said.count("\n") == 1
+    monkeypatch.setenv("RTPD_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        main(["games"])
