@@ -1,7 +1,9 @@
 """Exports: what is written computes the original, or nothing is written."""
 
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,6 +15,7 @@ import pytest
 from rtpd import cli, nets, onnxfile
 from rtpd import policy as agents_on_disk
 from rtpd.errors import CheckpointError, RequestError, RtpdError
+from rtpd.export import c as c_target
 from rtpd.export import export, quantise, verify
 from rtpd.export import onnx as onnx_target
 from rtpd.teachers import TEACHERS
@@ -224,3 +227,28 @@ def test_the_int8_onnx_file_is_bit_identical_to_the_integer_reference(pong, tmp_
     np.testing.assert_array_equal(found, model.q_values(frames))
     assert isinstance(onnxfile.load(tmp_path / "a.onnx"), HostPolicy)
     assert (tmp_path / "a.onnx").stat().st_size < 50_000
+
+
+@pytest.mark.parametrize("sanitise", [(), ("-fsanitize=undefined", "-fno-sanitize-recover")])
+def test_the_c_header_is_bit_identical_to_the_integer_reference(
+    sanitise, pong, tmp_path, monkeypatch
+):
+    policy, model, frames = pong
+    monkeypatch.setattr(c_target, "FLAGS", (*c_target.FLAGS, *sanitise))
+    c_target.check(policy, int8=True)
+    c_target.write(policy, tmp_path / "a.h", model)
+    found = c_target.load(tmp_path / "a.h", policy, model).q_values(frames)
+    np.testing.assert_array_equal(found, model.q_values(frames))
+    text = (tmp_path / "a.h").read_text()
+    assert re.findall(r"#include.*", text) == ["#include <stdint.h>"]
+    assert "float" not in text and "double" not in text and "malloc" not in text
+
+
+def test_hostile_names_stay_in_the_comment_of_the_header(pong, tmp_path):
+    policy, model, frames = pong
+    spec = replace(policy.spec, name=HOSTILE, action_meanings=(HOSTILE,) * 6)
+    named = Policy(policy.net, policy.preprocess, spec, {"agent": HOSTILE, "net": HOSTILE})
+    c_target.write(named, tmp_path / "a.h", model)
+    found = c_target.load(tmp_path / "a.h", named, model).q_values(frames[:4])
+    np.testing.assert_array_equal(found, model.q_values(frames[:4]))
+    assert len((tmp_path / "a.h").read_text().partition("C99")[0].splitlines()) == 3

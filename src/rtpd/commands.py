@@ -13,7 +13,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd train GAME      train a teacher and distil it into tiny students, at once
   rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
-  rtpd export DIR      write an agent as an ONNX file, checked against the original
+  rtpd export DIR      write an agent as ONNX or C, checked against the original
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
   rtpd report DIR...   a page of what runs have shown, with figures
   rtpd games           list the games
@@ -44,7 +44,7 @@ EXAMPLES = {
     "export": """examples:
   rtpd export runs/pong-1 --agent net1.7 --to onnx
   rtpd export runs/pong-1 --agent net1.7 --to onnx --int8 --out pong.onnx
-  rtpd export runs/pong-1/agents/net1.7.safetensors""",
+  rtpd export runs/pong-1/agents/net1.7.safetensors --to c""",
     "suite": """a suite file, in which only `games` must be there:
   games = ["pong", "boxing"]
   seeds = [0, 1, 2]              # or seeds = 3
@@ -148,7 +148,7 @@ class EvaluateCommand:
 
 @dataclass(frozen=True)
 class ExportCommand:
-    """Write an agent as an ONNX file (needs the `export` extra).
+    """Write an agent as an ONNX file (needs the `export` extra) or as a C header.
 
     It is checked against the original on 2,048 frames of its own play and over whole episodes
     before it gets its name: in float32 every greedy action must be the same.
@@ -159,11 +159,12 @@ class ExportCommand:
     agent: str | None = None
     """which agent of the run"""
     to: str = "onnx"
-    """the target: onnx"""
+    """onnx, or c: one C99 header in integers alone"""
     int8: bool = False
-    """int8 weights and uint8 activations, for students of convolutions and dense layers"""
+    """int8 weights and uint8 activations (always with --to c), for students of
+    convolutions and dense layers"""
     out: Path | None = None
-    """the file (default: GAME-AGENT.onnx or GAME-AGENT-int8.onnx in this folder)"""
+    """the file (default: GAME-AGENT.onnx, GAME-AGENT-int8.onnx or GAME-AGENT.h in this folder)"""
     episodes: int = 10
     """whole episodes that both forms play"""
     epsilon: float = 0.05

@@ -22,7 +22,7 @@ from rtpd.policy import load_policy
 from rtpd.run import Run
 from rtpd.types import Policy
 
-TARGETS = {"onnx": "rtpd.export.onnx"}
+TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c"}
 
 FRAMES = 2_048  # for calibration, and as many others to compare on
 
