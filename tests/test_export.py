@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_export_writes_compares_and_plays(cartpole, tmp_path, capsys, monkeypatc
     assert again["agents"]["mlp8"]["returns"] == result["exported"]["returns"]
 
 
-@pytest.mark.parametrize(("change", "why"), [(0.01, "differ by"), (3.0, "another greedy action")])
+@pytest.mark.parametrize(("change", "why"), [(0.01, "differ by"), (-3.0, "another greedy action")])
 def test_a_file_that_is_not_the_original_is_refused_and_nothing_is_left(
     change, why, cartpole, tmp_path, monkeypatch
 ):
@@ -252,3 +253,24 @@ def test_hostile_names_stay_in_the_comment_of_the_header(pong, tmp_path):
     found = c_target.load(tmp_path / "a.h", named, model).q_values(frames[:4])
     np.testing.assert_array_equal(found, model.q_values(frames[:4]))
     assert len((tmp_path / "a.h").read_text().partition("C99")[0].splitlines()) == 3
+
+
+def test_the_c_example_plays_from_frames_on_standard_input(pong, tmp_path):
+    policy, model, frames = pong
+    c_target.write(policy, tmp_path / "a.h", model)
+    main = Path(__file__).parents[1] / "examples/c/main.c"
+    header = f'-DRTPD_HEADER="{tmp_path}/a.h"'
+    program = [c_target._compiler(), *c_target.FLAGS, header, "-o", tmp_path / "a", main]
+    subprocess.run(program, check=True)
+    newest, first = frames[:6, -1], [1, 0, 0, 0, 0, 1]
+    sent = b"".join(bytes([f]) + frame.tobytes() for f, frame in zip(first, newest, strict=True))
+    done = subprocess.run([tmp_path / "a"], input=sent, capture_output=True, check=True)
+    stack, seen = np.zeros_like(frames[0]), []
+    for f, frame in zip(first, newest, strict=True):
+        stack = np.concatenate([np.zeros_like(stack[1:]) if f else stack[1:], frame[None]])
+        seen.append(stack)
+    q = model.outputs(np.stack(seen))
+    expected = np.column_stack([q.argmax(axis=1), q])
+    assert [
+        [int(n) for n in line.split()] for line in done.stdout.splitlines()
+    ] == expected.tolist()
