@@ -11,9 +11,9 @@ FLOORS = (
     "types files archive",
     "distill nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats",
-    "config policy monitor sb3",
+    "config policy monitor sb3 onnxfile",
     "validate evaluation track commands",
-    "models journal pace",
+    "models journal pace export",
     "students teaching",
     "learner lane health",
     "agents",

@@ -25,6 +25,7 @@ from rtpd.commands import (
     BenchCommand,
     DistillCommand,
     EvaluateCommand,
+    ExportCommand,
     GamesCommand,
     ReportCommand,
     SuiteCommand,
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": _train,
         "distill": _distill,
         "evaluate": _evaluate,
+        "export": _export,
         "suite": _suite,
         "report": _report,
         "games": _games,
@@ -166,6 +168,27 @@ def _evaluate(args: list[str]) -> int:
         seed=command.seed,
     )
     _show(result, console.print_evaluation, as_json=command.json)
+    return 0
+
+
+def _export(args: list[str]) -> int:
+    command = _parse(ExportCommand, args, "export")
+    from rtpd.compilation import keep_compiled
+    from rtpd.export import export
+
+    keep_compiled()
+    result = export(
+        command.source,
+        command.agent,
+        to=command.to,
+        int8=command.int8,
+        out=command.out,
+        episodes=command.episodes,
+        epsilon=command.epsilon,
+        seed=command.seed,
+        tell=_tell,
+    )
+    _show(result, console.print_export, as_json=command.json)
     return 0
 
 

@@ -13,6 +13,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd train GAME      train a teacher and distil it into tiny students, at once
   rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
+  rtpd export DIR      write an agent as ONNX or C, checked against the original
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
   rtpd report DIR...   a page of what runs have shown, with figures
   rtpd games           list the games
@@ -40,6 +41,10 @@ EXAMPLES = {
     "evaluate": """examples:
   rtpd evaluate runs/pong-1
   rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
+    "export": """examples:
+  rtpd export runs/pong-1 --agent net1.7 --to onnx
+  rtpd export runs/pong-1 --agent net1.7 --to onnx --int8 --out pong.onnx
+  rtpd export runs/pong-1/agents/net1.7.safetensors --to c""",
     "suite": """a suite file, in which only `games` must be there:
   games = ["pong", "boxing"]
   seeds = [0, 1, 2]              # or seeds = 3
@@ -131,7 +136,7 @@ class EvaluateCommand:
     """
 
     run: tyro.conf.Positional[Path]
-    """run folder"""
+    """run folder, or an .onnx file that `rtpd export` has written"""
     agents: tuple[str, ...] = ()
     """which agents (default: all)"""
     episodes: int = 30
@@ -142,6 +147,35 @@ class EvaluateCommand:
     """of the envs and of the random actions"""
     json: bool = False
     """print JSON with every return instead of a table"""
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write an agent as an ONNX file (needs the `export` extra) or as a C header.
+
+    It is checked against the original on 2,048 frames of its own play and over whole episodes
+    before it gets its name: in float32 every greedy action must be the same.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """run folder, or an agent's .safetensors file"""
+    agent: str | None = None
+    """which agent of the run"""
+    to: str = "onnx"
+    """onnx, or c: one C99 header in integers alone"""
+    int8: bool = False
+    """int8 weights and uint8 activations (always with --to c), for students of
+    convolutions and dense layers"""
+    out: Path | None = None
+    """the file (default: GAME-AGENT.onnx, GAME-AGENT-int8.onnx or GAME-AGENT.h in this folder)"""
+    episodes: int = 10
+    """whole episodes that both forms play"""
+    epsilon: float = 0.05
+    """share of random actions in them, 0 to 1"""
+    seed: int = 1
+    """of the envs and of the random actions"""
+    json: bool = False
+    """print JSON instead of a table"""
 
 
 @dataclass(frozen=True)

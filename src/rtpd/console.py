@@ -149,6 +149,32 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
     out.print(Group(evaluation_table(result["agents"], title=title), Text(note, "dim")))
 
 
+def print_export(result: Row, *, console: Console | None = None) -> None:
+    """The result of `rtpd export`, for people."""
+    what = [result["env"], result["agent"], result["format"]]
+    table = plain_table(["", "JAX", "exported"], "  ".join(what))
+    rows = [("size", "", show(result["bytes"], unit=" bytes"))]
+    rows += [(key, "", show(result[f"{key}_bytes"], unit=" bytes"))
+             for key in ("flash", "ram") if result.get(f"{key}_bytes") is not None]  # fmt: skip
+    for name in ("median", "p99"):
+        microseconds = result[f"latency_{name}_us"]
+        rows.append(
+            (f"latency, one frame, one thread, {name}", "", show(microseconds, ".1f", " us"))
+        )
+    rows.append(("same greedy action", "", percent(result["agreement"], ".2f")))
+    rows.append(("... or tied", "", percent(result["agreement_or_tied"], ".2f")))
+    rows.append(("largest difference of a Q-value", "", show(result["max_difference"], ".2g")))
+    rows.append(("mean return ± s.e.", score(result["original"]), score(result["exported"])))
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    note = (
+        f"\n{show(result['frames'])} frames of its own play, {show(result['episodes'])} episodes, "
+        f"epsilon {result['epsilon']:g}; wrote {clean(result['file'])}"
+    )
+    out = console or terminal(sys.stdout)
+    out.print(Group(table, Text(note, "dim")))
+
+
 def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -> None:
     """The main table of a report in parts, each under its setting: .head and .rows of text."""
     out = console or terminal(sys.stdout)

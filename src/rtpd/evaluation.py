@@ -1,6 +1,6 @@
 """Whole episodes of any agents: Policy x env -> EvalResult."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,19 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import msgspec
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, envs
+from rtpd import actor, envs, onnxfile
 from rtpd.config import from_dict
 from rtpd.envs.baselines import human_normalised, percent_of_teacher
 from rtpd.episodes import Episode, Episodes
-from rtpd.errors import ConfigError
+from rtpd.errors import ConfigError, RunError, unknown
 from rtpd.policy import load
 from rtpd.run import Run
-from rtpd.types import EvalResult, Policy, Preprocess, Timestep, teacher_of
+from rtpd.types import EvalResult, HostPolicy, Policy, Preprocess, Timestep, teacher_of
 
 MOST_ENVS = 32
 
@@ -30,7 +31,9 @@ class _Seat:
     A fixed number per env, since taking the first episodes to finish would favour short ones.
     """
 
-    def __init__(self, policy: Policy, options: envs.EnvOptions, episodes: int, seed: int) -> None:
+    def __init__(
+        self, policy: Policy | HostPolicy, options: envs.EnvOptions, episodes: int, seed: int
+    ) -> None:
         num_envs = min(episodes, MOST_ENVS)
         self.policy = policy
         self.env = envs.make(policy.spec.name, num_envs, options)
@@ -50,7 +53,11 @@ class _Seat:
         return all(len(e) >= quota for e, quota in zip(self.played, self.quota, strict=True))
 
     def think(self, epsilon: float) -> Array:
-        """Choose actions for the newest frames; returns before they are computed."""
+        """Choose actions for the newest frames; of JAX's, returns before they are computed."""
+        if isinstance(self.policy, HostPolicy):
+            self.stack = _push(self.stack, self.timestep.frame, self.timestep.first)
+            q = self.policy.q_values(np.asarray(self.stack))
+            return _explore(q, self.key, np.int32(self.step), np.float32(epsilon))
         self.stack, action = _act(
             self.policy.net, self.policy.preprocess, self.policy.head, self.stack,
             self.timestep.frame, self.timestep.first, self.key, np.int32(self.step),
@@ -85,8 +92,16 @@ def _act(
     return actor.act(q_values, stack, frame, first, jr.fold_in(key, step), epsilon)
 
 
+_push = eqx.filter_jit(actor.push)
+
+
+@eqx.filter_jit
+def _explore(q: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike) -> Array:
+    return actor.epsilon_greedy(jnp.asarray(q), jr.fold_in(key, step), epsilon)
+
+
 def play(
-    policies: dict[str, Policy],
+    policies: Mapping[str, Policy | HostPolicy],
     options: envs.EnvOptions,
     *,
     episodes: int,
@@ -120,6 +135,32 @@ def play(
     return {name: seat.result(name, epsilon) for name, seat in seats.items()}
 
 
+def stacks(
+    policy: Policy,
+    options: envs.EnvOptions,
+    *,
+    count: int,
+    epsilon: float,
+    seed: int,
+    every: int = 4,
+) -> np.ndarray:
+    """What the agent sees while it plays: `count` raw stacks [N K *F], each `every`-th step.
+
+    From up to 16 games at once, so that the stacks come from all of a game and not its start.
+    """
+    num_envs = min(16, count)
+    seat, seen = _Seat(policy, replace(options, episodic_life=False), num_envs, seed), []
+    try:
+        for step in range(every * -(-count // num_envs)):
+            seat.env.send(np.asarray(seat.think(epsilon)))
+            if step % every == 0:
+                seen.append(np.asarray(seat.stack))
+            seat.receive()
+    finally:
+        seat.env.close()
+    return np.concatenate(seen)[:count]
+
+
 def evaluate(
     run: str | Path,
     *,
@@ -128,7 +169,7 @@ def evaluate(
     epsilon: float = 0.05,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Evaluate agents of a run folder (all of them if none is named).
+    """Evaluate agents of a run folder (all of them if none is named), or of an exported .onnx file.
 
     Returns JSON-ready {"run", "env", "epsilon", "episodes", "seed", "agents": {name: {"parameters",
     "share" (of the teacher's parameters), "mean", "standard_error", "median", "returns",
@@ -140,24 +181,43 @@ def evaluate(
         raise ConfigError(f"--episodes {episodes}: allowed: 1 to 10000")
     if not 0 <= seed < 2**31:
         raise ConfigError(f"--seed {seed}: allowed: 0 to {2**31 - 1}")
-    folder = Run.open(Path(run))
-    folder.check_agents(agents)
-    config = from_dict(folder.manifest["config"], f"{folder.path}/manifest.json")
-    names = agents or folder.agents
-    policies = {name: load(folder.agent_path(name)) for name in names}
-    results = play(policies, config.environment, episodes=episodes, epsilon=epsilon, seed=seed)
-    about = folder.manifest["agents"]
+    env, policies, about, options = _agents_of(Path(run), agents)
+    results = play(policies, options, episodes=episodes, epsilon=epsilon, seed=seed)
     table = {}
     for name, row in compare(results).items():
         table[name] = {key: about[name][key] for key in ("parameters", "share")} | row
     return {
         "run": str(run),
-        "env": config.env,
+        "env": env,
         "epsilon": epsilon,
         "episodes": episodes,
         "seed": seed,
         "agents": table,
     }
+
+
+def _agents_of(
+    path: Path, names: tuple[str, ...]
+) -> tuple[str, Mapping[str, Policy | HostPolicy], Mapping[str, Any], envs.EnvOptions]:
+    """Env, the agents asked for, their parameters and share of their teacher's, how they play."""
+    if path.suffix == ".onnx":
+        policy = onnxfile.load(path)
+        facts = policy.provenance
+        name = str(facts.get("agent", path.stem))
+        if set(names) - {name}:
+            raise RunError(f"{path}: {unknown('agent', names[0], [name])}")
+        about = {"parameters": facts.get("parameters"), "share": None}
+        return policy.spec.name, {name: policy}, {name: about}, options_of(policy)
+    folder = Run.open(path)
+    folder.check_agents(names)
+    config = from_dict(folder.manifest["config"], f"{folder.path}/manifest.json")
+    policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
+    return config.env, policies, folder.manifest["agents"], config.environment
+
+
+def options_of(policy: Policy | HostPolicy) -> envs.EnvOptions:
+    """How the agent's game was played when it learnt; the defaults where it does not say."""
+    return msgspec.convert(policy.provenance.get("environment") or {}, envs.EnvOptions)
 
 
 def compare(results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:

@@ -137,6 +137,18 @@ class Policy(eqx.Module):
 
 
 @dataclass(frozen=True)
+class HostPolicy:
+    """An agent that is computed outside of JAX: an ONNX file, a compiled C net.
+
+    `q_values(obs)` maps raw NumPy stacks [N K *F] to f32[N A]; all else is as in `Policy`.
+    """
+
+    q_values: Callable[[np.ndarray], np.ndarray]
+    spec: EnvSpec
+    provenance: dict
+
+
+@dataclass(frozen=True)
 class EvalResult:
     """Undiscounted, unclipped returns of whole episodes of one agent."""
 

@@ -1,0 +1,140 @@
+"""Agents as files that run elsewhere: `export("runs/pong-1", "net1.7", to="onnx")`.
+
+A target is a module, imported on demand, with `SUFFIX`, `check(policy, int8=...)`,
+`write(policy, path, quantised)` and `load(path, policy, quantised) -> HostPolicy`, which runs what
+was written. One that knows integers alone has `ONLY_INT8`; `facts(policy, quantised)` adds to the
+result. To add one, write it and add a line to `TARGETS`.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rtpd.errors import ConfigError, RequestError, RunError, unknown
+from rtpd.evaluation import options_of, stacks
+from rtpd.export import quantise, verify
+from rtpd.files import sync_folder
+from rtpd.policy import load_policy
+from rtpd.run import Run
+from rtpd.types import Policy
+
+TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c"}
+
+FRAMES = 2_048  # for calibration, and as many others to compare on
+
+
+def export(
+    source: str | Path,
+    agent: str | None = None,
+    *,
+    to: str = "onnx",
+    int8: bool = False,
+    out: str | Path | None = None,
+    episodes: int = 10,
+    epsilon: float = 0.05,
+    seed: int = 1,
+    tell: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Write an agent of a run folder, or of a .safetensors file, as `to`; see `TARGETS`.
+
+    The file gets its name only after what it computes was compared with the original on `FRAMES`
+    stacks of the agent's own play, and both have played `episodes` whole episodes. Returns
+    JSON-ready {"file", "env", "agent", "format", "bytes", "frames", "agreement", ...}.
+
+    Raises:
+        RequestError: if the request cannot be met; nothing was written.
+        RtpdError: if the exported form is not the original; nothing was written.
+    """
+    _check_numbers(episodes, epsilon, seed)
+    if to not in TARGETS:
+        raise RequestError(unknown("target", to, TARGETS))
+    target = import_module(TARGETS[to])
+    policy, name = _policy(Path(source), agent)
+    int8 = int8 or getattr(target, "ONLY_INT8", False)
+    target.check(policy, int8=int8)
+    if int8:
+        quantise.check(policy)
+    path = _file(target, policy, name, int8, out)
+    options = options_of(policy)
+    tell("playing for frames to compare on" + (" and to calibrate with" if int8 else ""))
+    frames = stacks(policy, options, count=FRAMES, epsilon=epsilon, seed=seed)
+    model = None
+    if int8:  # ... on other games than those it is judged on
+        others = stacks(policy, options, count=FRAMES, epsilon=epsilon, seed=seed + 1)
+        model = quantise.quantise(policy, others)
+    with tempfile.TemporaryDirectory(prefix=".rtpd-export-", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        target.write(policy, made, model)
+        exported = target.load(made, policy, model)
+        values = verify.original_values(policy, frames)
+        found = verify.compare(values, exported.q_values(frames))
+        verify.demand(found, exact=not int8)
+        tell(f"playing {episodes} episodes")
+        played = verify.returns(
+            policy, exported, options, episodes=episodes, epsilon=epsilon, seed=seed
+        )
+        speed = verify.latency(exported, frames)
+        size = made.stat().st_size
+        os.replace(made, path)
+    sync_folder(path.parent)
+    return {
+        "file": str(path),
+        "env": policy.spec.name,
+        "agent": name,
+        "format": f"{to} {'int8' if int8 else 'float32'}",
+        "bytes": size,
+        **(target.facts(policy, model) if hasattr(target, "facts") else {}),
+        **speed,
+        **found,
+        "episodes": episodes,
+        "epsilon": epsilon,
+        "seed": seed,
+        **played,
+    }
+
+
+def _policy(source: Path, agent: str | None) -> tuple[Policy, str]:
+    """The agent asked for, and its name."""
+    if source.suffix == ".safetensors":
+        policy = load_policy(source)
+        name = str(policy.provenance.get("agent", source.stem))
+        if agent not in (None, name):
+            raise RequestError(f"{source}: {unknown('agent', agent, [name])}")
+        return policy, name
+    names = Run.open(source).agents
+    if agent is None and len(names) != 1:
+        raise RunError(f"{source}: which agent? --agent {' or '.join(names) or '(it has none)'}")
+    name = names[0] if agent is None else agent
+    return load_policy(source, name), name
+
+
+def _file(
+    target: ModuleType, policy: Policy, agent: str, int8: bool, out: str | Path | None
+) -> Path:
+    """Where the export goes; RequestError if nothing can be written there."""
+    kind = "-int8" if int8 and not getattr(target, "ONLY_INT8", False) else ""
+    words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
+    safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
+    path = Path(out) if out is not None else Path(f"{safe}{kind}{target.SUFFIX}")
+    if path.suffix != target.SUFFIX:
+        raise RequestError(f"--out '{path}': its name must end in {target.SUFFIX}")
+    if path.is_dir():
+        raise RequestError(f"--out '{path}' is a folder: name a file")
+    if not path.parent.is_dir():
+        raise RequestError(f"--out '{path}': there is no folder '{path.parent}'")
+    if not os.access(path.parent, os.W_OK):
+        raise RequestError(f"--out '{path}': the folder '{path.parent}' cannot be written to")
+    return path
+
+
+def _check_numbers(episodes: int, epsilon: float, seed: int) -> None:
+    if not 0 <= epsilon <= 1:
+        raise ConfigError(f"--epsilon {epsilon}: allowed: 0 to 1")
+    if not 1 <= episodes <= 10_000:
+        raise ConfigError(f"--episodes {episodes}: allowed: 1 to 10000")
+    if not 0 <= seed < 2**31 - 1:
+        raise ConfigError(f"--seed {seed}: allowed: 0 to {2**31 - 2}")

@@ -1,0 +1,32 @@
+"""What an exported file says of its agent, and how that is made harmless."""
+
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rtpd import onnxfile
+from rtpd.export.quantise import Quantised
+from rtpd.types import Policy, num_parameters
+
+
+def describe(policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
+    """JSON-ready: format, rtpd's version, env, preprocessing, the agent's own description."""
+    return {
+        "format": onnxfile.FORMAT,
+        "rtpd": _version(),
+        "spec": asdict(policy.spec),
+        "preprocessing": {
+            "input": "raw frames, oldest first; the graph does (frames - centre) / scale itself",
+            "centre_mean": float(policy.preprocess.centre.mean()),
+            "scale": float(policy.preprocess.scale),
+        },
+        "quantisation": "int8" if quantised else None,
+        "agent": {**policy.provenance, "parameters": num_parameters(policy.net)},
+    }
+
+
+def _version() -> str | None:
+    try:
+        return version("rtpd")
+    except PackageNotFoundError:
+        return None
