@@ -14,12 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rtpd.errors import ConfigError, RequestError, RunError, unknown
-from rtpd.evaluation import options_of, stacks
+from rtpd.errors import RequestError, unknown
+from rtpd.evaluation import stacks
 from rtpd.export import quantise, verify
 from rtpd.files import sync_folder
-from rtpd.policy import load_policy
-from rtpd.run import Run
+from rtpd.sources import check_numbers, one_of, options_of
 from rtpd.types import Policy
 
 TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c"}
@@ -39,7 +38,7 @@ def export(
     seed: int = 1,
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Write an agent of a run folder, or of a .safetensors file, as `to`; see `TARGETS`.
+    """Write an agent of a source (see `rtpd.sources`) as `to`; see `TARGETS`.
 
     The file gets its name only after what it computes was compared with the original on `FRAMES`
     stacks of the agent's own play, and both have played `episodes` whole episodes. Returns
@@ -49,11 +48,13 @@ def export(
         RequestError: if the request cannot be met; nothing was written.
         RtpdError: if the exported form is not the original; nothing was written.
     """
-    _check_numbers(episodes, epsilon, seed)
+    check_numbers(episodes, epsilon, seed)
     if to not in TARGETS:
         raise RequestError(unknown("target", to, TARGETS))
     target = import_module(TARGETS[to])
-    policy, name = _policy(Path(source), agent)
+    name, policy = one_of(source, agent)
+    if not isinstance(policy, Policy):
+        raise RequestError(f"'{source}' plays, but holds no weights that can be exported")
     int8 = int8 or getattr(target, "ONLY_INT8", False)
     target.check(policy, int8=int8)
     if int8:
@@ -97,21 +98,6 @@ def export(
     }
 
 
-def _policy(source: Path, agent: str | None) -> tuple[Policy, str]:
-    """The agent asked for, and its name."""
-    if source.suffix == ".safetensors":
-        policy = load_policy(source)
-        name = str(policy.provenance.get("agent", source.stem))
-        if agent not in (None, name):
-            raise RequestError(f"{source}: {unknown('agent', agent, [name])}")
-        return policy, name
-    names = Run.open(source).agents
-    if agent is None and len(names) != 1:
-        raise RunError(f"{source}: which agent? --agent {' or '.join(names) or '(it has none)'}")
-    name = names[0] if agent is None else agent
-    return load_policy(source, name), name
-
-
 def _file(
     target: ModuleType, policy: Policy, agent: str, int8: bool, out: str | Path | None
 ) -> Path:
@@ -129,12 +115,3 @@ def _file(
     if not os.access(path.parent, os.W_OK):
         raise RequestError(f"--out '{path}': the folder '{path.parent}' cannot be written to")
     return path
-
-
-def _check_numbers(episodes: int, epsilon: float, seed: int) -> None:
-    if not 0 <= epsilon <= 1:
-        raise ConfigError(f"--epsilon {epsilon}: allowed: 0 to 1")
-    if not 1 <= episodes <= 10_000:
-        raise ConfigError(f"--episodes {episodes}: allowed: 1 to 10000")
-    if not 0 <= seed < 2**31 - 1:
-        raise ConfigError(f"--seed {seed}: allowed: 0 to {2**31 - 2}")
