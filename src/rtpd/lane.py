@@ -126,6 +126,6 @@ def _act(
         found = outputs(stack[part])
         q.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
         if name == "teacher":
-            looked = jnp.where(epsilon < 1, jnp.max(q[-1], axis=1), jnp.nan)
+            looked = jnp.where(jnp.less(epsilon, 1), jnp.max(q[-1], axis=1), jnp.nan)
             value = value.at[part].set(looked)
     return stack, actor.epsilon_greedy(jnp.concatenate(q), key, epsilon), value
