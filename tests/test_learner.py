@@ -422,6 +422,25 @@ def test_the_returns_of_a_rollout_are_those_of_its_rows():
         assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
 
 
+def test_a_rollout_is_valued_as_it_was_played_unless_some_values_are_missing():
+    replay, spec = filled_replay("probe/chain", rows=50)
+    learning = Teaching(config("pqn"), spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    by_the_net = learning.rollout(state, replay)
+    played = jr.normal(jr.key(1), replay.reward.shape)
+    known = learning.rollout(state, replay._replace(value=played))
+    returns = np.asarray(known.returns).reshape(24, 8)
+    for t, env in [(0, 0), (5, 3), (23, 7)]:
+        row, after = known.rows[t], known.rows[t + 1]
+        bootstrap = GAMMA * played[after, env] * (1 - replay.terminal[row, env])
+        assert returns[t, env] == pytest.approx(
+            float(replay.reward[row, env] + bootstrap), abs=1e-5
+        )
+    missing = played.at[known.rows[3], 5].set(jnp.nan)
+    again = learning.rollout(state, replay._replace(value=missing))
+    np.testing.assert_allclose(again.returns, by_the_net.returns, rtol=1e-6)
+
+
 def test_updates_are_spread_evenly_over_the_steps():
     pace = Pace(config("pqn"))
     due = [pace.updates_due(steps) for steps in range(0, 10 * 192 + 1, 8)]

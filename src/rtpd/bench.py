@@ -22,7 +22,7 @@ from rtpd import agents, envs, validate
 from rtpd import replay as ring
 from rtpd.config import Config, load_config, presets
 from rtpd.errors import ConfigError
-from rtpd.lane import replay_rows
+from rtpd.lane import replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, provenance
@@ -129,7 +129,7 @@ def teachers(
         settings = replace(users[preset], env=env, students=("auto",))
         size = ring.num_bytes(
             replay_rows(settings), settings.num_envs, (84, 84), "uint8",
-            prioritised=bool(settings.replay.priority),
+            **replay_columns(settings),
         )  # fmt: skip
         found[name] = {
             "paper": rule.paper,
