@@ -41,7 +41,7 @@ demo: setup  ## train a Pong agent and its students with the preset 'demo'
 	$(BIN)/rtpd train pong --preset demo --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: setup  ## run the tests, slow ones last
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: setup  ## check format, lint, types and import floors
 	$(BIN)/ruff format --check .

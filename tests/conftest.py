@@ -10,11 +10,12 @@ import struct
 import tempfile
 import zipfile
 
-# Before anything imports JAX. Many tests train with the same settings: compile those once.
+# Before anything imports JAX. Many tests train with the same settings: compile those once, for
+# all workers and the processes that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE = tempfile.TemporaryDirectory(prefix="rtpd-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402

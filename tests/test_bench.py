@@ -2,6 +2,8 @@
 
 import json
 import statistics
+from dataclasses import replace
+from functools import partial
 
 import jax
 import pytest
@@ -9,29 +11,32 @@ import pytest
 from rtpd import bench as room
 from rtpd import compilation
 from rtpd.cli import main
-from rtpd.config import Config, load_config
+from rtpd.config import load_config
 from rtpd.teachers import TEACHERS
 
 SMALL = [
     "--preset", "double-dqn", "--rounds", "2", "--seconds", "0.05", "--replay.warmup-steps", "200",
     "--replay.capacity", "400",
 ]  # fmt: skip
+STUDENTS = ("mlp8:kl", "mlp4:mse")
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(room, "PART_SECONDS", 0.05)
+    for name in ("PART_SECONDS", "SETTLING_SECONDS"):
+        monkeypatch.setattr(room, name, 0.05)
+    monkeypatch.setattr(room, "matmul_gflops", partial(room.matmul_gflops, size=256, repeats=2))
 
 
 def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
     out = tmp_path / "bench.json"
-    command = ["bench", "probe/chain", *SMALL, "--students", "mlp8:kl", "mlp4:mse"]
+    command = ["bench", "probe/chain", *SMALL, "--students", *STUDENTS]
     assert main([*command, "--json", "--out", str(out)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == result
     families = result["families"]
     assert families["none"]["students"] == ["none"]
-    assert families["given"]["students"] == ["mlp8:kl", "mlp4:mse"]
+    assert families["given"]["students"] == [*STUDENTS]
     assert families["none"]["ratios"] == [1.0, 1.0]
     for row in families.values():
         assert row["loop_steps_per_second"] == statistics.median(row["rounds"])
@@ -43,7 +48,9 @@ def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
 
 def test_timing_the_parts_leaves_no_update_owing_or_in_hand(tmp_path):
     """Else the loop measured next would rest until its updates are due again."""
-    settings = Config(env="probe/chain", students=("mlp8:kl",))
+    settings = replace(load_config("double-dqn"), env="probe/chain", students=STUDENTS)
+    memory = replace(settings.replay, warmup_steps=200, capacity=400)
+    settings = replace(settings, replay=memory)
     loop = room._Loop(settings, tmp_path / "run")
     before = loop.session.progress.updates
     loop.parts(100.0)

@@ -23,6 +23,7 @@ from rtpd.policy import load_policy
 from rtpd.run import Run
 from rtpd.training import resume, train
 
+pytestmark = pytest.mark.xdist_group("distilling")  # its runs are made once, by one worker
 DATA = Path(__file__).parent / "data"
 FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 
 import gymnasium
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from rtpd.errors import CheckpointError, DivergedError, RunError
 from rtpd.run import LOCK, Run, locked
 from rtpd.training import resume, train
 
+pytestmark = pytest.mark.xdist_group("faults")  # its runs are made once, by one worker
 TINY = Config(
     env="gym/CartPole-v1",
     students=("mlp8:kl",),
@@ -179,8 +181,21 @@ def test_a_signal_in_any_phase_leaves_a_run_to_go_on_with(tmp_path, phase, numbe
     assert len([r for r in run.records() if r["kind"] == "eval" and r["step"] == 600]) <= 1
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What comes of a run that is never stopped: of settings, and the same for equal ones."""
+
+    @cache
+    def run(settings):
+        path = tmp_path_factory.mktemp("whole") / "run"
+        train(settings, out=path)
+        return outcome(path)
+
+    return run
+
+
 @pytest.mark.parametrize("saves", [1, 2, 3])
-def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves):
+def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves, whole):
     final = ["--steps", "800", "--evaluation.final-episodes", "1"]
     process = launch(tmp_path / "killed", *final)
     wait_for(process, "saving a checkpoint", saves)
@@ -188,8 +203,7 @@ def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves):
     process.communicate()
     resume(tmp_path / "killed")
     settings = Run.open(tmp_path / "killed").manifest["config"]
-    train(from_dict(settings), out=tmp_path / "whole")
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "killed") == whole(from_dict(settings))
 
 
 def test_a_clock_that_goes_backwards_does_not_show(tmp_path, monkeypatch):

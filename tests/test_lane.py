@@ -84,3 +84,27 @@ def test_bad_actors_are_refused_in_one_line(actors, piece):
     with pytest.raises(ConfigError) as error:
         validate(replace(MIXED, actors=actors))
     assert piece in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_rollout_keeps_what_the_teacher_thought_of_what_it_saw():
+    settings = Config(
+        env="probe/chain", students=(), teacher="pqn", td=TeacherConfig(net="mlp8", loss="mse"),
+        num_envs=4, replay=ReplayConfig(capacity=40, warmup_steps=8),
+    )  # fmt: skip
+    env = envs.make("probe/chain", 4, settings.environment)
+    learner = Learner(settings, {"chain": env.spec})
+    unseen = Preprocess(jnp.zeros(env.spec.frame_shape), jnp.ones(()))
+    teacher = learner.init(jr.key(0), {"chain": unseen}).teachers["chain"]
+    lane = Lane(settings, env, learner.teachings["chain"], learner.heads["chain"])
+    lane.restart(0)
+    for step, epsilon in enumerate((1.0, 0.5, 0.5)):
+        lane.choose(teacher, {}, step, epsilon)
+        lane.send()
+        lane.receive()
+        lane.store()
+    env.close()
+    assert np.isnan(lane.replay.value[0]).all()  # by chance alone
+    for row in (1, 2):
+        for i in range(4):
+            x = teacher.preprocess(lane.replay.frames[row, i][None])
+            assert lane.replay.value[row, i] == pytest.approx(float(teacher.model.net(x).max()))

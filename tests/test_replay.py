@@ -257,11 +257,16 @@ def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
     ],
 )
 def test_num_bytes_is_what_init_takes(rows, num_envs, shape, dtype, expected):
-    for prioritised, more in ((False, 0), (True, 4 * rows * num_envs)):
-        replay = ring.init(rows, num_envs, shape, dtype, prioritised=prioritised)
+    column = 4 * rows * num_envs
+    for columns, more in (
+        ((), 0),
+        (("prioritised",), column),
+        (("prioritised", "valued"), 2 * column),
+    ):
+        kept = dict.fromkeys(columns, True)
+        replay = ring.init(rows, num_envs, shape, dtype, **kept)
         assert sum(leaf.nbytes for leaf in jax.tree.leaves(replay)) == expected + more
-        found = ring.num_bytes(rows, num_envs, shape, dtype, prioritised=prioritised)
-        assert found == expected + more
+        assert ring.num_bytes(rows, num_envs, shape, dtype, **kept) == expected + more
 
 
 def test_num_bytes_allots_nothing():

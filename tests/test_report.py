@@ -31,6 +31,7 @@ from rtpd.report.published import rusu2015
 from rtpd.run import Run
 from rtpd.training import train
 
+pytestmark = pytest.mark.xdist_group("report")  # its runs are made once, by one worker
 RESULTS = Path(__file__).parents[1] / "results"
 FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(

@@ -32,6 +32,7 @@ from rtpd.suite.plan import as_toml, cells, jobs_of, read
 from rtpd.suite.rows import Row, Tail, results, seconds_left
 from rtpd.training import train
 
+pytestmark = pytest.mark.xdist_group("suite")  # its runs are made once, by one worker
 GAME = "gym-CartPole-v1"
 CART = """\
 games = ["gym/CartPole-v1"]
@@ -104,10 +105,23 @@ def metrics(run):
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory):
-    """A finished suite of two seeds, one of which was killed on the way; nobody may change it."""
-    folder = tmp_path_factory.mktemp("suite")
-    file = write(folder / "cart.toml", CART.format(steps=4_800, seeds=2))
+def cart(tmp_path_factory):
+    """The file of a suite of two seeds, in a folder that it has to itself."""
+    return write(tmp_path_factory.mktemp("suite") / "cart.toml", CART.format(steps=4_800, seeds=2))
+
+
+@pytest.fixture(scope="module")
+def whole(cart):
+    """The first run of that suite, never stopped. It goes first, so that it alone compiles."""
+    path = cart.with_name("whole")
+    train(jobs_of(cart, read(cart), cart.parent)[0].config, out=path, preset="cpu")
+    return path
+
+
+@pytest.fixture(scope="module")
+def suite(cart, whole):
+    """The finished suite, one run of which was killed on the way; nobody may change it."""
+    file, folder = cart, cart.parent
     with started(file, "--out", folder / "out", "--jobs", 2, "--json") as process:
         run = folder / "out" / GAME / "default" / "seed-0"
         child = child_of(process, run)
@@ -118,13 +132,11 @@ def suite(tmp_path_factory):
     return file, folder / "out", json.loads(out), err
 
 
-def test_a_killed_run_is_gone_on_with_and_ends_as_if_nothing_had_happened(suite, tmp_path):
+def test_a_killed_run_is_gone_on_with_and_ends_as_if_nothing_had_happened(suite, whole):
     _, out, result, _ = suite
     killed = out / GAME / "default" / "seed-0"
     assert [run["resumed"] for run in result["runs"]] == [1, 0]
     assert len(Run.open(killed).manifest["resumed"]) == 1
-    whole = tmp_path / "whole"
-    train(load_config(None, killed.with_name("seed-0.toml")), out=whole, preset="cpu")
     assert metrics(killed) == metrics(whole)
     for weights in (whole / "agents").glob("*.safetensors"):
         assert (killed / "agents" / weights.name).read_bytes() == weights.read_bytes()
@@ -132,20 +144,23 @@ def test_a_killed_run_is_gone_on_with_and_ends_as_if_nothing_had_happened(suite,
 
 TWO_STAGES = """
 [variants.two-stage]
-distill = "real-time"
+distill = "default"
 steps = 800
-[variants.real-time]
+[variants.default]
 """
 
 
-def test_a_variant_distils_the_teachers_of_another_one(tmp_path):
-    file = write(tmp_path / "two.toml", CART.format(steps=1_600, seeds=2) + TWO_STAGES)
+def test_a_variant_distils_the_teachers_of_another_one(suite, tmp_path):
+    """One of them has learnt before, and one learns in the same suite."""
+    _, out, _, _ = suite
+    shutil.copytree(out, tmp_path / "out")
+    file = write(tmp_path / "two.toml", CART.format(steps=4_800, seeds="[1, 2]") + TWO_STAGES)
     result = run_suite(file, out=tmp_path / "out", jobs=2, stream=io.StringIO())
     assert result["status"] == "finished", result["runs"]
-    for seed in range(2):
+    for seed in (1, 2):
         source, run = (
             Run.open(tmp_path / "out" / GAME / variant / f"seed-{seed}")
-            for variant in ("real-time", "two-stage")
+            for variant in ("default", "two-stage")
         )
         assert run.manifest["distilled_from"] == str(source.path)
         assert run.manifest["preset"] == "distill"
@@ -160,12 +175,12 @@ def test_a_variant_distils_the_teachers_of_another_one(tmp_path):
 def test_a_run_whose_teacher_came_to_nothing_is_not_started(tmp_path):
     file = write(tmp_path / "two.toml", CART.format(steps=1_600, seeds=1) + TWO_STAGES)
     out = tmp_path / "out"
-    (out / GAME / "real-time" / "seed-0.log").mkdir(parents=True)  # so that it cannot start
+    (out / GAME / "default" / "seed-0.log").mkdir(parents=True)  # so that it cannot start
     (out / "suite.lock").touch()
     result = run_suite(file, out=out, stream=io.StringIO())
     assert result["status"] == "failed"
     notes = {run["variant"]: run["note"] for run in result["runs"]}
-    assert "real-time/seed-0" in notes["two-stage"] and "not finished" in notes["two-stage"]
+    assert "default/seed-0" in notes["two-stage"] and "not finished" in notes["two-stage"]
     assert not (out / GAME / "two-stage").exists()
 
 

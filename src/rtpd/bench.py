@@ -22,7 +22,7 @@ from rtpd import agents, envs, validate
 from rtpd import replay as ring
 from rtpd.config import Config, load_config, presets
 from rtpd.errors import ConfigError
-from rtpd.lane import replay_rows
+from rtpd.lane import replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, provenance
@@ -38,6 +38,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 CAPACITY = 20_000  # transitions of replay a family, since all are alive at once
 PART_SECONDS = 3.0
+SETTLING_SECONDS = 1.0  # of a loop before it is measured
 
 
 def bench(
@@ -129,7 +130,7 @@ def teachers(
         settings = replace(users[preset], env=env, students=("auto",))
         size = ring.num_bytes(
             replay_rows(settings), settings.num_envs, (84, 84), "uint8",
-            prioritised=bool(settings.replay.priority),
+            **replay_columns(settings),
         )  # fmt: skip
         found[name] = {
             "paper": rule.paper,
@@ -148,7 +149,7 @@ def _speed(settings: Config, seconds: float) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         loop = _Loop(settings, Path(folder) / "run")
         try:
-            loop.rate(1.0)
+            loop.rate(SETTLING_SECONDS)
             rate = loop.rate(seconds)
             return {"update_ms": loop.update_ms(), "loop_steps_per_second": rate}
         finally:

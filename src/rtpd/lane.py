@@ -17,6 +17,7 @@ from rtpd.config import Config
 from rtpd.episodes import Episodes
 from rtpd.models import Model, acting_net
 from rtpd.nets import QNet, with_noise
+from rtpd.pace import Pace
 from rtpd.teaching import TeacherState, Teaching
 from rtpd.types import Preprocess, VectorEnv
 from rtpd.validate import parse_actors
@@ -31,7 +32,7 @@ class Lane:
         self.crew = parse_actors(settings)
         self.replay = ring.init(
             replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
-            prioritised=bool(settings.replay.priority),
+            **replay_columns(settings),
         )  # fmt: skip
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
@@ -57,14 +58,14 @@ class Lane:
         nets = {name: acting_net(m) for name, m in students.items() if name in self.crew}
         nets["teacher"] = acting_net(teacher.model)
         eyes = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
-        self.stack, self.action = self._act(
+        self.stack, self.action, self.value = self._act(
             nets, eyes, self.stack, self.timestep.frame, self.timestep.first, self._key,
             np.int32(step), np.float32(epsilon),
         )  # fmt: skip
 
     def send(self) -> None:
         """Begin a step of the emulators."""
-        self._sent = np.asarray(self.action)
+        self._sent, self._sent_value = np.asarray(self.action), self.value
         self.env.send(self._sent)
 
     def receive(self) -> list[tuple[str, float]]:
@@ -80,7 +81,7 @@ class Lane:
         seen = self._seen
         self.replay = self._add(
             self.replay, seen.frame, self._sent, self.timestep.reward,
-            seen.first, self.timestep.terminal, seen.last,
+            seen.first, self.timestep.terminal, seen.last, self._sent_value,
         )  # fmt: skip
 
 
@@ -103,19 +104,28 @@ def replay_rows(settings: Config) -> int:
     return settings.replay.capacity // settings.num_envs
 
 
+def replay_columns(settings: Config) -> dict[str, bool]:
+    """What is kept of each transition besides what happened."""
+    return {"prioritised": bool(settings.replay.priority), "valued": Pace(settings).rollouts}
+
+
 def _act(
     teaching: Teaching, crew: Mapping[str, slice], head: slice, nets: Mapping[str, QNet],
     eyes: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
     key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
-) -> tuple[Array, Array]:  # fmt: skip
+) -> tuple[Array, Array, Array]:  # fmt: skip
     """Epsilon-greedy actions of whoever drives each env, the random key derived from the step.
 
-    A noisy teacher draws its weights once per step, for all its envs.
+    Also the stacks, and the teacher's max_a Q [E]: NaN where a student drives, or chance alone. A
+    noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
-    stack, values = actor.push(stack, frame, first), []
+    stack, q, value = actor.push(stack, frame, first), [], jnp.full(len(stack), jnp.nan)
     for name, part in crew.items():
         outputs = jax.vmap(lambda obs, n=name: with_noise(nets[n], noise_key)(eyes[n](obs)))
         found = outputs(stack[part])
-        values.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
-    return stack, actor.epsilon_greedy(jnp.concatenate(values), key, epsilon)
+        q.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
+        if name == "teacher":
+            looked = jnp.where(jnp.less(epsilon, 1), jnp.max(q[-1], axis=1), jnp.nan)
+            value = value.at[part].set(looked)
+    return stack, actor.epsilon_greedy(jnp.concatenate(q), key, epsilon), value

@@ -162,8 +162,10 @@ class Dense(eqx.Module):
         self.weight, self.bias = _draw((inputs, outputs), key, he=he)
         self.norm = eqx.nn.LayerNorm(outputs) if norm else None
         size = FIRST_NOISE / math.sqrt(inputs)
-        deviations = (jnp.full((inputs, outputs), size), jnp.full((outputs,), size))
-        self.noise = deviations if noisy else None
+        # Of a dtype: JAX types a bare number weakly, and the update, whose results are not, would
+        # be compiled once more for them.
+        deviations = [jnp.full(shape, size, jnp.float32) for shape in ((inputs, outputs), outputs)]
+        self.noise = (deviations[0], deviations[1]) if noisy else None
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " O"]:
         """Apply to one example."""

@@ -13,13 +13,14 @@ class Pace:
     config: Config
 
     @property
-    def _rollouts(self) -> bool:
+    def rollouts(self) -> bool:
+        """Whether the teacher learns from rollouts rather than from the replay."""
         return kind(self.config.teacher).regime == "rollout"
 
     @property
     def updates_per_rollout(self) -> int:
         """Updates of the teacher between two rollouts; 1 where it learns from the replay."""
-        if not self._rollouts:
+        if not self.rollouts:
             return 1
         rollout = self.config.rollout
         return rollout.epochs * (self.rollout_steps // rollout.minibatch_size)
@@ -32,14 +33,14 @@ class Pace:
     @property
     def steps_per_update(self) -> float:
         """Steps between two updates of the teacher, on average."""
-        if not self._rollouts:
+        if not self.rollouts:
             return self.config.replay.steps_per_update
         return self.rollout_steps / self.updates_per_rollout
 
     @property
     def cadence(self) -> str:
         """How often the teacher learns and from what, for people."""
-        if not self._rollouts:
+        if not self.rollouts:
             replay = self.config.replay
             return f"one update of batch {replay.batch_size} every {replay.steps_per_update} steps"
         rollout = self.config.rollout
@@ -50,7 +51,7 @@ class Pace:
 
     def updates_due(self, steps: int) -> int:
         """Updates of the teacher that are due when `steps` have been made since the first one."""
-        if not self._rollouts:
+        if not self.rollouts:
             return steps // self.config.replay.steps_per_update + 1
         return steps * self.updates_per_rollout // self.rollout_steps + 1
 

@@ -32,6 +32,7 @@ class Replay(NamedTuple):
     cursor: Int[Array, ""]
     filled: Int[Array, ""]
     priority: Float[Array, "C E"] | None = None  # of a prioritised replay
+    value: Float[Array, "C E"] | None = None  # max_a Q of who acted; NaN where nobody looked
 
 
 def init(
@@ -41,6 +42,7 @@ def init(
     frame_dtype: str,
     *,
     prioritised: bool = False,
+    valued: bool = False,
 ) -> Replay:
     """An empty ring of `rows` x `num_envs` transitions."""
     shape = (rows, num_envs)
@@ -54,6 +56,7 @@ def init(
         cursor=jnp.zeros((), jnp.int32),
         filled=jnp.zeros((), jnp.int32),
         priority=jnp.zeros(shape) if prioritised else None,
+        value=jnp.full(shape, jnp.nan) if valued else None,
     )
 
 
@@ -62,13 +65,10 @@ def num_bytes(
     num_envs: int,
     frame_shape: tuple[int, ...],
     frame_dtype: str,
-    *,
-    prioritised: bool = False,
+    **columns: bool,
 ) -> int:
     """Memory that `init` takes, from its shapes alone."""
-    like = jax.eval_shape(
-        lambda: init(rows, num_envs, frame_shape, frame_dtype, prioritised=prioritised)
-    )
+    like = jax.eval_shape(lambda: init(rows, num_envs, frame_shape, frame_dtype, **columns))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
 
 
@@ -80,6 +80,7 @@ def add(
     first: Bool[Array, " E"],
     terminal: Bool[Array, " E"],
     last: Bool[Array, " E"],
+    value: Float[Array, " E"] | None = None,
 ) -> Replay:
     """Write one row of E envs over the oldest. Jit it with the replay donated, or it copies all.
 
@@ -96,7 +97,10 @@ def add(
     if priority is not None:
         highest = jnp.where(replay.filled > 0, jnp.max(priority), 1.0)
         priority = priority.at[replay.cursor].set(highest)
-    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows), priority)
+    values = replay.value
+    if values is not None:
+        values = values.at[replay.cursor].set(jnp.nan if value is None else value)
+    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows), priority, values)
 
 
 def seal(replay: Replay) -> Replay:

@@ -177,7 +177,7 @@ class Session:
         centre = validate.parse_centre(self.config.centre)
         scale = validate.parse_scale(self.config.scale)
         return Preprocess(
-            mean if centre is None else jnp.full(lane.spec.frame_shape, centre),
+            mean if centre is None else jnp.full(lane.spec.frame_shape, centre, jnp.float32),
             std if scale is None else jnp.float32(scale),
         )
 

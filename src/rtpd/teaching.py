@@ -271,19 +271,29 @@ class Teaching:
     def _returns(
         self, state: TeacherState, replay: ring.Replay, rows: Int[Array, " T+1"]
     ) -> Float[Array, "T E"]:
-        """Q(lambda) returns of a rollout, whose last row only bootstraps."""
+        """Q(lambda) returns of a rollout, whose last row only bootstraps.
+
+        Its values are those that it was played by. Where some are missing, as after the warm-up or
+        where students drive, the latest net evaluates it all.
+        """
         config, every = self.config, jnp.arange(self.config.num_envs)
 
-        def value(row: Array) -> Float[Array, " E"]:
+        def evaluate(row: Array) -> Float[Array, " E"]:
             obs = ring.stacks(replay, jnp.full_like(every, row), every, self.spec.stack)
             x = jax.vmap(state.preprocess)(obs)
             return jnp.max(self._q(acting_net(state.model), x), axis=1)
 
+        def evaluated() -> Float[Array, "T+1 E"]:
+            return jax.lax.map(evaluate, rows)
+
+        if replay.value is None:
+            value = evaluated()
+        else:
+            played = replay.value[rows]
+            value = jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
         reward = ring.clipped(replay.reward[rows[:-1]], config.td.clip_rewards)
         returns = partial(lambda_returns, gamma=config.td.gamma, lam=config.rollout.trace)
-        return jax.vmap(returns, 1, 1)(
-            reward, replay.terminal[rows[:-1]], replay.last[rows], jax.lax.map(value, rows)
-        )
+        return jax.vmap(returns, 1, 1)(reward, replay.terminal[rows[:-1]], replay.last[rows], value)
 
     def sample(
         self, replay: ring.Replay, key: PRNGKeyArray, batch_size: int | None = None

@@ -12,7 +12,7 @@ from rtpd import replay as ring
 from rtpd.config import Config, StudentConfig, TeacherConfig
 from rtpd.errors import ConfigError, DivergedError, RunError
 from rtpd.health import MOST_ROLLBACKS
-from rtpd.lane import emulators, replay_rows
+from rtpd.lane import emulators, replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, locked, next_folder, now, provenance
@@ -189,9 +189,9 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:
     """ConfigError unless the replays fit what is free; returns their bytes."""
-    rows, priority = replay_rows(settings), bool(settings.replay.priority)
+    rows, columns = replay_rows(settings), replay_columns(settings)
     shapes = [(settings.num_envs, spec.frame_shape, spec.frame_dtype) for spec in specs.values()]
-    needed = sum(ring.num_bytes(rows, *shape, prioritised=priority) for shape in shapes)
+    needed = sum(ring.num_bytes(rows, *shape, **columns) for shape in shapes)
     reserve = memory.program_bytes(len(specs) * settings.num_envs)
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, reserve)
     return needed

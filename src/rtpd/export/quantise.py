@@ -1,7 +1,9 @@
 """A net in integers: int8 weights, uint8 activations, int32 sums; one model for ONNX and C.
 
-Symmetric, a scale for each output channel (Jacob et al. 2018, arXiv:1712.05877, section 2). For
-each channel a layer is `acc = sum(w * x) + bias` in int32, and then in 64 bits
+Symmetric, a scale for each output channel (Jacob et al. 2018, arXiv:1712.05877, section 2), and one
+for each channel of activations too: the weights behind it take that up before they are rounded
+(Nagel et al. 2019, arXiv:1906.04721, section 4.1), so it costs nothing. For each channel a layer is
+`acc = sum(w * x) + bias` in int32, and then in 64 bits
 `min((max(acc, 0) * multiplier + half) >> shift, 255)`. The first layer reads `frame - centre`, so
 that the weights' rounding meets only what differs from the centre; the last gives int32 numbers,
 all of the unit `unit`.
@@ -95,14 +97,16 @@ def quantise(policy: Policy, frames: UInt8[np.ndarray, "N K H W"]) -> Quantised:
     net = cast(QNet, policy.net)
     layers = _layers(net)
     peaks = _peaks(policy, frames)
-    units = [1 / float(policy.preprocess.scale), *(max(peak, 1e-6) / 255 for peak in peaks)]
-    made = []
+    units = [np.array([1 / float(policy.preprocess.scale)])]
+    # A channel that the frames hardly excite may still be excited by others.
+    units += [np.maximum(peak, max(peak.max() / 10, 1e-6)) / 255 for peak in peaks]
+    made, unit = [], 1.0
     for i, layer in enumerate(layers):
         after = units[i + 1] if i + 1 < len(layers) else None
-        made.append(_rounded(layer, units[i], after))
+        rounded, unit = _rounded(layer, units[i], after)
+        made.append(rounded)
     centre = np.clip(np.rint(np.asarray(policy.preprocess.centre)), 0, 255).astype(np.uint8)
-    last = np.abs(np.asarray(layers[-1].weight)).max()
-    return Quantised(centre, tuple(made), units[-1] * _unit(last))
+    return Quantised(centre, tuple(made), unit)
 
 
 def _atoms(policy: Policy) -> int:
@@ -115,28 +119,35 @@ def _layers(net: QNet) -> tuple[Conv | Dense, ...]:
     return cast("tuple[Conv | Dense, ...]", (*net.torso, dense, out))
 
 
-def _peaks(policy: Policy, frames: np.ndarray) -> list[float]:
-    """The largest activation of each hidden layer on the frames."""
+def _peaks(policy: Policy, frames: np.ndarray) -> list[np.ndarray]:
+    """The largest activation of each channel [O] of each hidden layer on the frames."""
 
     @eqx.filter_jit
     def largest(net: QNet, part: np.ndarray) -> list[jax.Array]:
         hidden = jax.vmap(lambda obs: net.trace(policy.preprocess(obs))[1])(part)
-        return [h.max() for h in hidden]
+        return [h.reshape(-1, h.shape[-1]).max(axis=0) for h in hidden]
 
     net = cast(QNet, policy.net)
     parts = [largest(net, frames[i : i + 256]) for i in range(0, len(frames), 256)]
-    return [float(max(peaks)) for peaks in zip(*parts, strict=True)]
+    return [np.max(peaks, axis=0).astype(np.float64) for peaks in zip(*parts, strict=True)]
 
 
-def _rounded(layer: Conv | Dense, unit_in: float, unit_out: float | None) -> Layer:
-    """A layer in integers; `unit_out` is None for the last, which has one scale for all outputs."""
+def _rounded(
+    layer: Conv | Dense, unit_in: np.ndarray, unit_out: np.ndarray | None
+) -> tuple[Layer, float]:
+    """A layer in integers, and the unit of its first sum.
+
+    `unit_in` is what a step of each input channel stands for, or of all of them. `unit_out` is None
+    for the last layer, whose sums all have one unit.
+    """
     weight, bias = (np.asarray(x, np.float64) for x in (layer.weight, layer.bias))
+    inputs = weight.shape[-2]  # channel by channel at each place, where a map is flattened
+    weight = weight * np.tile(unit_in, inputs // len(unit_in))[:, None]
     largest = np.abs(weight).reshape(-1, bias.size).max(axis=0)
     if unit_out is None:
         largest = np.full(bias.size, largest.max())
-    scale = np.array([_unit(value) for value in largest])
-    whole = np.clip(np.rint(weight / scale), -127, 127).astype(np.int8)
-    units = unit_in * scale
+    units = np.where(largest > 0, largest, 1.0) / 127  # dead channels get a unit of any size
+    whole = np.clip(np.rint(weight / units), -127, 127).astype(np.int8)
     offset = np.rint(bias / units)
     # Inputs are at most 255 in size, so no order of summation leaves int32.
     bound = 255 * np.abs(whole.astype(np.int64)).reshape(-1, bias.size).sum(axis=0) + np.abs(offset)
@@ -144,10 +155,10 @@ def _rounded(layer: Conv | Dense, unit_in: float, unit_out: float | None) -> Lay
         raise RtpdError(f"int8: a sum could reach {bound.max():.0f}, more than int32's {LARGEST}")
     multiplier, shift = None, np.ones(bias.size, np.int32)
     if unit_out is not None:
-        pairs = [fixed_point(unit / unit_out) for unit in units]
+        pairs = [fixed_point(factor) for factor in units / unit_out]
         multiplier, shift = (np.array(column, np.int32) for column in zip(*pairs, strict=True))
     stride = layer.stride if isinstance(layer, Conv) else 1
-    return Layer(whole, offset.astype(np.int32), stride, multiplier, shift)
+    return Layer(whole, offset.astype(np.int32), stride, multiplier, shift), float(units[0])
 
 
 def fixed_point(factor: float) -> tuple[int, int]:
@@ -164,11 +175,6 @@ def fixed_point(factor: float) -> tuple[int, int]:
     if shift < 1:
         raise RtpdError(f"int8: a layer's scale {factor:g} is too large for 32 bits")
     return multiplier, shift
-
-
-def _unit(largest: float) -> float:
-    """What one step of an int8 weight stands for; dead channels get a step of any size."""
-    return float(largest) / 127 if largest > 0 else 1e-3
 
 
 def _sums(layer: Layer, x: np.ndarray) -> np.ndarray:
