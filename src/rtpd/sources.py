@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rtpd import onnxfile, zoo
-from rtpd.config import from_dict
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, ConfigError, RunError, unknown
 from rtpd.policy import file_of, load, load_policy
@@ -75,11 +74,7 @@ def one_of(source: str | Path, agent: str | None) -> tuple[str, Policy | HostPol
 
 def options_of(policy: Policy | HostPolicy) -> EnvOptions:
     """How the agent's game was played when it learnt; the defaults where it does not say."""
-    known = policy.provenance.get("environment") or {}
-    try:
-        return msgspec.convert(known, EnvOptions)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(f"an agent's 'environment' is damaged: {error}") from None
+    return _options(policy.provenance.get("environment"), "an agent")
 
 
 def check_numbers(episodes: int, epsilon: float, seed: int) -> None:
@@ -92,9 +87,17 @@ def check_numbers(episodes: int, epsilon: float, seed: int) -> None:
         raise ConfigError(f"--seed {seed}: allowed: 0 to {2**31 - 2}")
 
 
+def _options(known: object, where: str) -> EnvOptions:
+    try:
+        return msgspec.convert(known or {}, EnvOptions)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{where}: its 'environment' is damaged: {error}") from None
+
+
 def _agents_of_run(path: Path, names: tuple[str, ...]) -> Agents:
     folder = Run.open(path)
     folder.check_agents(names)
-    config = from_dict(folder.manifest["config"], f"{folder.path}/manifest.json")
+    config = folder.manifest["config"]  # of any rtpd: settings come and go, agents stay
+    options = _options(config.get("environment"), f"{folder.path}/manifest.json")
     policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
-    return Agents(config.env, policies, folder.manifest["agents"], config.environment)
+    return Agents(str(config.get("env")), policies, folder.manifest["agents"], options)

@@ -95,10 +95,10 @@ class GymScreen:
         return self._picture()
 
     def _picture(self) -> np.ndarray:
-        (picture,) = self._native.render() or (None,)
-        if np.ndim(picture) != 3:
+        pictures = self._native.render()
+        if not pictures or np.ndim(pictures[0]) != 3:
             raise RtpdError("no picture")
-        return np.asarray(picture, np.uint8)
+        return np.asarray(pictures[0], np.uint8)
 
     def close(self) -> None:
         """Free the copy."""

@@ -3,7 +3,8 @@
 A target is a module, imported on demand, with `SUFFIX`, `check(policy, int8=...)`,
 `write(policy, path, quantised)` and `load(path, policy, quantised) -> HostPolicy`, which runs what
 was written. One that knows integers alone has `ONLY_INT8`; `facts(policy, quantised)` adds to the
-result. To add one, write it and add a line to `TARGETS`.
+result; `finish(path, policy, result)` writes what can be told only after it has played. A target
+without a SUFFIX makes a folder. To add one, write it and add a line to `TARGETS`.
 """
 
 import os
@@ -17,11 +18,11 @@ from typing import Any
 from rtpd.errors import RequestError, unknown
 from rtpd.evaluation import stacks
 from rtpd.export import quantise, verify
-from rtpd.files import sync_folder
+from rtpd.files import check_writable, sync_folder
 from rtpd.sources import check_numbers, one_of, options_of
 from rtpd.types import Policy
 
-TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c"}
+TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c", "hub": "rtpd.export.hub"}
 
 FRAMES = 2_048  # for calibration, and as many others to compare on
 
@@ -78,24 +79,25 @@ def export(
         played = verify.returns(
             policy, exported, options, episodes=episodes, epsilon=epsilon, seed=seed
         )
-        speed = verify.latency(exported, frames)
-        size = made.stat().st_size
+        result = {
+            "file": str(path),
+            "env": policy.spec.name,
+            "agent": name,
+            "format": f"{to} {'int8' if int8 else 'float32'}",
+            "bytes": sum(f.stat().st_size for f in (made, *made.rglob("*")) if f.is_file()),
+            **(target.facts(policy, model) if hasattr(target, "facts") else {}),
+            **verify.latency(exported, frames),
+            **found,
+            "episodes": episodes,
+            "epsilon": epsilon,
+            "seed": seed,
+            **played,
+        }
+        if hasattr(target, "finish"):
+            target.finish(made, policy, result)
         os.replace(made, path)
     sync_folder(path.parent)
-    return {
-        "file": str(path),
-        "env": policy.spec.name,
-        "agent": name,
-        "format": f"{to} {'int8' if int8 else 'float32'}",
-        "bytes": size,
-        **(target.facts(policy, model) if hasattr(target, "facts") else {}),
-        **speed,
-        **found,
-        "episodes": episodes,
-        "epsilon": epsilon,
-        "seed": seed,
-        **played,
-    }
+    return result
 
 
 def _file(
@@ -106,12 +108,7 @@ def _file(
     words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
     path = Path(out) if out is not None else Path(f"{safe}{kind}{target.SUFFIX}")
-    if path.suffix != target.SUFFIX:
+    if path.suffix != target.SUFFIX and target.SUFFIX:
         raise RequestError(f"--out '{path}': its name must end in {target.SUFFIX}")
-    if path.is_dir():
-        raise RequestError(f"--out '{path}' is a folder: name a file")
-    if not path.parent.is_dir():
-        raise RequestError(f"--out '{path}': there is no folder '{path.parent}'")
-    if not os.access(path.parent, os.W_OK):
-        raise RequestError(f"--out '{path}': the folder '{path.parent}' cannot be written to")
+    check_writable(path)
     return path

@@ -3,10 +3,10 @@
 `game.py` plays one env, step by step; `live.py` shows it in a terminal, `film.py` writes it.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
-
 
 from rtpd.errors import ConfigError, RequestError
 from rtpd.interrupt import interruptible
@@ -39,6 +39,7 @@ def play(
     seed: int = 1,
     out: str | Path | None = None,
     fps: float = 15.0,
+    steps: int | None = None,
     view: Callable[[game.Cast], View] | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
@@ -54,9 +55,9 @@ def play(
         epsilon: share of random actions.
         seed: of the env and of the random actions; the first episode is that of
             `evaluate(source, episodes=1)`.
-        out: a film to write: .webp, .gif, or .mp4 (`video` extra). Only of whole episodes: after
-            Ctrl-C there is none.
+        out: a film to write: .webp, .gif, or .mp4 (`video` extra). After Ctrl-C there is none.
         fps: pictures a second, of the film.
+        steps: end after as many agent steps, whole episodes or not.
         view: makes what shows the game while it is played.
         tell: told of every episode that ends, in one line.
 
@@ -72,6 +73,8 @@ def play(
     check_numbers(episodes, epsilon, seed)
     if not 1 <= fps <= 240:
         raise ConfigError(f"--fps {fps:g}: allowed: 1 to 240")
+    if steps is not None and steps < 1:
+        raise ConfigError(f"--steps {steps}: allowed: 1 and more")
     name, policy = one_of(source, agent)
     cast = game.Cast({name: policy}, str(source))
     if versus is not None:
@@ -81,7 +84,8 @@ def play(
     played = game.Tally()
     if view is not None:
         views.append(view(cast))
-    stopped = _watch(cast, views, played, episodes, epsilon, seed, tell, pictures=bool(views))
+    limits = (episodes, steps or sys.maxsize)
+    stopped = _watch(cast, views, played, limits, epsilon, seed, tell)
     if film and not stopped:
         tell(f"writing {out}")
         film.save()
@@ -106,12 +110,13 @@ def play(
 
 
 def _watch(
-    cast: game.Cast, views: list[View], played: game.Tally, episodes: int, epsilon: float,
-    seed: int, tell: Callable[[str], None], *, pictures: bool,
+    cast: game.Cast, views: list[View], played: game.Tally, limits: tuple[int, int],
+    epsilon: float, seed: int, tell: Callable[[str], None],
 ) -> bool:  # fmt: skip
-    """Play, and show every step; whether it was interrupted."""
+    """Play so many episodes or steps, and show every step; whether it was interrupted."""
     asked: list[bool] = []
-    steps = game.moments(cast, options_of(cast.driver), epsilon, seed, pictures=pictures)
+    episodes, most = limits
+    steps = game.moments(cast, options_of(cast.driver), epsilon, seed, pictures=bool(views))
     try:
         with interruptible(lambda: asked.append(True)):
             for moment in steps:
@@ -121,7 +126,7 @@ def _watch(
                     view.show(moment)
                 if played.add(moment):
                     tell(_line(cast, played, episodes))
-                if len(played.returns) == episodes:
+                if len(played.returns) == episodes or played.steps == most:
                     return False
     finally:
         steps.close()
@@ -148,5 +153,3 @@ def _against(cast: game.Cast, versus: str | Path, agent: str | None) -> game.Cas
     (first,) = cast.policies
     title = name if name != first else f"{name} (2)"
     return game.Cast({**cast.policies, title: other}, cast.source)
-
-

@@ -34,10 +34,10 @@ def weights(source: str | Path) -> Path:
 def card(source: str | Path) -> dict[str, Any]:
     """What is known of `zoo:GAME/NAME`; RequestError if there is no such student.
 
-    {"game", "agent", "net", "parameters", "bytes", "epsilon", "episodes", "seed", "mean",
-    "standard_error", "returns", "human_normalised", "teacher": {...}, "training": {...},
-    "evaluation": {...}}: the score was measured by evaluating anew what is in the zoo, the
-    teacher's is the final evaluation of the run that both come from.
+    {"game", "agent", "net", "parameters", "bytes", "mean", "standard_error", "human_normalised",
+    "episodes", "epsilon", "seed", "returns", "teacher": {"kind", "parameters", "mean",
+    "standard_error", "episodes"}, "training": {"preset", "seed", "step", "commit", "suite"}}: the
+    score was measured on episodes of its own, the teacher's is that of the run that both come from.
     """
     return read_json(FOLDER / f"{_known(source)}{_CARD}")
 
