@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("agent")
     parser.add_argument("--suite", help="the suite file of the run, if there is one")
+    parser.add_argument("--commit", help="of rtpd, where the run does not say")
     args = parser.parse_args()
     keep_compiled()
     found = evaluate(args.run, agents=(args.agent,), episodes=EPISODES, epsilon=EPSILON, seed=SEED)
@@ -68,7 +69,8 @@ def main() -> None:
                 **{key: teacher[key] for key in ("mean", "standard_error", "episodes")},
             },
             "training": {
-                **{key: manifest[key] for key in ("preset", "seed", "step", "commit")},
+                **{key: manifest[key] for key in ("preset", "seed", "step")},
+                "commit": manifest["commit"] or args.commit,
                 "suite": args.suite,
             },
         },

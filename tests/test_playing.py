@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+import rtpd
 from rtpd import envs, nets
 from rtpd.cli import main
 from rtpd.errors import RequestError
@@ -76,6 +78,25 @@ def test_an_agent_agrees_with_itself_and_not_with_another(tmp_path):
     other = play(one, versus=two, episodes=2, epsilon=1.0)
     assert other["agreement"] < 1 and other["returns"] == same["returns"]
     assert other["steps"] == sum(other["lengths"])
+
+
+def test_versus_may_be_an_agent_of_the_same_run(tmp_path):
+    settings = replace(
+        rtpd.load_config("cpu"), env="probe/endless", students=("mlp4:kl",), steps=64,
+        td=replace(rtpd.load_config("cpu").td, net="mlp8"),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    rtpd.train(settings, out=run)
+    result = play(run, "mlp4", versus="teacher")
+    assert result["versus"] == "teacher" and 0 <= result["agreement"] <= 1
+    with pytest.raises(RequestError, match="unknown agent 'techer': did you mean 'teacher'"):
+        play(run, "mlp4", versus="techer")
+    with pytest.raises(RequestError, match="which agent"):
+        play(run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["config"]["student"]["of_an_earlier_rtpd"] = 1
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert evaluate(run, episodes=1)["env"] == "probe/endless"
 
 
 def test_steps_end_it_early_and_the_film_has_a_picture_of_each(tmp_path):
@@ -199,6 +220,20 @@ def test_an_interrupted_film_leaves_nothing(tmp_path):
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
     assert not out.exists()
+
+
+def test_the_example_takes_a_teacher_of_others_to_an_onnx_file(tmp_path):
+    root = Path(__file__).parents[1]
+    out = tmp_path / "run"
+    command = [sys.executable, root / "examples/bring_your_own_teacher.py"]
+    command += [root / "tests/data/sb3-cartpole-dqn.zip", "gym/CartPole-v1"]
+    done = subprocess.run(
+        [*command, "--steps", "2500", "--out", out], capture_output=True, text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "58 parameters" in done.stdout and "action on 100 %" in done.stdout
+    assert (out / "mlp8.onnx").is_file()
 
 
 def test_packed_pictures_are_seen_one_by_one():

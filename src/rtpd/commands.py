@@ -51,7 +51,7 @@ EXAMPLES = {
   rtpd export runs/pong-1 --agent net1.7 --to hub --out pong-net1.7""",
     "play": """examples:
   rtpd play zoo:pong/net1.7
-  rtpd play runs/pong-1 --agent net1.7 --versus runs/pong-1 --versus-agent teacher
+  rtpd play runs/pong-1 --agent net1.7 --versus teacher
   rtpd play zoo:pong/net1.7 --versus zoo:pong/net0.5 --steps 400 --out pong.webp""",
     "zoo": """examples:
   rtpd zoo
@@ -204,9 +204,10 @@ class PlayCommand:
     agent: str | None = None
     """which agent of the run"""
     versus: Path | None = None
-    """source of another agent of the same game, which is asked but does not play"""
+    """another agent of the same run, or the source of one of the same game: it is asked what it
+    would do, and does not play"""
     versus_agent: str | None = None
-    """which agent of that run"""
+    """which agent, if --versus is another run"""
     episodes: int = 1
     """whole episodes"""
     steps: int | None = None

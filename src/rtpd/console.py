@@ -191,7 +191,7 @@ def zoo_table(cards: Mapping[str, Row]) -> RenderableType:
         row = [score(card), score(card["teacher"]), percent(card["human_normalised"]),
                show(card["parameters"]), share(card["parameters"] / card["teacher"]["parameters"]),
                show(card["bytes"])]  # fmt: skip
-        table.add_row(*(Text(clean(cell)) for cell in (f"zoo:{name}", *row)))
+        table.add_row(*(Text(clean(cell)) for cell in (name, *row)))
     note = "\nrtpd play zoo:GAME/NAME; human score: 0 % random play, 100 % people"
     return Group(table, Text(note, "dim"))
 

@@ -12,6 +12,7 @@ from rtpd.errors import ConfigError, RequestError
 from rtpd.interrupt import interruptible
 from rtpd.playing import game
 from rtpd.playing.film import Film
+from rtpd.policy import file_of
 from rtpd.sources import check_numbers, one_of, options_of
 from rtpd.types import EvalResult
 
@@ -48,9 +49,9 @@ def play(
     Args:
         source: where the agent is.
         agent: which one, of a run with several.
-        versus: the source of another agent, which is asked about the same observations; the first
-            one drives the game.
-        versus_agent: which one; without it, of the source itself if that is a run, its teacher.
+        versus: another agent, which is asked about the same observations while the first one
+            drives the game: its source, or its name if it is of the same run.
+        versus_agent: which one of that source, if that is a run of several.
         episodes: how many.
         epsilon: share of random actions.
         seed: of the env and of the random actions; the first episode is that of
@@ -144,6 +145,8 @@ def _line(cast: game.Cast, played: game.Tally, episodes: int) -> str:
 
 def _against(cast: game.Cast, versus: str | Path, agent: str | None) -> game.Cast:
     """Add the other agent; RequestError if it cannot see what the first one sees."""
+    if file_of(versus) is None and not Path(versus).is_dir():  # an agent of the same run
+        versus, agent = cast.source, str(versus)
     name, other = one_of(versus, agent)
     mine, its = cast.driver.spec, other.spec
     for what in ("name", "frame_shape", "frame_dtype", "stack", "num_actions"):

@@ -54,7 +54,9 @@ class Film:
             else:
                 reel = _Reel(self._packed, self._size)
                 how: dict[str, Any] = (
-                    {"quality": 75, "method": 3} if self.path.suffix == ".webp" else {}
+                    {"lossless": True, "quality": 75, "method": 3}
+                    if self.path.suffix == ".webp"
+                    else {}
                 )
                 reel.save(made, save_all=True, duration=round(1000 / self.fps), loop=0, **how)
             os.replace(made, self.path)
