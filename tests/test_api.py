@@ -10,7 +10,7 @@ import rtpd
 NAMES = [
     "CheckpointError", "Config", "ConfigError", "EnvError", "EvalResult", "Policy", "RequestError",
     "RtpdError", "RunError",
-    "distill", "evaluate", "load_config", "load_policy", "resume", "train",
+    "distill", "evaluate", "load_config", "load_policy", "play", "resume", "train",
 ]  # fmt: skip
 
 

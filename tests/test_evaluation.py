@@ -8,7 +8,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd import evaluation, nets
+from rtpd import nets
+from rtpd import seat as seats
 from rtpd.envs import EnvOptions
 from rtpd.envs.baselines import baselines, percent_of_teacher
 from rtpd.evaluation import compare, percent_interval, play
@@ -36,9 +37,9 @@ def test_every_agent_plays_exactly_the_episodes_asked_for(episodes):
 
 
 def test_envs_share_the_episodes_evenly_so_that_short_ones_are_not_favoured(monkeypatch):
-    monkeypatch.setattr(evaluation, "MOST_ENVS", 4)
+    monkeypatch.setattr(seats, "MOST_ENVS", 4)
     spec = EnvSpec("probe/endless", 2, (1,), "float32", stack=1)
-    seat = evaluation._Seat(policy(spec, "mlp4"), EnvOptions(), 10, 0)
+    seat = seats.Seat(policy(spec, "mlp4"), EnvOptions(), 10, 0)
     assert seat.quota.tolist() == [3, 3, 2, 2]
 
 

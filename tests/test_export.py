@@ -206,7 +206,8 @@ def test_a_fixed_point_factor_is_close_and_fits(factor):
 def pong():
     """A trained student, rounded to integers, and real frames that it was not calibrated on."""
     policy = agents_on_disk.load(RESULTS / "pong-cpu-600k/agents/net1.7.safetensors")
-    from rtpd.evaluation import options_of, stacks
+    from rtpd.evaluation import stacks
+    from rtpd.sources import options_of
 
     seen = [
         stacks(policy, options_of(policy), count=1_024, epsilon=0.05, seed=seed, every=8)

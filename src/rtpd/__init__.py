@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rtpd.errors import RtpdError as RtpdError
     from rtpd.errors import RunError as RunError
     from rtpd.evaluation import evaluate as evaluate
+    from rtpd.playing import play as play
     from rtpd.policy import load_policy as load_policy
     from rtpd.training import resume as resume
     from rtpd.training import train as train
@@ -43,6 +44,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_config": "config",
     "load_policy": "policy",
+    "play": "playing",
     "resume": "training",
     "train": "training",
 }

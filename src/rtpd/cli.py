@@ -27,10 +27,12 @@ from rtpd.commands import (
     EvaluateCommand,
     ExportCommand,
     GamesCommand,
+    PlayCommand,
     ReportCommand,
     SuiteCommand,
     TeachersCommand,
     TrainCommand,
+    ZooCommand,
 )
 from rtpd.config import Config, load_config
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
@@ -46,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         "distill": _distill,
         "evaluate": _evaluate,
         "export": _export,
+        "play": _play,
+        "zoo": _zoo,
         "suite": _suite,
         "report": _report,
         "games": _games,
@@ -189,6 +193,45 @@ def _export(args: list[str]) -> int:
         tell=_tell,
     )
     _show(result, console.print_export, as_json=command.json)
+    return 0
+
+
+def _play(args: list[str]) -> int:
+    command = _parse(PlayCommand, args, "play")
+    from rtpd.compilation import keep_compiled
+    from rtpd.playing import play
+    from rtpd.playing.live import Terminal
+
+    keep_compiled()
+    screen = console.terminal(sys.stdout)
+    live = command.live and command.out is None and not command.json and screen.is_terminal
+    result = play(
+        command.source,
+        command.agent,
+        versus=command.versus,
+        versus_agent=command.versus_agent,
+        episodes=command.episodes,
+        steps=command.steps,
+        epsilon=command.epsilon,
+        seed=command.seed,
+        out=command.out,
+        fps=command.fps,
+        view=(lambda cast: Terminal(screen, cast, command.fps)) if live else None,
+        tell=_tell,
+    )
+    _show(result, console.print_play, as_json=command.json)
+    return 0 if result["status"] == "finished" else 130
+
+
+def _zoo(args: list[str]) -> int:
+    command = _parse(ZooCommand, args, "zoo")
+    from rtpd.zoo import catalogue
+
+    _show(
+        catalogue(),
+        lambda found: console.terminal(sys.stdout).print(console.zoo_table(found)),
+        as_json=command.json,
+    )
     return 0
 
 

@@ -14,6 +14,8 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd distill TEACHER distil a teacher that has learnt before (two stages)
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd export DIR      write an agent as ONNX or C, checked against the original
+  rtpd play SOURCE     watch an agent play, live or as a film
+  rtpd zoo             list the students that come with rtpd
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
   rtpd report DIR...   a page of what runs have shown, with figures
   rtpd games           list the games
@@ -26,7 +28,8 @@ examples:
   rtpd train pong --minutes 30
   rtpd train breakout --students net4:kl net1.7:kl net0.5:mse --steps 1000000
   rtpd train --resume runs/pong-1
-  rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 30"""
+  rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 30
+  rtpd play zoo:pong/net1.7"""
 
 EXAMPLES = {
     "train": """examples:
@@ -44,7 +47,15 @@ EXAMPLES = {
     "export": """examples:
   rtpd export runs/pong-1 --agent net1.7 --to onnx
   rtpd export runs/pong-1 --agent net1.7 --to onnx --int8 --out pong.onnx
-  rtpd export runs/pong-1/agents/net1.7.safetensors --to c""",
+  rtpd export runs/pong-1/agents/net1.7.safetensors --to c
+  rtpd export runs/pong-1 --agent net1.7 --to hub --out pong-net1.7""",
+    "play": """examples:
+  rtpd play zoo:pong/net1.7
+  rtpd play runs/pong-1 --agent net1.7 --versus teacher
+  rtpd play zoo:pong/net1.7 --versus zoo:pong/net0.5 --steps 400 --out pong.webp""",
+    "zoo": """examples:
+  rtpd zoo
+  rtpd evaluate zoo:pong/net1.7 --episodes 10""",
     "suite": """a suite file, in which only `games` must be there:
   games = ["pong", "boxing"]
   seeds = [0, 1, 2]              # or seeds = 3
@@ -151,23 +162,25 @@ class EvaluateCommand:
 
 @dataclass(frozen=True)
 class ExportCommand:
-    """Write an agent as an ONNX file (needs the `export` extra) or as a C header.
+    """Write an agent as an ONNX file (needs the `export` extra), a C header, or a folder to upload.
 
     It is checked against the original on 2,048 frames of its own play and over whole episodes
     before it gets its name: in float32 every greedy action must be the same.
     """
 
     source: tyro.conf.Positional[Path]
-    """run folder, or an agent's .safetensors file"""
+    """run folder, an agent's .safetensors file, or zoo:GAME/NAME"""
     agent: str | None = None
     """which agent of the run"""
     to: str = "onnx"
-    """onnx, or c: one C99 header in integers alone"""
+    """onnx; c: one C99 header in integers alone; hub: a folder for the Hugging Face Hub, with a
+    model card"""
     int8: bool = False
     """int8 weights and uint8 activations (always with --to c), for students of
     convolutions and dense layers"""
     out: Path | None = None
-    """the file (default: GAME-AGENT.onnx, GAME-AGENT-int8.onnx or GAME-AGENT.h in this folder)"""
+    """the file or folder (default: GAME-AGENT.onnx, GAME-AGENT-int8.onnx, GAME-AGENT.h or
+    GAME-AGENT in this folder)"""
     episodes: int = 10
     """whole episodes that both forms play"""
     epsilon: float = 0.05
@@ -176,6 +189,52 @@ class ExportCommand:
     """of the envs and of the random actions"""
     json: bool = False
     """print JSON instead of a table"""
+
+
+@dataclass(frozen=True)
+class PlayCommand:
+    """Watch an agent play whole episodes: live in a terminal, or as a film.
+
+    Beside the screen stand its Q-values, a bar for each action: the longest is the greedy one, `<`
+    marks what was done. With --versus another agent says of every step what it would have done.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """run folder, an agent's .safetensors or .onnx file, zoo:GAME/NAME, or a folder for the Hub"""
+    agent: str | None = None
+    """which agent of the run"""
+    versus: Path | None = None
+    """another agent of the same run, or the source of one of the same game: it is asked what it
+    would do, and does not play"""
+    versus_agent: str | None = None
+    """which agent, if --versus is another run"""
+    episodes: int = 1
+    """whole episodes"""
+    steps: int | None = None
+    """end after so many agent steps (15 are a second of Atari), whole episodes or not"""
+    epsilon: float = 0.05
+    """share of random actions, 0 to 1"""
+    seed: int = 1
+    """of the env and of the random actions"""
+    out: Path | None = None
+    """a film: .webp, .gif, or .mp4 (needs the `video` extra)"""
+    fps: float = 15.0
+    """agent steps shown a second, 1 to 240"""
+    live: bool = True
+    """show the game in the terminal, where there is one and no film is asked for"""
+    json: bool = False
+    """print JSON instead of a table"""
+
+
+@dataclass(frozen=True)
+class ZooCommand:
+    """List the students that come with rtpd, with their scores and their teachers'.
+
+    `zoo:GAME/NAME` is one of them wherever rtpd asks for an agent: play, evaluate, export, distill.
+    """
+
+    json: bool = False
+    """print the cards as JSON instead of a table"""
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,55 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
     title = f"{result['env']}  {result['run']}"
     how = f"{show(result['episodes'])} episodes an agent, epsilon {result['epsilon']:g}"
     note = f"\n{how}, returns unclipped; s.e. = standard error"
+    if card := result.get("card"):
+        note = f"\n{_card_line(card)}{note}"
     out = console or terminal(sys.stdout)
     out.print(Group(evaluation_table(result["agents"], title=title), Text(note, "dim")))
+
+
+def _card_line(card: Row) -> str:
+    """Whether the score agrees with that of the card."""
+    said = f"its card: {score(card)} over {show(card['episodes'])} episodes"
+    if card["holds"] is None:
+        return f"{said} with epsilon {card['epsilon']:g}, which is another game"
+    words = "as the card says" if card["holds"] else "NOT as the card says"
+    difference, allowed = (show(card[key], ",.1f") for key in ("difference", "allowed"))
+    return f"{words}: {said}; difference {difference}, chance allows {allowed}"
+
+
+def print_play(result: Row, *, console: Console | None = None) -> None:
+    """The result of `rtpd play`, for people."""
+    who = result["agent"] + (f" (asked: {result['versus']})" if result["versus"] else "")
+    table = plain_table(["episode", "return", "steps"], f"{result['env']}  {who}")
+    for i, (total, steps) in enumerate(zip(result["returns"], result["lengths"], strict=True), 1):
+        table.add_row(str(i), show(total, ",g"), show(steps))
+    lines = []
+    if len(result["returns"]) > 1:
+        lines.append(f"mean return {score(result)}")
+    if result["agreement"] is not None:
+        steps = show(result["steps"])
+        lines.append(
+            f"same greedy action on {percent(result['agreement'], '.1f')} of {steps} steps"
+        )
+    if result["file"]:
+        lines.append(f"wrote {clean(result['file'])}")
+    lines.append(f"epsilon {result['epsilon']:g}, returns unclipped")
+    out = console or terminal(sys.stdout)
+    out.print(Group(*([table] if result["returns"] else []), Text("\n".join(["", *lines]), "dim")))
+
+
+def zoo_table(cards: Mapping[str, Row]) -> RenderableType:
+    """Every student of the zoo: its score, its teacher's, its size."""
+    heads = ["student", "mean return\n± s.e.", "teacher's", "human\nscore", "parameters",
+             "of\nteacher", "bytes"]  # fmt: skip
+    table = plain_table(heads)
+    for name, card in cards.items():
+        row = [score(card), score(card["teacher"]), percent(card["human_normalised"]),
+               show(card["parameters"]), share(card["parameters"] / card["teacher"]["parameters"]),
+               show(card["bytes"])]  # fmt: skip
+        table.add_row(*(Text(clean(cell)) for cell in (name, *row)))
+    note = "\nrtpd play zoo:GAME/NAME; human score: 0 % random play, 100 % people"
+    return Group(table, Text(note, "dim"))
 
 
 def print_export(result: Row, *, console: Console | None = None) -> None:

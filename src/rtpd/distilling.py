@@ -9,7 +9,7 @@ from rtpd.config import Config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError
 from rtpd.monitor import Monitor
-from rtpd.policy import load_policy
+from rtpd.policy import file_of, load_policy
 from rtpd.run import Run
 from rtpd.types import Policy
 
@@ -62,18 +62,18 @@ def distill(
 
 def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
     """The teachers of a run, or that of an agent's file, by the short name of their game."""
-    if path.is_dir():
+    if file_of(path) is not None:
+        teacher = load_policy(path)
+    elif path.is_dir():
         found = training.frozen_teachers(Run.open(path))
         if not found:
             raise RunError(f"'{path}' holds no teacher")
         return found
-    if path.suffix == ".zip":
+    elif path.suffix == ".zip":
         if len(settings.games) != 1 or not settings.env:
             raise ConfigError(f"'{path}' does not say what it plays: rtpd distill {path} GAME")
         envs.check(settings.env, settings.environment)
         teacher = sb3.load(path, settings.env, settings.environment)
-    elif path.suffix == ".safetensors":
-        teacher = load_policy(path)
     else:
         raise RunError(f"'{path}' is no run folder, .safetensors agent or Stable-Baselines3 .zip")
     return {envs.short(teacher.spec.name): teacher}

@@ -5,99 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax.numpy as jnp
-import jax.random as jr
-import msgspec
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, envs, onnxfile
-from rtpd.config import from_dict
+from rtpd import envs, zoo
 from rtpd.envs.baselines import human_normalised, percent_of_teacher
-from rtpd.episodes import Episode, Episodes
-from rtpd.errors import ConfigError, RunError, unknown
-from rtpd.policy import load
-from rtpd.run import Run
-from rtpd.types import EvalResult, HostPolicy, Policy, Preprocess, Timestep, teacher_of
-
-MOST_ENVS = 32
-
-
-class _Seat:
-    """One agent at its own vector env; each env plays a fixed number of episodes.
-
-    A fixed number per env, since taking the first episodes to finish would favour short ones.
-    """
-
-    def __init__(
-        self, policy: Policy | HostPolicy, options: envs.EnvOptions, episodes: int, seed: int
-    ) -> None:
-        num_envs = min(episodes, MOST_ENVS)
-        self.policy = policy
-        self.env = envs.make(policy.spec.name, num_envs, options)
-        self.quota = np.full(num_envs, episodes // num_envs)
-        self.quota[: episodes % num_envs] += 1
-        self.played: list[list[Episode]] = [[] for _ in range(num_envs)]
-        self.episodes = Episodes(num_envs)
-        spec = policy.spec
-        self.stack = jnp.zeros((num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
-        self.key = jr.key(seed)
-        self.timestep = self.env.reset(seed)
-        self.step = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether every env has played its episodes."""
-        return all(len(e) >= quota for e, quota in zip(self.played, self.quota, strict=True))
-
-    def think(self, epsilon: float) -> Array:
-        """Choose actions for the newest frames; of JAX's, returns before they are computed."""
-        if isinstance(self.policy, HostPolicy):
-            self.stack = _push(self.stack, self.timestep.frame, self.timestep.first)
-            q = self.policy.q_values(np.asarray(self.stack))
-            return _explore(q, self.key, np.int32(self.step), np.float32(epsilon))
-        self.stack, action = _act(
-            self.policy.net, self.policy.preprocess, self.policy.head, self.stack,
-            self.timestep.frame, self.timestep.first, self.key, np.int32(self.step),
-            np.float32(epsilon),
-        )  # fmt: skip
-        return action
-
-    def receive(self) -> None:
-        """Take in the step in progress and book the episodes that it ended."""
-        self.timestep: Timestep = self.env.recv()
-        self.step += 1
-        for episode in self.episodes.add(self.timestep):
-            if len(self.played[episode.env]) < self.quota[episode.env]:
-                self.played[episode.env].append(episode)
-
-    def result(self, name: str, epsilon: float) -> EvalResult:
-        """All episodes, env by env."""
-        played = [episode for episodes in self.played for episode in episodes]
-        totals, steps = tuple(e.total for e in played), tuple(e.steps for e in played)
-        return EvalResult(name, self.policy.spec.name, totals, steps, epsilon)
-
-
-@eqx.filter_jit
-def _act(
-    net: Callable[[Array], Array], preprocess: Preprocess, head: Callable[[Array], Array],
-    stack: Array, frame: ArrayLike, first: ArrayLike, key: PRNGKeyArray, step: ArrayLike,
-    epsilon: ArrayLike,
-) -> tuple[Array, Array]:  # fmt: skip
-    def q_values(obs: Array) -> Array:
-        return head(net(preprocess(obs)))
-
-    return actor.act(q_values, stack, frame, first, jr.fold_in(key, step), epsilon)
-
-
-_push = eqx.filter_jit(actor.push)
-
-
-@eqx.filter_jit
-def _explore(q: ArrayLike, key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike) -> Array:
-    return actor.epsilon_greedy(jnp.asarray(q), jr.fold_in(key, step), epsilon)
+from rtpd.seat import Seat
+from rtpd.sources import agents_of, check_numbers
+from rtpd.types import EvalResult, HostPolicy, Policy, teacher_of
 
 
 def play(
@@ -116,10 +30,10 @@ def play(
     KeyboardInterrupt once `stop()` holds, as after Ctrl-C.
     """
     options = replace(options, episodic_life=False)
-    seats: dict[str, _Seat] = {}
+    seats: dict[str, Seat] = {}
     try:
         for name, policy in policies.items():
-            seats[name] = _Seat(policy, options, episodes, seed)
+            seats[name] = Seat(policy, options, episodes, seed)
         active = list(seats.values())
         while active:
             if stop():
@@ -149,7 +63,7 @@ def stacks(
     From up to 16 games at once, so that the stacks come from all of a game and not its start.
     """
     num_envs = min(16, count)
-    seat, seen = _Seat(policy, replace(options, episodic_life=False), num_envs, seed), []
+    seat, seen = Seat(policy, replace(options, episodic_life=False), num_envs, seed), []
     try:
         for step in range(every * -(-count // num_envs)):
             seat.env.send(np.asarray(seat.think(epsilon)))
@@ -169,55 +83,50 @@ def evaluate(
     epsilon: float = 0.05,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Evaluate agents of a run folder (all of them if none is named), or of an exported .onnx file.
+    """Evaluate agents of a source (see `rtpd.sources`), all of them if none is named.
 
     Returns JSON-ready {"run", "env", "epsilon", "episodes", "seed", "agents": {name: {"parameters",
     "share" (of the teacher's parameters), "mean", "standard_error", "median", "returns",
-    "human_normalised", "percent_of_teacher", "percent_interval"}}}. Errors are RequestErrors.
+    "human_normalised", "percent_of_teacher", "percent_interval"}}}, and for a student of the zoo
+    "card" (see `check_card`). Errors are RequestErrors.
     """
-    if not 0 <= epsilon <= 1:
-        raise ConfigError(f"--epsilon {epsilon}: allowed: 0 to 1")
-    if not 1 <= episodes <= 10_000:
-        raise ConfigError(f"--episodes {episodes}: allowed: 1 to 10000")
-    if not 0 <= seed < 2**31:
-        raise ConfigError(f"--seed {seed}: allowed: 0 to {2**31 - 1}")
-    env, policies, about, options = _agents_of(Path(run), agents)
-    results = play(policies, options, episodes=episodes, epsilon=epsilon, seed=seed)
+    check_numbers(episodes, epsilon, seed)
+    found = agents_of(run, agents)
+    results = play(found.policies, found.options, episodes=episodes, epsilon=epsilon, seed=seed)
     table = {}
     for name, row in compare(results).items():
-        table[name] = {key: about[name][key] for key in ("parameters", "share")} | row
-    return {
+        table[name] = {key: found.about[name][key] for key in ("parameters", "share")} | row
+    result = {
         "run": str(run),
-        "env": env,
+        "env": found.env,
         "epsilon": epsilon,
         "episodes": episodes,
         "seed": seed,
         "agents": table,
     }
+    if zoo.is_name(run):
+        (played,) = results.values()
+        result["card"] = check_card(zoo.card(run), played)
+    return result
 
 
-def _agents_of(
-    path: Path, names: tuple[str, ...]
-) -> tuple[str, Mapping[str, Policy | HostPolicy], Mapping[str, Any], envs.EnvOptions]:
-    """Env, the agents asked for, their parameters and share of their teacher's, how they play."""
-    if path.suffix == ".onnx":
-        policy = onnxfile.load(path)
-        facts = policy.provenance
-        name = str(facts.get("agent", path.stem))
-        if set(names) - {name}:
-            raise RunError(f"{path}: {unknown('agent', names[0], [name])}")
-        about = {"parameters": facts.get("parameters"), "share": None}
-        return policy.spec.name, {name: policy}, {name: about}, options_of(policy)
-    folder = Run.open(path)
-    folder.check_agents(names)
-    config = from_dict(folder.manifest["config"], f"{folder.path}/manifest.json")
-    policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
-    return config.env, policies, folder.manifest["agents"], config.environment
+def check_card(card: Mapping[str, Any], played: EvalResult) -> dict[str, Any]:
+    """Whether a mean return agrees with that of a student's card.
 
-
-def options_of(policy: Policy | HostPolicy) -> envs.EnvOptions:
-    """How the agent's game was played when it learnt; the defaults where it does not say."""
-    return msgspec.convert(policy.provenance.get("environment") or {}, envs.EnvOptions)
+    {"mean", "standard_error", "episodes", "difference", "allowed", "holds"}: two samples of one
+    distribution differ in their means by more than `allowed` in 5 % of cases; its deviation is
+    that of the card's episodes, since a few episodes tell little of it. `holds` is None where
+    another share of random actions makes it another distribution.
+    """
+    deviation = float(np.std(card["returns"], ddof=1))
+    allowed = 1.96 * deviation * (1 / card["episodes"] + 1 / len(played.returns)) ** 0.5
+    difference, same = played.mean - card["mean"], played.epsilon == card["epsilon"]
+    return {
+        **{key: card[key] for key in ("mean", "standard_error", "episodes", "epsilon")},
+        "difference": difference,
+        "allowed": allowed,
+        "holds": abs(difference) <= allowed if same else None,
+    }
 
 
 def compare(results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:

@@ -65,6 +65,16 @@ def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[byte
         time.sleep(0.1)
 
 
+def check_writable(path: Path) -> None:
+    """RequestError if no new file can be written as `path`, the value of --out."""
+    if path.is_dir():
+        raise RequestError(f"--out '{path}' is a folder: name a file")
+    if not path.parent.is_dir():
+        raise RequestError(f"--out '{path}': there is no folder '{path.parent}'")
+    if not os.access(path.parent, os.W_OK):
+        raise RequestError(f"--out '{path}': the folder '{path.parent}' cannot be written to")
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to disk."""
     handle = os.open(folder, os.O_RDONLY)

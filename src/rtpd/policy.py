@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import safetensors.numpy
 
-from rtpd import checkpoint, nets
+from rtpd import checkpoint, nets, zoo
 from rtpd.archive import why
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.files import contents, read_json, sha256, write_atomic, write_json
@@ -21,6 +21,7 @@ from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
 
 FORMAT = 1
+HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
 
@@ -68,7 +69,10 @@ def save(path: Path, policy: Policy) -> None:
 
 def load(path: Path) -> Policy:
     """Read an agent's file back; CheckpointError if it is damaged or of another format."""
-    meta: Any = read_json(path.with_suffix(".json"))
+    described = (
+        path.with_name(HUB_CONFIG) if path.name == HUB_WEIGHTS else path.with_suffix(".json")
+    )
+    meta: Any = read_json(described)
     try:
         data = contents(path)
     except RequestError as error:
@@ -95,18 +99,33 @@ def load(path: Path) -> Policy:
     return Policy(net, preprocess, spec, facts, rule.q_values if rule else as_they_are)
 
 
-def load_policy(run: str | Path, agent: str = "teacher") -> Policy:
-    """An agent of a run folder, or an agent's .safetensors file.
+def file_of(source: str | Path) -> Path | None:
+    """The file of the one agent that a source is; None if it must be a run folder.
+
+    `zoo:GAME/NAME` is a file of this package, and a folder for the Hub is its weights.
+    """
+    if zoo.is_name(source):
+        return zoo.weights(source)
+    path = Path(source)
+    if (path / HUB_WEIGHTS).is_file() and (path / HUB_CONFIG).is_file():
+        return path / HUB_WEIGHTS
+    return path if path.suffix in (".safetensors", ".onnx") else None
+
+
+def load_policy(source: str | Path, agent: str = "teacher") -> Policy:
+    """An agent of a run folder, an agent's .safetensors file, `zoo:GAME/NAME`, or a Hub folder.
 
     `policy(obs)` maps one raw observation (Atari: u8[4 84 84], oldest frame first) to f32[A].
     RequestError if there is no such run or agent, CheckpointError if its files are damaged.
     """
-    path = Path(run)
-    if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise RequestError(f"there is no agent file '{path}'")
-        return load(path)
-    folder = Run.open(path)
+    file = file_of(source)
+    if file is not None:
+        if file.suffix == ".onnx":
+            raise RequestError(f"'{file}' plays, but holds no weights that can be read back")
+        if not file.is_file():
+            raise RequestError(f"there is no agent file '{file}'")
+        return load(file)
+    folder = Run.open(Path(source))
     folder.check_agents((agent,))
     return load(folder.agent_path(agent))
 

@@ -78,6 +78,22 @@ class VectorEnv(Protocol):
         ...
 
 
+class Screen(Protocol):
+    """Pictures u8[H W 3] of one env for people: another copy of it, kept in step."""
+
+    def reset(self, seed: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture of the first frame."""
+        ...
+
+    def step(self, action: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture of the frame that follows on an action (ignored where it is `first`)."""
+        ...
+
+    def close(self) -> None:
+        """Free the copy; calling it twice is harmless."""
+        ...
+
+
 class Transitions(NamedTuple):
     """A minibatch of n-step transitions; `obs` are raw frames, oldest first along K."""
 

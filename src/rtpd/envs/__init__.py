@@ -2,7 +2,8 @@
 
 A name is `family/name`, and a bare name means `ale/`. A family is a module, imported on demand,
 with three functions: `canonical(name) -> name`, `check(name)` and
-`make(name, num_envs, options) -> VectorEnv`. To add one, write it and add a line to `FAMILIES`.
+`make(name, num_envs, options) -> VectorEnv`; one whose games can be watched has also
+`screen(name, options) -> Screen | None`. To add one, write it and add a line to `FAMILIES`.
 """
 
 from importlib import import_module
@@ -13,9 +14,9 @@ from rtpd.envs.common import EnvOptions
 from rtpd.errors import EnvError, unknown
 
 if TYPE_CHECKING:  # the command line reads EnvOptions and must not wait for JAX
-    from rtpd.types import VectorEnv
+    from rtpd.types import Screen, VectorEnv
 
-__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make", "short"]
+__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make", "screen", "short"]
 
 FAMILIES = {"ale": "rtpd.envs.ale", "gym": "rtpd.envs.gym", "probe": "rtpd.envs.probe"}
 
@@ -62,6 +63,16 @@ def make(name: str, num_envs: int, options: EnvOptions) -> "VectorEnv":
     check(name, options)
     _, game, module = _find(name)
     return module.make(module.canonical(game), num_envs, options)
+
+
+def screen(name: str, options: EnvOptions) -> "Screen | None":
+    """Pictures for people of the first env that `make(name, ..., options)` makes.
+
+    It keeps in step if it is given the same seed and every action; None where there are none.
+    """
+    _, game, module = _find(name)
+    found = getattr(module, "screen", None)
+    return found(module.canonical(game), options) if found else None
 
 
 def _find(name: str) -> tuple[str, str, ModuleType]:

@@ -5,6 +5,7 @@ happen in C++ threads, which run on between `send` and `recv`.
 """
 
 from functools import cache
+from typing import Any
 
 import ale_py
 import gymnasium
@@ -115,7 +116,36 @@ class AleEnv:
         self.__dict__.pop("_native", None)  # its destructor joins the threads
 
 
-def _start(game: str, num_envs: int, options: EnvOptions) -> AtariVectorEnv:
+class AleScreen:
+    """What one env's screen shows, in colour u8[210 160 3]: a second emulator in step with it.
+
+    Agents see small grey frames, and ale-py gives one kind of frame an emulator.
+    """
+
+    def __init__(self, game: str, options: EnvOptions) -> None:
+        """Load the ROM once more."""
+        colour = {"grayscale": False, "img_height": 210, "img_width": 160}
+        self._native = _start(game, 1, options, **colour)
+
+    def reset(self, seed: int) -> np.ndarray:
+        """The first picture of what `AleEnv.reset(seed)` starts in its first env."""
+        return self._native.reset(seed=env_seeds(seed, 1))[0][0, 0]
+
+    def step(self, action: int) -> np.ndarray:
+        """The picture that follows on the action that was sent to the env."""
+        return self._native.step(np.array([action], np.int32))[0][0, 0]
+
+    def close(self) -> None:
+        """Free the emulator; calling it twice is harmless."""
+        self.__dict__.pop("_native", None)
+
+
+def screen(name: str, options: EnvOptions) -> AleScreen:
+    """A screen for the first env of `make(name, ..., options)`."""
+    return AleScreen(name, options)
+
+
+def _start(game: str, num_envs: int, options: EnvOptions, **frames: Any) -> AtariVectorEnv:  # noqa: ANN401
     """Ask ale-py for single frames and whole games; what we derive ourselves is off."""
     try:
         return AtariVectorEnv(
@@ -136,6 +166,7 @@ def _start(game: str, num_envs: int, options: EnvOptions) -> AtariVectorEnv:
             episodic_life=False,
             life_loss_info=False,
             reward_clipping=False,
+            **frames,
         )
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())

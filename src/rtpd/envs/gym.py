@@ -60,6 +60,51 @@ def make(name: str, num_envs: int, options: EnvOptions) -> "GymEnv":
     return GymEnv(name.rpartition(":")[2], num_envs)
 
 
+def screen(name: str, options: EnvOptions) -> "GymScreen | None":
+    """A screen for the first env of `make(name, ...)`; None if it cannot draw itself."""
+    del options
+    try:
+        return GymScreen(name.rpartition(":")[2])
+    except Exception:  # anyone's code; often a package for drawing that is not installed
+        return None
+
+
+class GymScreen:
+    """What one env looks like, u8[H W 3]: a second copy in step with it."""
+
+    def __init__(self, env_id: str) -> None:
+        """Make the copy and let it draw once."""
+        self._native = gymnasium.make_vec(
+            env_id,
+            1,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+            render_mode="rgb_array",
+        )
+        self._first_action = int(_discrete(env_id, self._native.single_action_space).start)
+        self.reset(0)
+
+    def reset(self, seed: int) -> np.ndarray:
+        """The first picture of what `GymEnv.reset(seed)` starts in its first env."""
+        self._native.reset(seed=env_seeds(seed, 1).tolist())
+        return self._picture()
+
+    def step(self, action: int) -> np.ndarray:
+        """The picture that follows on the action that was sent to the env."""
+        self._native.step(np.array([action + self._first_action]))
+        return self._picture()
+
+    def _picture(self) -> np.ndarray:
+        pictures = self._native.render()
+        if not pictures or np.ndim(pictures[0]) != 3:
+            raise RtpdError("no picture")
+        return np.asarray(pictures[0], np.uint8)
+
+    def close(self) -> None:
+        """Free the copy."""
+        self._native.close()
+
+
 class GymEnv:
     """E copies of one Gymnasium environment, stepped in turn by `recv`.
 

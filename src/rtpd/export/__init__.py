@@ -3,7 +3,8 @@
 A target is a module, imported on demand, with `SUFFIX`, `check(policy, int8=...)`,
 `write(policy, path, quantised)` and `load(path, policy, quantised) -> HostPolicy`, which runs what
 was written. One that knows integers alone has `ONLY_INT8`; `facts(policy, quantised)` adds to the
-result. To add one, write it and add a line to `TARGETS`.
+result; `finish(path, policy, result)` writes what can be told only after it has played. A target
+without a SUFFIX makes a folder. To add one, write it and add a line to `TARGETS`.
 """
 
 import os
@@ -14,15 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rtpd.errors import ConfigError, RequestError, RunError, unknown
-from rtpd.evaluation import options_of, stacks
+from rtpd.errors import RequestError, unknown
+from rtpd.evaluation import stacks
 from rtpd.export import quantise, verify
-from rtpd.files import sync_folder
-from rtpd.policy import load_policy
-from rtpd.run import Run
+from rtpd.files import check_writable, sync_folder
+from rtpd.sources import check_numbers, one_of, options_of
 from rtpd.types import Policy
 
-TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c"}
+TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c", "hub": "rtpd.export.hub"}
 
 FRAMES = 2_048  # for calibration, and as many others to compare on
 
@@ -39,7 +39,7 @@ def export(
     seed: int = 1,
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Write an agent of a run folder, or of a .safetensors file, as `to`; see `TARGETS`.
+    """Write an agent of a source (see `rtpd.sources`) as `to`; see `TARGETS`.
 
     The file gets its name only after what it computes was compared with the original on `FRAMES`
     stacks of the agent's own play, and both have played `episodes` whole episodes. Returns
@@ -49,11 +49,13 @@ def export(
         RequestError: if the request cannot be met; nothing was written.
         RtpdError: if the exported form is not the original; nothing was written.
     """
-    _check_numbers(episodes, epsilon, seed)
+    check_numbers(episodes, epsilon, seed)
     if to not in TARGETS:
         raise RequestError(unknown("target", to, TARGETS))
     target = import_module(TARGETS[to])
-    policy, name = _policy(Path(source), agent)
+    name, policy = one_of(source, agent)
+    if not isinstance(policy, Policy):
+        raise RequestError(f"'{source}' plays, but holds no weights that can be exported")
     int8 = int8 or getattr(target, "ONLY_INT8", False)
     target.check(policy, int8=int8)
     if int8:
@@ -77,39 +79,25 @@ def export(
         played = verify.returns(
             policy, exported, options, episodes=episodes, epsilon=epsilon, seed=seed
         )
-        speed = verify.latency(exported, frames)
-        size = made.stat().st_size
+        result = {
+            "file": str(path),
+            "env": policy.spec.name,
+            "agent": name,
+            "format": f"{to} {'int8' if int8 else 'float32'}",
+            "bytes": sum(f.stat().st_size for f in (made, *made.rglob("*")) if f.is_file()),
+            **(target.facts(policy, model) if hasattr(target, "facts") else {}),
+            **verify.latency(exported, frames),
+            **found,
+            "episodes": episodes,
+            "epsilon": epsilon,
+            "seed": seed,
+            **played,
+        }
+        if hasattr(target, "finish"):
+            target.finish(made, policy, result)
         os.replace(made, path)
     sync_folder(path.parent)
-    return {
-        "file": str(path),
-        "env": policy.spec.name,
-        "agent": name,
-        "format": f"{to} {'int8' if int8 else 'float32'}",
-        "bytes": size,
-        **(target.facts(policy, model) if hasattr(target, "facts") else {}),
-        **speed,
-        **found,
-        "episodes": episodes,
-        "epsilon": epsilon,
-        "seed": seed,
-        **played,
-    }
-
-
-def _policy(source: Path, agent: str | None) -> tuple[Policy, str]:
-    """The agent asked for, and its name."""
-    if source.suffix == ".safetensors":
-        policy = load_policy(source)
-        name = str(policy.provenance.get("agent", source.stem))
-        if agent not in (None, name):
-            raise RequestError(f"{source}: {unknown('agent', agent, [name])}")
-        return policy, name
-    names = Run.open(source).agents
-    if agent is None and len(names) != 1:
-        raise RunError(f"{source}: which agent? --agent {' or '.join(names) or '(it has none)'}")
-    name = names[0] if agent is None else agent
-    return load_policy(source, name), name
+    return result
 
 
 def _file(
@@ -120,21 +108,7 @@ def _file(
     words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
     path = Path(out) if out is not None else Path(f"{safe}{kind}{target.SUFFIX}")
-    if path.suffix != target.SUFFIX:
+    if path.suffix != target.SUFFIX and target.SUFFIX:
         raise RequestError(f"--out '{path}': its name must end in {target.SUFFIX}")
-    if path.is_dir():
-        raise RequestError(f"--out '{path}' is a folder: name a file")
-    if not path.parent.is_dir():
-        raise RequestError(f"--out '{path}': there is no folder '{path.parent}'")
-    if not os.access(path.parent, os.W_OK):
-        raise RequestError(f"--out '{path}': the folder '{path.parent}' cannot be written to")
+    check_writable(path)
     return path
-
-
-def _check_numbers(episodes: int, epsilon: float, seed: int) -> None:
-    if not 0 <= epsilon <= 1:
-        raise ConfigError(f"--epsilon {epsilon}: allowed: 0 to 1")
-    if not 1 <= episodes <= 10_000:
-        raise ConfigError(f"--episodes {episodes}: allowed: 1 to 10000")
-    if not 0 <= seed < 2**31 - 1:
-        raise ConfigError(f"--seed {seed}: allowed: 0 to {2**31 - 2}")

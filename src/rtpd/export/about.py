@@ -25,6 +25,14 @@ def describe(policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
     }
 
 
+def harmless(text: object) -> str:
+    """Text that cannot leave its line, end a C comment or be markup; ASCII."""
+    kept = (
+        c if c.isascii() and c.isprintable() and c not in "*?\\<>|[]`&" else "_" for c in str(text)
+    )
+    return "".join(kept)
+
+
 def _version() -> str | None:
     try:
         return version("rtpd")

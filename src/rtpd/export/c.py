@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rtpd.errors import RequestError, RtpdError
-from rtpd.export.about import describe
+from rtpd.export.about import describe, harmless
 from rtpd.export.quantise import Layer, Quantised
 from rtpd.types import HostPolicy, Policy
 
@@ -90,12 +90,6 @@ def facts(policy: Policy, quantised: Quantised) -> dict[str, Any]:
     for layer in quantised.layers:
         flash += layer.weight.size + layer.bias.size * (4 if layer.multiplier is None else 9)
     return {"flash_bytes": flash, "ram_bytes": sum(_halves(_sizes(quantised)))}
-
-
-def harmless(text: str) -> str:
-    """Text that cannot end a C comment, start another, or leave its line; ASCII."""
-    kept = (c if c.isascii() and c.isprintable() and c not in "*?\\" else "_" for c in text)
-    return "".join(kept)
 
 
 def _compiler() -> str:

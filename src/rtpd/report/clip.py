@@ -1,7 +1,9 @@
 """A teacher and its smallest good student at the same game, side by side, as animated WebP."""
 
 import io
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -16,7 +18,7 @@ from rtpd.run import Run
 FRAMES = 400  # agent steps; 27 s at 15 frames a second
 LIMIT = 1_500_000 * 3 // 4  # bytes, since base64 adds a third
 EPSILON, SEED = 0.05, 1
-SCREEN = (160, 210)  # a frame of 84 x 84, in the proportions of the console
+SCREEN = (160, 210)
 GAP, LABEL = 12, 20
 
 
@@ -58,45 +60,29 @@ def film(pair: Pair) -> bytes:
     return data
 
 
-def _play(folder: Run, agent: str, options: EnvOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Frames u8[T 84 84], and the return of the episode so far f32[T]."""
-    import equinox as eqx
-    import jax.numpy as jnp
-    import jax.random as jr
-
-    from rtpd import actor, envs
+def _play(folder: Run, agent: str, options: EnvOptions) -> tuple[list[np.ndarray], list[float]]:
+    """Pictures u8[210 160 3], and at each the return of the episode so far."""
+    from rtpd.playing.game import Cast, moments
     from rtpd.policy import load
 
-    policy, key = load(folder.agent_path(agent)), jr.key(SEED)
-    env = envs.make(policy.spec.name, 1, options)
-    act = eqx.filter_jit(actor.act)
-    stack = jnp.zeros((1, policy.spec.stack, *policy.spec.frame_shape), policy.spec.frame_dtype)
-    frames, totals, total = [], [], 0.0
-    try:
-        timestep = env.reset(SEED)
-        for step in range(FRAMES):
-            total = (0.0 if timestep.first[0] else total) + float(timestep.reward[0])
-            frames.append(timestep.frame[0])
-            totals.append(total)
-            now = (timestep.frame, timestep.first)
-            stack, action = act(policy, stack, *now, jr.fold_in(key, step), np.float32(EPSILON))
-            env.send(np.asarray(action))
-            timestep = env.recv()
-    finally:
-        env.close()
-    return np.stack(frames), np.array(totals)
+    cast = Cast({agent: load(folder.agent_path(agent))}, str(folder.path))
+    with closing(moments(cast, options, EPSILON, SEED, pictures=True)) as steps:
+        shown = list(islice(steps, FRAMES))
+    pictures = [moment.picture for moment in shown if moment.picture is not None]
+    return pictures, [moment.total for moment in shown]
 
 
-def _side_by_side(sides: list[tuple[str, tuple[np.ndarray, np.ndarray]]], step: int) -> Image.Image:
+def _side_by_side(
+    sides: list[tuple[str, tuple[list[np.ndarray], list[float]]]], step: int
+) -> Image.Image:
     """Both screens at one step, each under its agent's name and score."""
     wide, high = SCREEN
-    picture = Image.new("L", (2 * wide + GAP, high + LABEL), 24)
+    picture = Image.new("RGB", (2 * wide + GAP, high + LABEL), (24, 24, 24))
     draw = ImageDraw.Draw(picture)
     for i, (name, (frames, totals)) in enumerate(sides):
         left = i * (wide + GAP)
-        draw.text((left + 2, 4), f"{name}  {totals[step]:g}", fill=235)
-        screen = Image.fromarray(frames[step]).resize(SCREEN, Image.Resampling.BICUBIC)
-        picture.paste(screen, (left, LABEL))
+        draw.text((left + 2, 4), f"{name}  {totals[step]:g}", fill=(235, 235, 235))
+        picture.paste(Image.fromarray(frames[step]), (left, LABEL))
     return picture
 
 
