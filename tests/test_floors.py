@@ -11,9 +11,9 @@ FLOORS = (
     "types files archive",
     "distill nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
-    "config policy monitor sb3 onnxfile seat",
+    "config policy monitor sb3 onnxfile seat listing",
     "validate track commands sources",
-    "models pace evaluation playing",
+    "models pace evaluation playing completion",
     "students teaching journal export",
     "learner lane health",
     "agents",

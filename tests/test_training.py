@@ -322,7 +322,7 @@ def test_an_interrupted_run_saves_and_goes_on(tmp_path, number):
 
 
 def test_tensorboard_events_hold_the_numbers_of_the_metrics(tmp_path):
-    train(replace(SMALL, steps=400), out=tmp_path / "run", tensorboard=True)
+    train(replace(SMALL, steps=400), out=tmp_path / "run", track=("tensorboard",))
     events = list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert len(events) == 1
     data = events[0].read_bytes()

@@ -23,10 +23,12 @@ from rtpd.commands import (
     EXAMPLES,
     USAGE,
     BenchCommand,
+    CompletionCommand,
     DistillCommand,
     EvaluateCommand,
     ExportCommand,
     GamesCommand,
+    LsCommand,
     PlayCommand,
     ReportCommand,
     SuiteCommand,
@@ -50,11 +52,13 @@ def main(argv: list[str] | None = None) -> int:
         "export": _export,
         "play": _play,
         "zoo": _zoo,
+        "ls": _ls,
         "suite": _suite,
         "report": _report,
         "games": _games,
         "teachers": _teachers,
         "bench": _bench,
+        "completion": _completion,
     }
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, at any moment
@@ -126,14 +130,14 @@ def _train(args: list[str]) -> int:
             for name in ("steps", "minutes", "on_divergence")
             if _value_of(args, f"--{name.replace('_', '-')}") is not None
         }
-        summary = resume(command.resume, **given, monitor=monitor, tensorboard=command.tensorboard)
+        summary = resume(command.resume, **given, monitor=monitor, track=command.track)
     else:
         summary = train(
             command.config,
             out=command.out,
             preset=preset,
             monitor=monitor,
-            tensorboard=command.tensorboard,
+            track=command.track,
         )
     return 0 if summary["status"] == "finished" else 130
 
@@ -153,7 +157,7 @@ def _distill(args: list[str]) -> int:
         out=command.out,
         preset=preset,
         monitor=choose_monitor(quiet=command.quiet),
-        tensorboard=command.tensorboard,
+        track=command.track,
     )
     return 0 if summary["status"] == "finished" else 130
 
@@ -232,6 +236,33 @@ def _zoo(args: list[str]) -> int:
         lambda found: console.terminal(sys.stdout).print(console.zoo_table(found)),
         as_json=command.json,
     )
+    return 0
+
+
+def _ls(args: list[str]) -> int:
+    command = _parse(LsCommand, args, "ls")
+    from rtpd.listing import runs
+
+    _show(
+        runs(command.folder),
+        lambda found: console.terminal(sys.stdout).print(console.runs_table(found)),
+        as_json=command.json,
+    )
+    return 0
+
+
+def _completion(args: list[str]) -> int:
+    command = _parse(CompletionCommand, args, "completion")
+    from rtpd.completion import script
+    from rtpd.envs.ale import games
+
+    kinds = {
+        "train": TrainCommand, "distill": DistillCommand, "evaluate": EvaluateCommand,
+        "export": ExportCommand, "play": PlayCommand, "zoo": ZooCommand, "ls": LsCommand,
+        "suite": SuiteCommand, "report": ReportCommand, "games": GamesCommand,
+        "teachers": TeachersCommand, "bench": BenchCommand, "completion": CompletionCommand,
+    }  # fmt: skip
+    print(script(command.shell, kinds, sorted(games())))
     return 0
 
 
@@ -337,7 +368,7 @@ def _default_preset(teacher: str | None) -> str:
 
 def _check_resume_flags(args: list[str]) -> None:
     """A resumed run keeps its settings, so flags that would be ignored are refused."""
-    allowed = ("--resume", "--steps", "--minutes", "--on-divergence", "--quiet", "--tensorboard")
+    allowed = ("--resume", "--steps", "--minutes", "--on-divergence", "--quiet", "--track")
     for arg in args:
         name = arg.partition("=")[0]
         if name.startswith("--") and name.replace("_", "-") not in allowed:

@@ -16,11 +16,13 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd export DIR      write an agent as ONNX or C, checked against the original
   rtpd play SOURCE     watch an agent play, live or as a film
   rtpd zoo             list the students that come with rtpd
+  rtpd ls              list the runs, their state and scores
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
   rtpd report DIR...   a page of what runs have shown, with figures
   rtpd games           list the games
   rtpd teachers        list the teachers
   rtpd bench           how fast this machine trains
+  rtpd completion bash completion for the shell
 
   rtpd COMMAND --help  explains a command
 
@@ -53,6 +55,12 @@ EXAMPLES = {
   rtpd play zoo:pong/net1.7
   rtpd play runs/pong-1 --agent net1.7 --versus teacher
   rtpd play zoo:pong/net1.7 --versus zoo:pong/net0.5 --steps 400 --out pong.webp""",
+    "ls": """examples:
+  rtpd ls
+  rtpd ls suites/small --json""",
+    "completion": """examples:
+  source <(rtpd completion bash)
+  rtpd completion bash > ~/.local/share/bash-completion/completions/rtpd""",
     "zoo": """examples:
   rtpd zoo
   rtpd evaluate zoo:pong/net1.7 --episodes 10""",
@@ -111,8 +119,9 @@ class TrainCommand:
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False
     """print nothing but errors"""
-    tensorboard: bool = False
-    """also write TensorBoard events into the run folder (needs the `track` extra)"""
+    track: tuple[str, ...] = ()
+    """tell these the metrics too: tensorboard, wandb (offline, unless WANDB_MODE says otherwise),
+    trackio; each writes into the run folder and must be installed"""
 
 
 @dataclass(frozen=True)
@@ -135,8 +144,9 @@ class DistillCommand:
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False
     """print nothing but errors"""
-    tensorboard: bool = False
-    """also write TensorBoard events into the run folder (needs the `track` extra)"""
+    track: tuple[str, ...] = ()
+    """tell these the metrics too: tensorboard, wandb (offline, unless WANDB_MODE says otherwise),
+    trackio; each writes into the run folder and must be installed"""
 
 
 @dataclass(frozen=True)
@@ -224,6 +234,27 @@ class PlayCommand:
     """show the game in the terminal, where there is one and no film is asked for"""
     json: bool = False
     """print JSON instead of a table"""
+
+
+@dataclass(frozen=True)
+class LsCommand:
+    """List the runs in a folder, the newest first: how far each is, and its last evaluation.
+
+    A run that was killed can be gone on with: `rtpd train --resume RUN`.
+    """
+
+    folder: tyro.conf.Positional[Path] = Path("runs")
+    """runs are looked for at any depth"""
+    json: bool = False
+    """print JSON instead of a table"""
+
+
+@dataclass(frozen=True)
+class CompletionCommand:
+    """Print what a shell must read to complete commands, flags, games and presets."""
+
+    shell: tyro.conf.Positional[str]
+    """bash"""
 
 
 @dataclass(frozen=True)

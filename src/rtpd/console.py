@@ -182,6 +182,23 @@ def print_play(result: Row, *, console: Console | None = None) -> None:
     out.print(Group(*([table] if result["returns"] else []), Text("\n".join(["", *lines]), "dim")))
 
 
+def runs_table(runs: Iterable[Row]) -> RenderableType:
+    """Every run: its state, how far it is, the mean returns of its last evaluation."""
+    table = plain_table(["run", "game", "state", "steps", "done", "teacher", "students"])
+    killed = False
+    for run in runs:
+        students = "\n".join(f"{clean(n)} {show(m, ',.1f')}" for n, m in run["students"].items())
+        done, _ = progress(run, run) if run["state"] != "finished" else (1.0, 0.0)
+        killed |= run["state"] in ("killed", "interrupted")
+        row = [str(run["env"] or "-").removeprefix("ale/"), run["state"], show(run["step"]),
+               percent(done), show(run["teacher"], ",.1f")]  # fmt: skip
+        cells = (clean(cell) for cell in (run["run"], *row))
+        table.add_row(*map(Text, cells), Text(students or "-"))
+    hint = "rtpd train --resume RUN goes on with one; " if killed else ""
+    note = f"\n{hint}returns are those of the last evaluation; rtpd report RUN... tells more"
+    return Group(table, Text(note, "dim"))
+
+
 def zoo_table(cards: Mapping[str, Row]) -> RenderableType:
     """Every student of the zoo: its score, its teacher's, its size."""
     heads = ["student", "mean return\n± s.e.", "teacher's", "human\nscore", "parameters",

@@ -23,7 +23,7 @@ def distill(
     out: str | Path | None = None,
     preset: str | None = None,
     monitor: Monitor | None = None,
-    tensorboard: bool = False,
+    track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Distil a teacher that has learnt before into students (Rusu et al. 2015).
 
@@ -38,7 +38,7 @@ def distill(
         out: as for `train`, like all that follow.
         preset: name of the preset that `settings` came from.
         monitor: told of the progress.
-        tensorboard: also write TensorBoard events.
+        track: other tools that are told the metrics.
 
     Returns:
         What `train` returns.
@@ -56,7 +56,7 @@ def distill(
     settings = _of_its_game(settings, path, policies)
     about = {"distilled_from": str(path)}
     return training.begin(
-        settings, policies, about, out=out, preset=preset, monitor=monitor, tensorboard=tensorboard
+        settings, policies, about, out=out, preset=preset, monitor=monitor, track=track
     )
 
 

@@ -65,6 +65,18 @@ def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[byte
         time.sleep(0.1)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds `lock(path)`; False where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def check_writable(path: Path) -> None:
     """RequestError if no new file can be written as `path`, the value of --out."""
     if path.is_dir():

@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from rtpd.errors import CheckpointError, RequestError, RunError, unknown
-from rtpd.files import contents, inside, lock, parse_json, read_json, write_atomic, write_json
+from rtpd.files import (
+    contents,
+    inside,
+    is_locked,
+    lock,
+    parse_json,
+    read_json,
+    write_atomic,
+    write_json,
+)
 
 PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gymnasium")
 
@@ -122,6 +131,20 @@ class Run:
         write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
 
 
+def find(folder: Path) -> list[Path]:
+    """The run folders in a folder, or itself if it is one."""
+    if not folder.is_dir():
+        raise RunError(f"'{folder}' is not a folder")
+    found = []
+    for path, below, files in folder.walk():
+        if "manifest.json" in files:
+            found.append(path)
+            below.clear()
+    if not found:
+        raise RunError(f"'{folder}' holds no run folder: there is no manifest.json in it")
+    return found
+
+
 @contextmanager
 def locked(path: Path) -> Generator[None]:
     """Keep a run folder, made if need be, to this process.
@@ -137,6 +160,11 @@ def locked(path: Path) -> Generator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}".encode())
         file.flush()
         yield
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process has the run folder."""
+    return is_locked(path / LOCK)
 
 
 def _taken(path: Path) -> str:

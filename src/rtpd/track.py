@@ -1,42 +1,157 @@
-"""Trackers: other tools that are told what metrics.jsonl is told (extra `track`)."""
+"""Trackers: other tools that are told what metrics.jsonl is told, which stays the truth.
 
+To add one, write a `Tracker` and add a line to `TRACKERS`. All write into the run folder and send
+nothing, unless the user has told the tool to (WANDB_MODE=online).
+"""
+
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rtpd.console import Row
-from rtpd.errors import RequestError
+from rtpd.errors import ConfigError, RequestError, unknown
+from rtpd.files import read_json
 from rtpd.monitor import Monitor
 
 
-class TensorBoard(Monitor):
-    """Writes the numbers of each record as TensorBoard scalars, against agent steps."""
+class Tracker(Monitor):
+    """Tells every number of each record under its path, as in train/students/net1.7/agreement."""
+
+    package = ""  # what must be installed
 
     def __init__(self, folder: Path) -> None:
-        """Write into `folder`/tensorboard; RequestError if tensorboardX is not installed."""
+        """RequestError if the tool is not installed; nothing is written before the run starts."""
+        self.folder = folder
+        self.is_open = False
         try:
-            from tensorboardX import SummaryWriter
+            self._load()
         except ImportError:
+            name = next(name for name, kind in TRACKERS.items() if kind is type(self))
             raise RequestError(
-                "--tensorboard needs the 'track' extra: pip install 'rtpd[track]'"
+                f"--track {name} needs '{self.package}': pip install {self.package}"
             ) from None
-        self._open = lambda: SummaryWriter(str(folder / "tensorboard"))
 
     def start(self, info: Row) -> None:
-        """Open the events file, now that the run folder exists."""
+        """Open it, now that the run folder exists."""
         del info
-        self._writer = self._open()
+        self._open(read_json(self.folder / "manifest.json")["config"])
+        self.is_open = True
 
     def record(self, record: Row) -> None:
-        """Add every number of a record under its path, as in train/students/net1.7/agreement."""
-        kind, step = record["kind"], record["step"]
-        for path, value in _numbers(record, kind):
-            if path != f"{kind}/step":
-                self._writer.add_scalar(path, value, step)
+        """Pass on a record's numbers, against agent steps."""
+        numbers = dict(_numbers(record, record["kind"]))
+        step = int(numbers.pop(f"{record['kind']}/step"))
+        self._log(numbers, step)
 
     def close(self) -> None:
         """Flush what was written."""
-        if hasattr(self, "_writer"):
-            self._writer.close()
+        if self.is_open:
+            self.is_open = False
+            self._end()
+
+    def _load(self) -> None:
+        """Import the tool."""
+        raise NotImplementedError
+
+    def _open(self, config: dict[str, Any]) -> None:
+        """Begin, or go on; `config` is the run's."""
+        raise NotImplementedError
+
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        """Take the numbers of one record."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Flush and close."""
+        raise NotImplementedError
+
+
+class TensorBoard(Tracker):
+    """Events in RUN/tensorboard."""
+
+    package = "tensorboardX"
+
+    def _load(self) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._new = SummaryWriter
+
+    def _open(self, config: dict[str, Any]) -> None:
+        del config
+        self._writer = self._new(str(self.folder / "tensorboard"))
+
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        for path, value in numbers.items():
+            self._writer.add_scalar(path, value, step)
+
+    def _end(self) -> None:
+        self._writer.close()
+
+
+class Wandb(Tracker):
+    """Weights & Biases: an offline run in RUN/wandb, for `wandb sync`; WANDB_MODE=online sends."""
+
+    package = "wandb"
+
+    def _load(self) -> None:
+        import wandb
+
+        self._wandb = wandb
+
+    def _open(self, config: dict[str, Any]) -> None:
+        self._run = self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "rtpd"),
+            name=self.folder.name,
+            dir=self.folder.absolute(),
+            config=config,
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            settings=self._wandb.Settings(silent=True, console="off"),
+        )
+
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        self._run.log(numbers, step=step)
+
+    def _end(self) -> None:
+        self._run.finish()
+
+
+class Trackio(Tracker):
+    """A database in RUN/trackio, for `TRACKIO_DIR=RUN/trackio trackio show`."""
+
+    package = "trackio"
+
+    def _load(self) -> None:
+        os.environ.setdefault("TRACKIO_DIR", str((self.folder / "trackio").absolute()))
+        import trackio  # which reads TRACKIO_DIR now
+
+        self._trackio = trackio
+
+    def _open(self, config: dict[str, Any]) -> None:
+        self._run = self._trackio.init(
+            project="rtpd", name=self.folder.name, config=config, resume="allow"
+        )
+
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        self._trackio.log(numbers, step=step)
+
+    def _end(self) -> None:
+        self._trackio.finish()
+
+
+TRACKERS: dict[str, type[Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+}
+
+
+def trackers(names: Iterable[str], folder: Path) -> list[Monitor]:
+    """A tracker for each name; RequestError if one is unknown or not installed."""
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(f"--track: {unknown('tracker', name, TRACKERS)}")
+    return [TRACKERS[name](folder) for name in dict.fromkeys(names)]
 
 
 def _numbers(value: Any, path: str) -> list[tuple[str, float]]:  # noqa: ANN401

@@ -17,7 +17,7 @@ from rtpd.learner import Learner
 from rtpd.monitor import Monitor
 from rtpd.run import Run, check_free, locked, next_folder, now, provenance
 from rtpd.session import Session
-from rtpd.track import TensorBoard
+from rtpd.track import trackers
 from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
 from rtpd.validate import default_preset
 
@@ -28,7 +28,7 @@ def train(
     out: str | Path | None = None,
     preset: str | None = None,
     monitor: Monitor | None = None,
-    tensorboard: bool = False,
+    track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Train a teacher and its students at once.
 
@@ -37,7 +37,7 @@ def train(
         out: a new or empty folder for the run; None makes runs/NAME-N.
         preset: name of the preset that `settings` came from, for the manifest.
         monitor: told of the progress; None is silent.
-        tensorboard: also write TensorBoard events into the run folder (`track` extra).
+        track: names of other tools that are told the metrics too (`rtpd.track.TRACKERS`).
 
     Returns:
         The summary: "run" (path), "status" ("finished" or "interrupted"), "step", "frames",
@@ -51,7 +51,7 @@ def train(
         settings = config.load_config(preset)
     if settings.teacher == "frozen":
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
-    return begin(settings, out=out, preset=preset, monitor=monitor, tensorboard=tensorboard)
+    return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
 
 
 def begin(
@@ -62,7 +62,7 @@ def begin(
     out: str | Path | None,
     preset: str | None,
     monitor: Monitor | None,
-    tensorboard: bool,
+    track: tuple[str, ...],
 ) -> dict[str, Any]:
     """What `train` and `distill` do once the settings are complete.
 
@@ -72,7 +72,7 @@ def begin(
     policies = policies or {}
     path = Path(out) if out else next_folder(Path("runs"), "+".join(settings.games))
     check_free(path)
-    monitors = _monitors(monitor, path if tensorboard else None)
+    monitors = [monitor or Monitor(), *trackers(track, path)]
     with emulators(settings) as lanes:
         specs = {game: env.spec for game, env in lanes.items()}
         validate.check_alike(specs)
@@ -106,7 +106,7 @@ def resume(
     minutes: float | None = None,
     on_divergence: Literal["stop", "rollback"] | None = None,
     monitor: Monitor | None = None,
-    tensorboard: bool = False,
+    track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Go on with a run from its newest good checkpoint; returns what `train` does.
 
@@ -125,7 +125,7 @@ def resume(
         reached = folder.manifest.get("step", 0)
         if folder.manifest.get("status") == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
-        monitors = _monitors(monitor, path if tensorboard else None)
+        monitors = [monitor or Monitor(), *trackers(track, path)]
         with emulators(settings) as lanes:
             check_memory(settings, {game: env.spec for game, env in lanes.items()})
             policies = frozen_teachers(folder) if settings.teacher == "frozen" else {}
@@ -195,10 +195,6 @@ def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:
     reserve = memory.program_bytes(len(specs) * settings.num_envs)
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, reserve)
     return needed
-
-
-def _monitors(monitor: Monitor | None, events: Path | None) -> list[Monitor]:
-    return [monitor or Monitor(), *([TensorBoard(events)] if events else [])]
 
 
 def _device() -> str:

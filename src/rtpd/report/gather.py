@@ -10,7 +10,7 @@ import msgspec
 from rtpd.config import Config, to_dict
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
 from rtpd.files import contents, inside, read_json
-from rtpd.run import Run
+from rtpd.run import Run, find
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -134,20 +134,6 @@ def gather(folders: Iterable[Path]) -> list[Record]:
         named = f"'{records[0].path}'" if len(records) == 1 else f"the {len(records)} runs"
         raise RequestError(f"{named}: no evaluation to report (evaluation.period_steps > 0 plays)")
     return records
-
-
-def find(folder: Path) -> list[Path]:
-    """The run folders in a folder, or itself if it is one."""
-    if not folder.is_dir():
-        raise RunError(f"'{folder}' is not a folder")
-    found = []
-    for path, below, files in folder.walk():
-        if "manifest.json" in files:
-            found.append(path)
-            below.clear()
-    if not found:
-        raise RunError(f"'{folder}' holds no run folder: there is no manifest.json in it")
-    return found
 
 
 def read(path: Path) -> Record:
