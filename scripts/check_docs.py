@@ -17,6 +17,7 @@ rtpd, python or cc (make, pip, hf, ...) are listed and not run. Exit code 1 if s
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -29,7 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 STORIES = {"LOG.md"}  # of what was done at its time; its commands need not work today
 LINKED = ("examples", "experiments", "results", "scripts", "tests", "benchmarks")
 STAND_INS = {"dqn.zip": "tests/data/sb3-pong-dqn.zip"}  # what readers have and we do not
@@ -151,6 +153,12 @@ def broken_links(page: Path) -> Iterator[str]:
             yield path
 
 
+def notebook_code(path: Path) -> str:
+    """The code cells of a notebook as one program."""
+    cells = json.loads(path.read_text())["cells"]
+    return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+
+
 class Checker:
     """Runs the blocks of pages in one folder and counts what failed."""
 
@@ -187,6 +195,12 @@ class Checker:
             return
         self.run(block, words, env)
 
+    def notebook(self, path: Path) -> None:
+        """Run the code cells of a notebook where it lies, with its figures kept off the screen."""
+        code = f"import os; os.chdir({str(path.parent)!r})\n{notebook_code(path)}"
+        block = Block(path, 1, "python", "", code)
+        self.run(block, ["python", "-c", code], {"MPLBACKEND": "agg"})
+
     def run(self, block: Block, words: list[str], env: Mapping[str, str]) -> None:
         """Run a program in the folder and say how it went."""
         started, paths = time.monotonic(), [env.get("PYTHONPATH", ""), str(ROOT / "src")]
@@ -203,7 +217,9 @@ class Checker:
         good = (done.returncode in (1, 2)) if "fails" in block.marks else done.returncode == 0
         self.failed += not good
         word = "ok  " if good else f"FAIL {done.returncode}"
-        print(f"{word} {time.monotonic() - started:5.0f} s  {block.where}  {shlex.join(words)}")
+        print(
+            f"{word} {time.monotonic() - started:5.0f} s  {block.where}  {shlex.join(words)[:150]}"
+        )
         if not good:
             print("".join(f"     {line}\n" for line in done.stderr.splitlines()[-8:]), end="")
         sys.stdout.flush()
@@ -225,6 +241,8 @@ def main() -> int:
             print(*(f"FAIL {page.name}: '{link}' is not there\n" for link in links), sep="", end="")
             for block in blocks(page) if page.name not in STORIES else ():
                 checker.check(block)
+        for notebook in NOTEBOOKS if args.pages == PAGES else ():
+            checker.notebook(notebook)
     print(*(f"not run  {line}\n" for line in checker.left_out), sep="", end="")
     print(f"{checker.failed} failed")
     return min(checker.failed, 1)

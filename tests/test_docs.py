@@ -11,20 +11,26 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
+import jax
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
-from rtpd import cli, distill, envs, export, nets, teachers, validate
+from rtpd import cli, envs, export, losses, nets, teachers, validate
 from rtpd.errors import RtpdError
 from rtpd.run import Run
+from rtpd.types import EnvSpec
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("check_docs", ROOT / "scripts" / "check_docs.py")
 docs = sys.modules[SPEC.name] = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(docs)
 
+SCREEN = EnvSpec("ale/pong", num_actions=6, frame_shape=(84, 84))
 PAGES = [page for page in docs.PAGES if page.name not in docs.STORIES]
 TABLES = {
-    "js": distill.LOSSES,
+    "js": losses.LOSSES,
     "net0.4": nets.NETS,
     "advantage-learning": teachers.TEACHERS,
     "corridor": envs.FAMILIES,
@@ -177,5 +183,14 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
     assert net.num_outputs == 6
 
 
-def test_the_notebook_plots_a_run(lab, monkeypatch):
-    pytest.skip("")
+@pytest.mark.parametrize("path", docs.NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_run_and_hold_no_outputs(path, monkeypatch, capsys):
+    monkeypatch.chdir(path.parent)
+    names = {}
+    with matplotlib.rc_context({"backend": "agg"}):
+        monkeypatch.setattr(plt, "show", lambda: None)
+        exec(docs.notebook_code(path), names)
+    assert len(plt.get_fignums()) == 2
+    plt.close("all")
+    assert "net1.7" in capsys.readouterr().out
+    assert not [c for c in json.loads(path.read_text())["cells"] if c.get("outputs")]

@@ -19,7 +19,7 @@ from rtpd.config import (
     StudentConfig,
     TeacherConfig,
 )
-from rtpd.distill import LOSSES
+from rtpd.losses import LOSSES
 from rtpd.envs import EnvOptions
 from rtpd.envs.probe import PROBES, known_q
 from rtpd.learner import Learner
