@@ -58,7 +58,9 @@ docs: setup  ## build the documentation as site/ (fetches the extra `docs` once)
 		$(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
 		--quiet --no-build-isolation -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --clean
-	@echo "wrote site/index.html"
+	@! grep -rEl '<(script|link|img)[^>]* (src|href)="?(https?:)?//' --include=*.html site || \
+		{ echo "error: these pages fetch something from elsewhere" >&2; exit 1; }
+	@echo "wrote site/index.html; with search: $(BIN)/python -m http.server -d site --bind 127.0.0.1"
 
 lock:  ## resolve constraints.txt anew from pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "error: make lock needs uv" >&2; exit 1; }

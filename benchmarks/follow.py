@@ -22,9 +22,9 @@ from rtpd import checkpoint, envs, nets
 from rtpd import replay as ring
 from rtpd.agents import neutral
 from rtpd.config import from_dict
-from rtpd.losses import agreement
 from rtpd.lane import replay_rows
 from rtpd.learner import Learner
+from rtpd.losses import agreement
 from rtpd.run import Run
 from rtpd.types import Preprocess
 

@@ -129,9 +129,13 @@ def rtpd_args(words: list[str]) -> list[str] | None:
 
 
 def with_budget(args: list[str], budget: Mapping[str, str]) -> list[str]:
-    """The arguments of `rtpd` with the values of a budget; `--resume` keeps its own."""
-    if "--resume" in args or "--help" in args or (args[0] == "teachers" and len(args) == 1):
+    """The arguments of `rtpd` with the values of a budget."""
+    if "--help" in args or args == ["teachers"]:
         return args
+    if "--resume" in args:  # what such a run was before is done
+        budget = {"--steps": "6000"}
+    if args[0] == "suite" and args[1].startswith("experiments/"):  # days of training
+        return [*args, "--dry-run"] if "--dry-run" not in args else args
     kept, skip = [], False
     for arg in args:
         if not skip and arg not in budget:

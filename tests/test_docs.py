@@ -145,9 +145,7 @@ def test_a_budget_replaces_what_a_command_says():
     assert docs.with_budget(args, {"--steps": "3"}) == [
         "train", "pong", "--seed", "1", "--steps", "3",
     ]  # fmt: skip
-    assert docs.with_budget(["train", "--resume", "r"], {"--steps": "3"}) == [
-        "train", "--resume", "r",
-    ]  # fmt: skip
+    assert docs.with_budget(["suite", "experiments/a.toml"], {})[-1] == "--dry-run"
 
 
 @pytest.fixture
