@@ -3,8 +3,9 @@
     python scripts/check_docs.py                     # every page; some 20 minutes on 2 cores
     python scripts/check_docs.py docs/extending.md   # one page
 
-Everything runs in one new folder, page after page, so that a page can go on with what an earlier
-one has made. A comment before a block says what is different there:
+Everything runs in one folder, page after page, so that a page can go on with what an earlier one
+has made (some begin with the README's runs/pong-1). A comment before a block says what is different
+there:
 
     <!-- check: skip, needs a cluster -->       its commands are parsed, never run
     <!-- check: fast -->                        tests/test_docs.py runs it too
@@ -168,16 +169,13 @@ class Checker:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.failed, self.left_out = folder, 0, []
-        for name in LINKED:
-            (folder / name).symlink_to(ROOT / name)
-        for name, path in STAND_INS.items():
-            (folder / name).symlink_to(ROOT / path)
+        for name, path in ({name: name for name in LINKED} | STAND_INS).items():
+            if not (folder / name).is_symlink():
+                (folder / name).symlink_to(ROOT / path)
 
     def check(self, block: Block) -> None:
-        """Write it, or run it."""
-        if block.title:
-            (self.folder / block.title).write_text(block.text)
-        elif "skip" in block.marks:
+        """Run it."""
+        if "skip" in block.marks:
             self.left_out.append(f"{block.where}: {', '.join(block.marks)}")
         elif block.language == "python":
             (self.folder / "block.py").write_text(PRELUDE + block.text)
@@ -192,7 +190,8 @@ class Checker:
         args = rtpd_args(words)
         if args:
             budget = dict(BUDGETS.get(args[0], {}))
-            budget |= {"--steps": block.marks["steps"]} if "steps" in block.marks else {}
+            if "--steps" in budget and "steps" in block.marks:
+                budget["--steps"] = block.marks["steps"]
             words = words[: len(words) - len(args)] + with_budget(args, budget)
         if words[0] not in ("rtpd", "python", "cc") and not words[0].startswith("./"):
             self.left_out.append(f"{block.where}: {shlex.join(words)}")
@@ -232,19 +231,24 @@ class Checker:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="default: all")
-    parser.add_argument("--keep", type=Path, help="a new folder to run in, kept afterwards")
+    parser.add_argument("--keep", type=Path, help="a folder to run in, kept afterwards")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         if args.keep:
-            args.keep.mkdir(parents=True)
+            args.keep.mkdir(parents=True, exist_ok=True)
         folder = args.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="rtpd-docs-"))
         checker = Checker(Path(folder).resolve())
         for page in args.pages:
             links = list(broken_links(page))
             checker.failed += len(links)
             print(*(f"FAIL {page.name}: '{link}' is not there\n" for link in links), sep="", end="")
-            for block in blocks(page) if page.name not in STORIES else ():
-                checker.check(block)
+            found = [] if page.name in STORIES else list(blocks(page))
+            for block in found:
+                if block.title:
+                    (checker.folder / block.title).write_text(block.text)
+            for block in found:
+                if not block.title:
+                    checker.check(block)
         for notebook in NOTEBOOKS if args.pages == PAGES else ():
             checker.notebook(notebook)
     print(*(f"not run  {line}\n" for line in checker.left_out), sep="", end="")

@@ -7,6 +7,8 @@ import contextlib
 import importlib.util
 import json
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -104,6 +106,19 @@ def test_every_command_is_one_that_rtpd_takes(page, tmp_path, monkeypatch):
                 check_command(words)
         if block.language == "python":
             compile(block.text, block.where, "exec")
+
+
+def test_python_blocks_are_formatted_like_the_code(tmp_path):
+    for i, block in enumerate(b for page in PAGES for b in docs.blocks(page)):
+        if block.language == "python":
+            (tmp_path / f"{block.page.stem}_{i}.py").write_text(block.text)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for how in (
+        ["format", "--diff"],
+        ["check", "--select", "E,F,UP,B,RUF", "--ignore", "F401,RUF003"],
+    ):
+        done = subprocess.run(["ruff", *how, "."], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
