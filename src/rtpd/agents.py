@@ -28,10 +28,12 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
         teacher, students = found[game]
         total = num_parameters(teacher)
         about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
+        about["multiply_adds"] = nets.multiply_adds(teacher, learner.specs[game])
         agents[learner.agent(game, "teacher")] = about
         for student in learner.students:
             count = num_parameters(students[student.name])
             about = {"net": student.net, "parameters": count, "share": count / total}
+            about["multiply_adds"] = nets.multiply_adds(students[student.name], learner.specs[game])
             agents[learner.agent(game, student.name)] = about | {"loss": student.loss}
     return agents
 
