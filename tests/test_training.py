@@ -206,7 +206,7 @@ def test_games_that_no_student_can_share_are_refused(tmp_path, env, students, pi
 
 @pytest.mark.slow
 def test_the_teacher_of_a_pong_training_is_bit_identical_whatever_follows_it(tmp_path):
-    families = (), ("net25:kl", "net7:mse", "net4:nll", "net0.5:kl-td", "net0.1")
+    families = (), ("net25:kl", "net7:mse", "net4:nll", "net0.5:kl-td", "net0.1:kl:int8")
     weights = []
     for number, students in enumerate(families):
         setting = replace(

@@ -34,7 +34,8 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
             count = num_parameters(students[student.name])
             about = {"net": student.net, "parameters": count, "share": count / total}
             about["multiply_adds"] = nets.multiply_adds(students[student.name], learner.specs[game])
-            agents[learner.agent(game, student.name)] = about | {"loss": student.loss}
+            about |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
+            agents[learner.agent(game, student.name)] = about
     return agents
 
 
@@ -53,6 +54,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
                 "dueling": False,
                 "norm": False,
                 "num_outputs": net.num_outputs,
+                **({"int8": True} if about[agent].get("int8") else {}),
                 **provenance,
             }
             if teaches:
