@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.14 python3; do \
 	$$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test check format docs lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,15 @@ format: setup  ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+docs: setup  ## build the documentation as site/ (fetches the extra `docs` once)
+	@$(BIN)/python -c "import material, mkdocstrings_handlers.python" 2>/dev/null || \
+		$(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
+		--quiet --no-build-isolation -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --clean
+	@! grep -rEl '<(script|link|img)[^>]* (src|href)="?(https?:)?//' --include=*.html site || \
+		{ echo "error: these pages fetch something from elsewhere" >&2; exit 1; }
+	@echo "wrote site/index.html; with search: $(BIN)/python -m http.server -d site --bind 127.0.0.1"
+
 lock:  ## resolve constraints.txt anew from pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "error: make lock needs uv" >&2; exit 1; }
 	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.12 --upgrade \
@@ -61,5 +70,5 @@ lock:  ## resolve constraints.txt anew from pyproject.toml (needs uv)
 	@! grep -nE '^torch|://' constraints.txt || { echo "error: torch or an address in constraints.txt" >&2; exit 1; }
 
 clean:  ## remove the environment and caches; keeps runs/
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """How soon do students follow, by centre and scale of the input and by their first weights?
 
 Learns afresh, teacher and students, from the replay in a run's checkpoint, once per setting, and
-prints at six points how the students follow (`rtpd.distill.agreement`) and how far the teacher
+prints at six points how the students follow (`rtpd.losses.agreement`) and how far the teacher
 tells states apart. No emulator runs, so settings see the same data.
 
     python benchmarks/follow.py runs/pong-1 --updates 1500 --scales 255 25 std --weights he fan-in
@@ -22,9 +22,9 @@ from rtpd import checkpoint, envs, nets
 from rtpd import replay as ring
 from rtpd.agents import neutral
 from rtpd.config import from_dict
-from rtpd.distill import agreement
 from rtpd.lane import replay_rows
 from rtpd.learner import Learner
+from rtpd.losses import agreement
 from rtpd.run import Run
 from rtpd.types import Preprocess
 

@@ -9,7 +9,7 @@ SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt",
     "types files archive",
-    "distill nets teachers replay actor episodes envs checkpoint run memory console compilation "
+    "losses nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
     "config policy monitor sb3 onnxfile seat listing fakequant",
     "validate track commands sources",
@@ -77,7 +77,7 @@ def test_imports_go_only_to_a_lower_floor():
         ("envs/__init__.py", "from rtpd.envs import ale\nfrom . import gym\nimport jax.nn", 0),
         ("envs/ale.py", "from ..types import EnvSpec\nfrom .probe import Probe", 0),
         ("cli.py", "import rtpd.training", 0),
-        ("nets.py", "from rtpd.distill import LOSSES", 1),
+        ("nets.py", "from rtpd.losses import LOSSES", 1),
         ("nets.py", "def f():\n    import rtpd.config as c", 1),
         ("envs/ale.py", "from ..config import Config", 1),
         ("training.py", "from rtpd import Config", 1),

@@ -19,10 +19,10 @@ from rtpd.config import (
     StudentConfig,
     TeacherConfig,
 )
-from rtpd.distill import LOSSES
 from rtpd.envs import EnvOptions
 from rtpd.envs.probe import PROBES, known_q
 from rtpd.learner import Learner
+from rtpd.losses import LOSSES
 from rtpd.models import acting_net, copied, optimizer
 from rtpd.pace import Pace
 from rtpd.teachers import TEACHERS

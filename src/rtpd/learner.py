@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from rtpd import replay as ring
 from rtpd import students
 from rtpd.config import Config
-from rtpd.distill import agreement, dead_share
+from rtpd.losses import agreement, dead_share
 from rtpd.models import Metrics, Model, acting_net, optimizer
 from rtpd.pace import Pace
 from rtpd.students import Heads

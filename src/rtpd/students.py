@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import fakequant, nets
 from rtpd.config import Config, StudentConfig
-from rtpd.distill import LOSSES, action_gap, certainty
+from rtpd.losses import LOSSES, action_gap, certainty
 from rtpd.models import (
     Lesson,
     Metrics,

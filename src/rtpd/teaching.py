@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from rtpd import nets
 from rtpd import replay as ring
 from rtpd.config import Config
-from rtpd.distill import LOSSES
+from rtpd.losses import LOSSES
 from rtpd.models import (
     Lesson,
     Metrics,

@@ -40,7 +40,7 @@ def train(
         track: names of other tools that are told the metrics too (`rtpd.track.TRACKERS`).
 
     Returns:
-        The summary: "run" (path), "status" ("finished" or "interrupted"), "step", "frames",
+        A summary with "run" (path), "status" ("finished" or "interrupted"), "step", "frames",
         "seconds", "agents" ({name: net, parameters, share and the final evaluation}), "next".
 
     Raises:

@@ -9,8 +9,8 @@ import jax
 
 from rtpd import envs, nets
 from rtpd.config import Config
-from rtpd.distill import LOSSES
 from rtpd.errors import ConfigError, unknown
+from rtpd.losses import LOSSES
 from rtpd.teachers import TEACHERS, kind
 from rtpd.types import EnvSpec
 

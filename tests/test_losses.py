@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from rtpd import distill
-from rtpd.distill import LOSSES
+from rtpd import losses
+from rtpd.losses import LOSSES
 
 LN2, LN3, LN4 = 0.69314718, 1.09861229, 1.38629436
 SOFTMAX = [name for name in LOSSES if name != "mse"]  # unmoved by a constant added to all Q
@@ -143,11 +143,11 @@ def test_losses_stay_finite_at_a_sharp_temperature(name, student):
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
 def test_the_slope_of_scaled_kl_is_the_difference_of_the_policies(temperature):
     student, teacher = jnp.array([0.3, -0.2, 0.5]), jnp.array([0.1, 0.4, -0.3])
-    slope = jax.grad(distill.scaled_kl)(student, teacher, temperature)
+    slope = jax.grad(losses.scaled_kl)(student, teacher, temperature)
     policies = jax.nn.softmax(student / temperature) - jax.nn.softmax(teacher / temperature)
     np.testing.assert_allclose(slope, policies, atol=1e-6)
     # So in other units of Q, the temperature's too, the slope is the same.
-    rescaled = jax.grad(distill.scaled_kl)(7 * student, 7 * teacher, 7 * temperature)
+    rescaled = jax.grad(losses.scaled_kl)(7 * student, 7 * teacher, 7 * temperature)
     np.testing.assert_allclose(rescaled, slope, atol=1e-6)
 
 
@@ -163,7 +163,7 @@ def test_the_slope_of_scaled_kl_is_the_difference_of_the_policies(temperature):
     ],
 )
 def test_action_gap(q, gap):
-    assert float(distill.action_gap(jnp.array(q, jnp.float32))) == pytest.approx(gap)
+    assert float(losses.action_gap(jnp.array(q, jnp.float32))) == pytest.approx(gap)
 
 
 AGREEMENT = {
@@ -181,7 +181,7 @@ AGREEMENT = {
     ("outputs", "q", "agree", "constant", "spread"), AGREEMENT.values(), ids=AGREEMENT
 )
 def test_agreement(outputs, q, agree, constant, spread):
-    found = distill.agreement(jnp.array(outputs, jnp.float32), jnp.array(q, jnp.float32))
+    found = losses.agreement(jnp.array(outputs, jnp.float32), jnp.array(q, jnp.float32))
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
         {"agreement": agree, "constant_agreement": constant, "spread": spread}
     )
@@ -190,7 +190,7 @@ def test_agreement(outputs, q, agree, constant, spread):
 def test_dead_units_are_silent_on_every_state():
     first = jnp.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]])  # 2 of 4 are dead
     second = jnp.array([[0.0], [0.0]])
-    assert float(distill.dead_share([first, second])) == pytest.approx(3 / 5)
+    assert float(losses.dead_share([first, second])) == pytest.approx(3 / 5)
 
 
 @pytest.mark.parametrize(
@@ -204,5 +204,5 @@ def test_dead_units_are_silent_on_every_state():
     ],
 )
 def test_certainty(q, temperature, expected):
-    found = distill.certainty(jnp.array(q, jnp.float32), temperature)
+    found = losses.certainty(jnp.array(q, jnp.float32), temperature)
     assert float(found) == pytest.approx(expected, abs=1e-5)

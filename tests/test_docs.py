@@ -1,0 +1,209 @@
+"""The documentation: its links lead somewhere, its commands parse, its worked examples run.
+
+`scripts/check_docs.py` runs all of it for real.
+"""
+
+import contextlib
+import importlib.util
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import jax
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from rtpd import cli, envs, export, losses, nets, teachers, validate
+from rtpd.errors import RtpdError
+from rtpd.run import Run
+from rtpd.types import EnvSpec
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("check_docs", ROOT / "scripts" / "check_docs.py")
+docs = sys.modules[SPEC.name] = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(docs)
+
+SCREEN = EnvSpec("ale/pong", num_actions=6, frame_shape=(84, 84))
+PAGES = [page for page in docs.PAGES if page.name not in docs.STORIES]
+TABLES = {
+    "js": losses.LOSSES,
+    "net0.4": nets.NETS,
+    "advantage-learning": teachers.TEACHERS,
+    "corridor": envs.FAMILIES,
+    "npz": export.TARGETS,
+}
+TINY = {
+    "--steps": "400",
+    "--log-steps": "200",
+    "--num-envs": "8",
+    "--replay.capacity": "800",
+    "--replay.warmup-steps": "200",
+    "--rollout.steps": "8",
+    "--rollout.minibatch-size": "16",
+    "--evaluation.period-steps": "0",
+    "--evaluation.final-episodes": "1",
+}
+
+
+class Parsed(BaseException):
+    """Stops a command between its parse and its work; nothing catches it on the way."""
+
+
+def parsed(args):
+    """The command that the real command line makes of what follows `rtpd`; None for --help."""
+    real = cli._parse
+
+    def stop(*how):
+        raise Parsed(real(*how))
+
+    with patch.object(cli, "_parse", stop):
+        try:
+            code = cli.main(args)
+        except Parsed as found:
+            return found.args[0]
+        except SystemExit as found:
+            code = found.code
+    assert code == 0, f"rtpd {' '.join(args)}"
+    return None
+
+
+def check_command(words):
+    """Parse a command line as rtpd does, and validate the settings of a training."""
+    env, words = docs.split_env(words)
+    if words[0] != "rtpd":
+        return
+    places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
+    with patch.object(sys, "path", [*places, *sys.path]):
+        command = parsed(words[1:])
+        config = getattr(command, "config", None)
+        if config is None or getattr(command, "resume", None) or not config.env:
+            return
+        try:
+            validate.validate(config)
+        except RtpdError as error:
+            pytest.fail(f"{' '.join(words)}: {error}")
+
+
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
+def test_links_and_paths_lead_somewhere(page):
+    assert list(docs.broken_links(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one_that_rtpd_takes(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in docs.blocks(page):
+        if block.title:
+            (tmp_path / block.title).write_text(block.text)
+        for words in block.commands:
+            if words[:1] != ["usage:"]:
+                check_command(words)
+        if block.language == "python":
+            compile(block.text, block.where, "exec")
+
+
+def test_python_blocks_are_formatted_like_the_code(tmp_path):
+    for i, block in enumerate(b for page in PAGES for b in docs.blocks(page)):
+        if block.language == "python":
+            (tmp_path / f"{block.page.stem}_{i}.py").write_text(block.text)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for how in (
+        ["format", "--diff"],
+        ["check", "--select", "E,F,UP,B,RUF", "--ignore", "F401,RUF003"],
+    ):
+        done = subprocess.run(["ruff", *how, "."], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rtpd trian pong",
+        "rtpd train pnog",
+        "rtpd train pong --students net1.8:kl",
+        "rtpd train pong --stpes 3",
+        "rtpd evaluate",
+    ],
+)
+def test_a_command_that_is_wrong_is_found(line, capsys):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check_command(line.split())
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/nets.py`")
+    assert list(docs.broken_links(page)) == ["b.md", "src/rtpd/no.py"]
+
+
+def test_blocks_are_read_with_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- check: skip, needs a cluster -->\n```\nA=b rtpd train x \\\n  --seed 1  # why\n```\n"
+        '\n```python title="a.py"\nx = 1\n```\n'
+    )
+    shell, python = docs.blocks(page)
+    assert shell.commands == [["A=b", "rtpd", "train", "x", "--seed", "1"]]
+    assert set(shell.marks) == {"skip", "needs a cluster"}
+    assert (python.language, python.title, python.text) == ("python", "a.py", "x = 1\n")
+    assert not python.marks
+
+
+def test_a_budget_replaces_what_a_command_says():
+    args = ["train", "pong", "--steps", "9", "--seed", "1"]
+    assert docs.with_budget(args, {"--steps": "3"}) == [
+        "train", "pong", "--seed", "1", "--steps", "3",
+    ]  # fmt: skip
+    assert docs.with_budget(["suite", "experiments/a.toml"], {})[-1] == "--dry-run"
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A folder whose modules can be imported; tables and modules are as before afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patch.dict(sys.modules))
+        for table in TABLES.values():
+            stack.enter_context(patch.dict(table))
+        yield tmp_path
+
+
+def test_the_worked_examples_of_extending_run(lab, monkeypatch):
+    assert not any(name in table for name, table in TABLES.items())
+    for block in docs.blocks(ROOT / "docs" / "extending.md"):
+        if block.title:
+            (lab / block.title).write_text(block.text)
+        for words in block.commands if "fast" in block.marks else ():
+            args = docs.rtpd_args(words)
+            budget = TINY if args[0] == "train" else docs.BUDGETS[args[0]]
+            monkeypatch.setattr(sys, "argv", ["lab.py", *docs.with_budget(args, budget)])
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path("lab.py", run_name="__main__")
+            assert ended.value.code == 0, block.where
+    assert all(name in table for name, table in TABLES.items())
+    config = Run.open(lab / "runs" / "all").manifest["config"]
+    assert (config["teacher"], config["env"]) == ("advantage-learning", "corridor/7")
+    assert config["students"] == ["narrow:js"]
+    assert list(np.load(lab / "7-narrow.npz"))
+    net = nets.build("net0.4", SCREEN, 6, key=jax.random.key(0))
+    assert net.num_outputs == 6
+
+
+@pytest.mark.parametrize("path", docs.NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_run_and_hold_no_outputs(path, monkeypatch, capsys):
+    monkeypatch.chdir(path.parent)
+    names = {}
+    with matplotlib.rc_context({"backend": "agg"}):
+        monkeypatch.setattr(plt, "show", lambda: None)
+        exec(docs.notebook_code(path), names)
+    assert len(plt.get_fignums()) == 2
+    plt.close("all")
+    assert "net1.7" in capsys.readouterr().out
+    assert not [c for c in json.loads(path.read_text())["cells"] if c.get("outputs")]
