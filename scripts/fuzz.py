@@ -79,13 +79,15 @@ def _places(value: Any) -> Any:
 def targets(folder: Path) -> dict[str, Any]:
     """By name: a function from a random generator to what it read, and the files that it wrote."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import jax
     import jax.numpy as jnp
     import jax.random as jr
     import test_hostile as valid
 
-    from rtpd import nets, policy
+    from rtpd import checkpoint, nets, policy
     from rtpd.archive import Archive
     from rtpd.config import load_config
+    from rtpd.files import sha256
     from rtpd.suite.plan import read as read_suite
     from rtpd.torchfile import state_dict
     from rtpd.types import EnvSpec, Policy, Preprocess
@@ -113,6 +115,19 @@ def targets(folder: Path) -> dict[str, Any]:
         valid.run_folder(folder / "run", texts[0], b"\n".join([*texts[1:], b""]))
         valid.read_all(folder / "run")
 
+    def checkpoints(rng: np.random.Generator) -> None:
+        checkpoint.SEGMENT_BYTES = 64
+        saved = folder / "checkpoints" / "1"
+        checkpoint.save(saved, {"a": np.arange(400, dtype=np.uint8).reshape(50, 8)}, {"step": 1})
+        files = sorted(saved.iterdir())
+        file = files[int(rng.integers(len(files)))]
+        file.write_bytes(mutated(file.read_bytes(), rng))
+        if file.name != "sha256.json":
+            digests = {f.name: sha256(f.read_bytes()) for f in files if f.name != "sha256.json"}
+            (saved / "sha256.json").write_text(json.dumps(digests))
+        like = {"a": jax.ShapeDtypeStruct((50, 8), np.uint8)}
+        checkpoint.load(saved, like)
+
     def suites(rng: np.random.Generator) -> None:
         (folder / "x.toml").write_bytes(mutated(valid.SUITE, rng))
         read_suite(folder / "x.toml")
@@ -129,6 +144,7 @@ def targets(folder: Path) -> dict[str, Any]:
         state_dict((folder / "x.zip").read_bytes(), "x.zip")
 
     found = {"agent": agents, "run": runs, "suite": suites, "toml": settings}
+    found["checkpoint"] = checkpoints
     return found | ({"torch": archives} if zips else {})
 
 

@@ -11,7 +11,7 @@ FLOORS = (
     "types files archive",
     "losses nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
-    "config policy monitor sb3 onnxfile seat listing",
+    "config policy monitor sb3 onnxfile seat listing fakequant",
     "validate track commands sources",
     "models pace evaluation playing completion",
     "students teaching journal export",

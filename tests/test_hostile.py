@@ -21,11 +21,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtpd import checkpoint, nets, policy
+from rtpd import checkpoint, console, nets, policy
 from rtpd.cli import main
 from rtpd.config import load_config
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
+from rtpd.listing import runs
 from rtpd.report.gather import read as read_run
 from rtpd.run import Run
 from rtpd.suite.plan import read as read_suite
@@ -135,6 +136,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
+    console.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)

@@ -72,7 +72,25 @@ def test_the_smallest_nets_are_as_small_as_their_names(text, least, most):
 def test_a_text_may_spell_a_named_shape():
     assert nets.parse("conv8-8-8x64") == NETS["net1.7"]
     assert nets.parse("conv32-64-64x512") == NETS["nature"]
+    assert nets.parse("conv8k8s4-8k4-8s2x32") == NETS["net0.5"]
+    assert nets.parse("conv3-4k3-4s2x8") == NETS["net0.1"]
+    assert nets.parse("conv8-8x64") == nets.ConvShape((8, 8), (64,), (8, 4), (4, 2))
     assert nets.parse("mlp64-64").hidden == (64, 64)
+
+
+def test_multiply_adds_are_those_of_the_layers():
+    first, second, third = 20 * 20 * 8 * (8 * 8 * 4), 9 * 9 * 8 * (4 * 4 * 8), 7 * 7 * 8 * (9 * 8)
+    spec = EnvSpec("ale/pong", 6, (84, 84))
+    net = build("net1.7", num_outputs=6)
+    assert nets.multiply_adds(net, spec) == first + second + third + 7 * 7 * 8 * 64 + 64 * 6
+    vector = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=1)
+    net = nets.build("mlp8-6", vector, 2, key=jr.key(0))
+    assert nets.multiply_adds(net, vector) == 4 * 8 + 8 * 6 + 6 * 2
+    stage = 84 * 84 * 4 * 9 * 16 + 4 * 42 * 42 * 16 * 9 * 16
+    stage += 42 * 42 * 16 * 9 * 32 + 4 * 21 * 21 * 32 * 9 * 32
+    stage += 21 * 21 * 32 * 9 * 32 + 4 * 11 * 11 * 32 * 9 * 32
+    net = build("impala", num_outputs=6)
+    assert nets.multiply_adds(net, spec) == stage + 11 * 11 * 32 * 512 + 512 * 6
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -92,7 +110,9 @@ def test_outputs(text, dueling):
         ("net3", "unknown net 'net3': did you mean 'net"),
         ("natur", "unknown net 'natur': did you mean 'nature'? "),
         ("mlp64-", "unknown net 'mlp64-': did you mean 'mlp64-64'? "),
-        ("conv8-8x64", "unknown net 'conv8-8x64': did you mean 'conv8-8-8x64'? "),
+        ("conv8-8-8", "unknown net 'conv8-8-8': did you mean 'conv8-8-8x64'? "),
+        ("conv8k0-8x64", "net 'conv8k0-8x64': every kernel and stride must be 1 to 84"),
+        ("conv8-8-8-8-8-8x64", "net 'conv8-8-8-8-8-8x64' has 6 convolutions: allowed: 1 to 5"),
         ("conv8-8-8x64 ", "unknown net 'conv8-8-8x64 ': did you mean 'conv8-8-8x64'? "),
         ("", "unknown net '': allowed: nature, net25, "),
         ("conv8-8-8x64-0", "net 'conv8-8-8x64-0': every width must be 1 to 4096"),

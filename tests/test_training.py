@@ -206,7 +206,7 @@ def test_games_that_no_student_can_share_are_refused(tmp_path, env, students, pi
 
 @pytest.mark.slow
 def test_the_teacher_of_a_pong_training_is_bit_identical_whatever_follows_it(tmp_path):
-    families = (), ("net1.7:kl",), ("net25:kl", "net7:mse", "net4:nll", "net0.5:kl-td", "net0.1")
+    families = (), ("net25:kl", "net7:mse", "net4:nll", "net0.5:kl-td", "net0.1:kl:int8")
     weights = []
     for number, students in enumerate(families):
         setting = replace(
@@ -221,7 +221,7 @@ def test_the_teacher_of_a_pong_training_is_bit_identical_whatever_follows_it(tmp
         setting = replace(setting, environment=replace(setting.environment, max_episode_frames=400))
         train(setting, out=tmp_path / str(number))
         weights.append(agent_bytes(tmp_path / str(number))["teacher.safetensors"])
-    assert weights[0] == weights[1] == weights[2]
+    assert weights[0] == weights[1]
 
 
 def test_a_finished_run_is_not_resumed_without_more_steps(finished):

@@ -28,11 +28,14 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
         teacher, students = found[game]
         total = num_parameters(teacher)
         about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
+        about["multiply_adds"] = nets.multiply_adds(teacher, learner.specs[game])
         agents[learner.agent(game, "teacher")] = about
         for student in learner.students:
             count = num_parameters(students[student.name])
             about = {"net": student.net, "parameters": count, "share": count / total}
-            agents[learner.agent(game, student.name)] = about | {"loss": student.loss}
+            about["multiply_adds"] = nets.multiply_adds(students[student.name], learner.specs[game])
+            about |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
+            agents[learner.agent(game, student.name)] = about
     return agents
 
 
@@ -51,6 +54,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
                 "dueling": False,
                 "norm": False,
                 "num_outputs": net.num_outputs,
+                **({"int8": True} if about[agent].get("int8") else {}),
                 **provenance,
             }
             if teaches:

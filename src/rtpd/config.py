@@ -166,7 +166,8 @@ class Config:
     rollouts); `rtpd teachers` lists them"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
-    reverse-kl nll mse kl-td; auto: net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
+    reverse-kl nll mse kl-td; net1.7:kl:int8 learns as it will be in integers; auto: net1.7:kl
+    (mlp16:kl for vectors); none: a teacher alone"""
     steps: int = 500_000
     """stop after so many steps (one action in one env, 4 frames on Atari) of each game"""
     minutes: float = 0.0

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from rtpd.errors import RtpdError
 from rtpd.run import Run, find, is_running
 from rtpd.types import teacher_of
@@ -26,32 +28,63 @@ def runs(folder: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["started"] or "", row["run"]), reverse=True)
 
 
+class _Config(msgspec.Struct):
+    env: str
+    steps: float | None = None
+    minutes: float | None = None
+
+
+class _About(msgspec.Struct):
+    """What is listed of manifest.json."""
+
+    config: _Config
+    status: str = "unknown"
+    started: str | None = None
+    step: float | None = None
+    seconds: float | None = None
+
+
+class _Score(msgspec.Struct):
+    mean: float | None = None
+
+
+class _Line(msgspec.Struct):
+    """What is listed of a line of metrics.jsonl."""
+
+    kind: str
+    step: float | None = None
+    seconds: float | None = None
+    agents: dict[str, _Score] = {}
+
+
 def _row(path: Path) -> dict[str, Any]:
     row = dict.fromkeys(("env", "step", "steps", "minutes", "seconds", "started", "teacher"))
     row |= {"state": "damaged", "students": {}}
     try:
         run = Run.open(path)
-        about, config = run.manifest, run.manifest["config"]
-        records = [record for record in run.records() if isinstance(record, dict)]
-    except (RtpdError, OSError):
+        about = msgspec.convert(run.manifest, _About)
+        lines = [msgspec.convert(record, _Line) for record in run.records()]
+    except (RtpdError, OSError, ValueError, RecursionError):
         return row
-    state = about.get("status")
-    if state == "running" and not is_running(path):
-        state = "killed"
-    row |= {key: config.get(key) for key in ("env", "steps", "minutes")}
-    row |= {"state": str(state), "started": about.get("started")}
-    last = records[-1] if records else {}
-    row |= {key: about.get(key) or last.get(key) for key in ("step", "seconds")}
-    evaluated = next((r["agents"] for r in reversed(records) if r.get("kind") == "eval"), {})
-    return row | _scores(evaluated)
+    killed = about.status == "running" and not is_running(path)
+    last = lines[-1] if lines else about
+    evaluated = next((line.agents for line in reversed(lines) if line.kind == "eval"), {})
+    return {
+        "env": about.config.env,
+        "state": "killed" if killed else about.status,
+        "step": about.step or last.step,
+        "steps": about.config.steps,
+        "minutes": about.config.minutes,
+        "seconds": about.seconds or last.seconds,
+        "started": about.started,
+        **_scores({name: score.mean for name, score in evaluated.items()}),
+    }
 
 
-def _scores(agents: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(means: Mapping[str, float | None]) -> dict[str, Any]:
     """Mean returns; those of several games have no one teacher, so None."""
-    means = {name: row.get("mean") for name, row in agents.items()}
     teachers = [name for name in means if name == teacher_of(name)]
-    students = {name: mean for name, mean in means.items() if name not in teachers}
     return {
         "teacher": means[teachers[0]] if len(teachers) == 1 else None,
-        "students": students,
+        "students": {name: mean for name, mean in means.items() if name not in teachers},
     }

@@ -1,8 +1,9 @@
 """Q-networks, one example at a time: the caller vmaps.
 
-A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of three convolutions with the kernels
-8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, then one dense layer of 64, or two with x64-32),
-`impala2` (residual, twice as wide as `impala`), or `mlp64-64`.
+A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of up to five convolutions, then one
+dense layer of 64, or two with x64-32), `impala2` (residual, twice as wide as `impala`), or
+`mlp64-64`. Convolutions have the kernels 8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, further
+ones 3 and 1, if the text does not say otherwise: `conv8k8s8-8k3s1x64`.
 Image nets read [H W K] (frames last, the layout XLA's CPU convolutions want), vector nets [D].
 """
 
@@ -11,12 +12,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.extend import core
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from rtpd.errors import ConfigError, unknown
@@ -320,13 +322,41 @@ def _convolve(
     return y[0]
 
 
+def multiply_adds(net: QNet, spec: EnvSpec) -> int:
+    """How many products a net sums for one observation of `spec`; biases and the like not counted.
+
+    Counted in what JAX traces, so for any net.
+    """
+    shape = (*spec.frame_shape, spec.stack)
+    x = jax.ShapeDtypeStruct(shape if spec.is_image else (math.prod(shape),), jnp.float32)
+    traced = jax.make_jaxpr(lambda net, x: net(x))(net, x)
+    return _products(traced.jaxpr)
+
+
+def _products(jaxpr: core.Jaxpr) -> int:
+    def shape(variable: Any) -> tuple[int, ...]:  # noqa: ANN401
+        return variable.aval.shape
+
+    total = 0
+    for step in jaxpr.eqns:
+        made = math.prod(shape(step.outvars[0]))
+        if step.primitive.name == "conv_general_dilated":
+            *summed, _ = shape(step.invars[1])  # [k k I O]
+            total += made * math.prod(summed)
+        elif step.primitive.name == "dot_general":
+            (left, _), _ = step.params["dimension_numbers"]
+            total += made * math.prod(shape(step.invars[0])[i] for i in left)
+        total += sum(map(_products, core.jaxprs_in_params(step.params)))
+    return total
+
+
 def parse(text: str) -> Shape:
     """The shape that a net's text names; ConfigError in one line if it names none."""
     if text in NETS:
         return NETS[text]
-    if match := re.fullmatch(r"conv(\d+-\d+-\d+)x(\d+(?:-\d+)*)", text):
-        channels, hidden = (_widths(part) for part in match.groups())
-        shape, sizes = ConvShape(channels, hidden), channels + hidden
+    if match := re.fullmatch(rf"conv({_CONV}(?:-{_CONV})*)x(\d+(?:-\d+)*)", text):
+        shape = _conv_shape(text, match[1].split("-"), _widths(match[2]))
+        sizes = shape.channels + shape.hidden
     elif match := re.fullmatch(r"impala(\d+)", text):
         wider = int(match.group(1))
         shape = ResidualShape((16 * wider, 32 * wider, 32 * wider), (512,))
@@ -339,6 +369,24 @@ def parse(text: str) -> Shape:
     if not all(0 < n <= 4096 for n in sizes):
         raise ConfigError(f"net '{text}': every width must be 1 to 4096")
     return shape
+
+
+_CONV = r"\d+(?:k\d+)?(?:s\d+)?"
+
+
+def _conv_shape(text: str, layers: list[str], hidden: tuple[int, ...]) -> ConvShape:
+    """Convolutions of "8k8s8", where kernel and stride may be left out."""
+    usual = zip((8, 4, 3, 3, 3), (4, 2, 1, 1, 1), strict=True)
+    if len(layers) > 5:
+        raise ConfigError(f"net '{text}' has {len(layers)} convolutions: allowed: 1 to 5")
+    found = []
+    for layer, (kernel, stride) in zip(layers, usual, strict=False):
+        said = dict(re.findall(r"([ks]|^)(\d+)", layer))
+        found.append((int(said[""]), int(said.get("k", kernel)), int(said.get("s", stride))))
+    channels, kernels, strides = zip(*found, strict=True)
+    if not all(1 <= n <= 84 for n in kernels + strides):
+        raise ConfigError(f"net '{text}': every kernel and stride must be 1 to 84")
+    return ConvShape(channels, hidden, kernels, strides)
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from rtpd import nets
+from rtpd import fakequant, nets
 from rtpd.config import Config, StudentConfig
 from rtpd.losses import LOSSES, action_gap, certainty
 from rtpd.models import (
@@ -83,6 +83,7 @@ def improve(
     students is descended, where each net is in one term only.
     """
     kinds = {s.name: LOSSES[s.loss] for s in parse_students(config.students)}
+    rounded = {s.name for s in parse_students(config.students) if s.int8}
     targets = {name: model.target for name, model in models.items() if model.target is not None}
     temperature = {game: _temperature(config.student, lesson.q) for game, lesson in lessons.items()}
     weight = {g: _weight(config.student, lesson.q, temperature[g]) for g, lesson in lessons.items()}
@@ -102,7 +103,7 @@ def improve(
         return losses
 
     def loss(family: dict[str, nets.QNet]) -> tuple[Array, Metrics]:
-        outputs = _outputs(family, heads, lessons)
+        outputs = _outputs(family, rounded, heads, lessons)
         found = [of_game(game, outputs[game], family) for game in lessons]
         losses = {name: jnp.mean(jnp.stack([f[name] for f in found])) for name in kinds}
         return sum(losses.values(), jnp.zeros(())), losses
@@ -122,12 +123,17 @@ def improve(
 
 
 def _outputs(
-    family: dict[str, nets.QNet], heads: Heads, lessons: Mapping[str, Lesson]
+    family: dict[str, nets.QNet], rounded: set[str], heads: Heads, lessons: Mapping[str, Lesson]
 ) -> dict[str, dict[str, Float[Array, "B A"]]]:
-    """What each net says of each game's states with that game's head, all games in one pass."""
+    """What each net says of each game's states with that game's head, all games in one pass.
+
+    Those in `rounded` say what they would say in int8.
+    """
     sizes = [len(lesson.q) for lesson in lessons.values()]
     x = jnp.concatenate([lesson.batch.x for lesson in lessons.values()])
-    every = jax.vmap(nets.outputs_of, (None, 0))(family, x)
+    exact = {name: net for name, net in family.items() if name not in rounded}
+    every = jax.vmap(nets.outputs_of, (None, 0))(exact, x) if exact else {}
+    every |= {name: fakequant.outputs(family[name], x) for name in sorted(rounded)}
     ends = list(itertools.accumulate(sizes))
     return {
         game: {name: outputs[end - size : end, heads[game]] for name, outputs in every.items()}

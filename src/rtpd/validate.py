@@ -17,11 +17,20 @@ from rtpd.types import EnvSpec
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """One student: the name it is listed under, its net's text and its loss."""
+    """One student: the name it is listed under, its net's text and its loss.
+
+    `int8`: it learns as it will be when it is exported in integers.
+    """
 
     name: str
     net: str
     loss: str
+    int8: bool = False
+
+    @property
+    def text(self) -> str:
+        """What `parse_students` reads."""
+        return f"{self.net}:{self.loss}" + (":int8" if self.int8 else "")
 
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -160,30 +169,36 @@ def least_replay(config: Config) -> int:
 
 
 def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:
-    """NET:LOSS texts to specs; the loss may be left out (kl). `auto` stays for `resolve`.
+    """NET:LOSS and NET:LOSS:int8 to specs; the loss may be left out (kl). `auto` is for `resolve`.
 
-    A student is named after its net, and net-loss where the same net comes with several losses.
+    A student is named after its net, and net-loss where the same net comes with several losses; one
+    that is trained for int8 has -int8 behind it.
     """
     if texts in ((), ("none",)):
         return ()
     if "none" in texts:
         raise ConfigError(f"--students {' '.join(texts)}: 'none' stands alone")
-    pairs = []
+    found: list[StudentSpec] = []
     for text in texts:
-        net, _, loss = text.partition(":")
-        loss = loss or "kl"
-        if net != "auto":
-            nets.parse(net)
-        if loss not in LOSSES:
-            raise ConfigError(f"student '{text}': {unknown('loss', loss, LOSSES)}")
-        if (net, loss) in pairs:
-            raise ConfigError(f"student '{net}:{loss}' is listed twice")
-        pairs.append((net, loss))
-    count = [net for net, _ in pairs]
-    return tuple(
-        StudentSpec(net if count.count(net) == 1 else f"{net}-{loss}", net, loss)
-        for net, loss in pairs
-    )
+        net, loss, form = (*text.split(":", 2), "", "")[:3]
+        student = StudentSpec("", net, loss or "kl", bool(form))
+        shape = nets.parse(net) if net != "auto" else None
+        if student.loss not in LOSSES:
+            raise ConfigError(f"student '{text}': {unknown('loss', student.loss, LOSSES)}")
+        if form not in ("", "int8"):
+            raise ConfigError(f"student '{text}': {unknown('form', form, ['int8'])}")
+        if form and not isinstance(shape, nets.ConvShape | None):
+            raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
+        if student in found:
+            raise ConfigError(f"student '{student.text}' is listed twice")
+        found.append(student)
+    return tuple(replace(s, name=_name_of(s, found)) for s in found)
+
+
+def _name_of(student: StudentSpec, others: list[StudentSpec]) -> str:
+    losses = {s.loss for s in others if s.net == student.net}
+    name = student.net if len(losses) == 1 else f"{student.net}-{student.loss}"
+    return name + ("-int8" if student.int8 else "")
 
 
 def parse_actors(config: Config) -> dict[str, slice]:
@@ -239,7 +254,7 @@ def resolve(config: Config, *, is_image: bool) -> Config:
         student + s.removeprefix("auto") if s.partition(":")[0] == "auto" else s
         for s in config.students
     )
-    students = tuple(f"{s.net}:{s.loss}" for s in parse_students(students))
+    students = tuple(s.text for s in parse_students(students))
     td = replace(config.td, net=net) if config.td.net == "auto" else config.td
     env = "+".join(envs.canonical(name) for name in config.games.values())
     return replace(config, env=env, students=students or ("none",), td=td)

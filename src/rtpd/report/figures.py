@@ -1,7 +1,7 @@
 """The figures of a report, each of one game or over all of them, as SVG."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -88,27 +88,36 @@ def _smooth(x: Sequence[float], rows: list[list[float]]) -> tuple[np.ndarray, np
     return np.convolve(x, kernel, "valid"), np.convolve(means, kernel, "valid")
 
 
-def sizes(game: str, cells: Sequence[Cell], palette: Palette) -> Drawing | None:
-    """Parameters against % of teacher, with the Pareto front; None if no share is known."""
+COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds a step"}
+
+
+def sizes(
+    game: str, cells: Sequence[Cell], palette: Palette, cost: Literal["parameters", "multiply_adds"]
+) -> Drawing | None:
+    """Cost against % of teacher, with the Pareto front; None if no share or no cost is known."""
     found = []
-    with drawing(_name(game), "parameters", "final return, % of teacher") as panel:
+    with drawing(_name(game), COSTS[cost], "final return, % of teacher") as panel:
         axes = panel.axes
         for cell, marker in zip(cells, _cycle(len(cells)), strict=True):
             for name, about in cell.agents.items():
-                percents = cell.percents(name)
-                if not percents or (name == TEACHER and cell.two_stage and len(cells) > 1):
+                percents, size = cell.percents(name), getattr(about, cost)
+                if (
+                    not percents
+                    or not size
+                    or (name == TEACHER and cell.two_stage and len(cells) > 1)
+                ):
                     continue
                 share = stats.estimate(stats.mean, {game: percents})
-                found.append((about.parameters, share.value, name))
+                found.append((size, share.value, name))
                 look: dict[str, Any] = {
                     "color": palette[name][0],
                     "marker": marker,
                     "ls": "none",
                     "ms": 7,
                 }
-                axes.plot(about.parameters, share.value, **look, mec=PAPER, zorder=3)
+                axes.plot(size, share.value, **look, mec=PAPER, zorder=3)
                 if share.interval and name != TEACHER:
-                    axes.vlines(about.parameters, *share.interval, color=look["color"], lw=1)
+                    axes.vlines(size, *share.interval, color=look["color"], lw=1)
         if not any(name != TEACHER for *_, name in found):
             return None
         front = pareto([point[:2] for point in found])

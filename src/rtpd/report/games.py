@@ -52,13 +52,14 @@ def section(game: str, study: Study, palette: Palette) -> list[Block]:
     blocks: list[Block] = [Heading(game_name(game)), main_table(cells)]
     for cell in cells:
         blocks += _courses(cell, palette)
-    drawn = figures.sizes(game, cells, palette)
-    if drawn is not None:
-        caption = (
-            "Final return of every agent against its number of parameters, with its 95 % interval "
-            f"over seeds where there are two. The line is the Pareto front; dotted: {EXPERT:g} %."
-        )
-        blocks.append(picture(drawn, f"{game} size", caption))
+    for cost, words in (("parameters", "number of parameters"), ("multiply_adds", "arithmetic")):
+        drawn = figures.sizes(game, cells, palette, cost)
+        if drawn is not None:
+            caption = (
+                f"Final return of every agent against its {words}, with its 95 % interval over "
+                f"seeds where there are two. The line is the Pareto front; dotted: {EXPERT:g} %."
+            )
+            blocks.append(picture(drawn, f"{game} {cost}", caption))
     return blocks + _expert(game, cells, study) + published(game, cells)
 
 

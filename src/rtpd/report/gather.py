@@ -18,6 +18,7 @@ class Agent(msgspec.Struct, frozen=True):
 
     parameters: int
     share: float | None = None
+    multiply_adds: int | None = None
     net: str = ""
     loss: str | None = None
 
