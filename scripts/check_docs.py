@@ -3,9 +3,8 @@
     python scripts/check_docs.py                     # every page; some 20 minutes on 2 cores
     python scripts/check_docs.py docs/extending.md   # one page
 
-Everything runs in one folder, page after page, so that a page can go on with what an earlier one
-has made (some begin with the README's runs/pong-1). A comment before a block says what is different
-there:
+Each page has a new folder, and finds runs/pong-1 there if it speaks of it. A comment before a block
+says what is different there:
 
     <!-- check: skip, needs a cluster -->       its commands are parsed, never run
     <!-- check: fast -->                        tests/test_docs.py runs it too
@@ -22,6 +21,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +35,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "exam
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 STORIES = {"LOG.md"}  # of what was done at its time; its commands need not work today
 LINKED = ("examples", "experiments", "results", "scripts", "tests", "benchmarks")
+RUN = "runs/pong-1"  # what the README trains and other pages go on with
 STAND_INS = {"dqn.zip": "tests/data/sb3-pong-dqn.zip"}  # what readers have and we do not
 
 BUDGETS: Mapping[str, Mapping[str, str]] = {
@@ -165,13 +166,30 @@ def notebook_code(path: Path) -> str:
 
 
 class Checker:
-    """Runs the blocks of pages in one folder and counts what failed."""
+    """Runs the blocks of pages, each page in a folder of its own, and counts what failed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.failed, self.left_out = folder, 0, []
+    def __init__(self, top: Path) -> None:
+        self.top, self.folder, self.failed, self.left_out = top, top, 0, []
+
+    def check_page(self, page: Path) -> None:
+        """Make the page's folder and run all its blocks there."""
+        self.folder = self.top / f"{page.parent.name}-{page.stem}"
+        self.folder.mkdir()
         for name, path in ({name: name for name in LINKED} | STAND_INS).items():
-            if not (folder / name).is_symlink():
-                (folder / name).symlink_to(ROOT / path)
+            (self.folder / name).symlink_to(ROOT / path)
+        found = list(blocks(page))
+        if RUN in page.read_text() and page != PAGES[0]:
+            shared = self.top / "run"
+            if not shared.exists():
+                args = with_budget(["train", "pong", "--out", str(shared)], BUDGETS["train"])
+                self.run(found[0], ["rtpd", *args], {})
+            shutil.copytree(shared, self.folder / RUN)
+        for block in found:
+            if block.title:
+                (self.folder / block.title).write_text(block.text)
+        for block in found:
+            if not block.title:
+                self.check(block)
 
     def check(self, block: Block) -> None:
         """Run it."""
@@ -231,24 +249,19 @@ class Checker:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="default: all")
-    parser.add_argument("--keep", type=Path, help="a folder to run in, kept afterwards")
+    parser.add_argument("--keep", type=Path, help="a new folder to run in, kept afterwards")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         if args.keep:
-            args.keep.mkdir(parents=True, exist_ok=True)
+            args.keep.mkdir(parents=True)
         folder = args.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="rtpd-docs-"))
         checker = Checker(Path(folder).resolve())
-        for page in args.pages:
+        for page in map(Path.resolve, args.pages):
             links = list(broken_links(page))
             checker.failed += len(links)
             print(*(f"FAIL {page.name}: '{link}' is not there\n" for link in links), sep="", end="")
-            found = [] if page.name in STORIES else list(blocks(page))
-            for block in found:
-                if block.title:
-                    (checker.folder / block.title).write_text(block.text)
-            for block in found:
-                if not block.title:
-                    checker.check(block)
+            if page.name not in STORIES:
+                checker.check_page(page)
         for notebook in NOTEBOOKS if args.pages == PAGES else ():
             checker.notebook(notebook)
     print(*(f"not run  {line}\n" for line in checker.left_out), sep="", end="")
