@@ -14,7 +14,7 @@ FLOORS = (
     "config policy monitor sb3 onnxfile seat",
     "validate track commands sources",
     "models pace evaluation playing",
-    "students teaching journal export",
+    "students teaching journal export watch",
     "learner lane health",
     "agents",
     "session",

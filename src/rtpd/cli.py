@@ -32,6 +32,7 @@ from rtpd.commands import (
     SuiteCommand,
     TeachersCommand,
     TrainCommand,
+    WatchCommand,
     ZooCommand,
 )
 from rtpd.config import Config, load_config
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         "evaluate": _evaluate,
         "export": _export,
         "play": _play,
+        "watch": _watch,
         "zoo": _zoo,
         "suite": _suite,
         "report": _report,
@@ -221,6 +223,22 @@ def _play(args: list[str]) -> int:
     )
     _show(result, console.print_play, as_json=command.json)
     return 0 if result["status"] == "finished" else 130
+
+
+def _watch(args: list[str]) -> int:
+    command = _parse(WatchCommand, args, "watch")
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the GPU, if any, and the cores are the training's
+    os.nice(10)
+    from rtpd.compilation import keep_compiled
+    from rtpd.watch import watch
+
+    keep_compiled()
+    watch(command.run, port=command.port, browse=command.open, tell=_address)
+    return 0
+
+
+def _address(url: str) -> None:
+    print(f"{url} (Ctrl-C ends)", flush=True)
 
 
 def _zoo(args: list[str]) -> int:

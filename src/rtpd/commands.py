@@ -15,6 +15,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd export DIR      write an agent as ONNX or C, checked against the original
   rtpd play SOURCE     watch an agent play, live or as a film
+  rtpd watch DIR       a run in the browser: curves, and its agents at play
   rtpd zoo             list the students that come with rtpd
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
   rtpd report DIR...   a page of what runs have shown, with figures
@@ -53,6 +54,10 @@ EXAMPLES = {
   rtpd play zoo:pong/net1.7
   rtpd play runs/pong-1 --agent net1.7 --versus teacher
   rtpd play zoo:pong/net1.7 --versus zoo:pong/net0.5 --steps 400 --out pong.webp""",
+    "watch": """examples:
+  rtpd watch runs/pong-1
+  rtpd watch runs/pong-1 --port 9000 --open
+  ssh -L 8686:127.0.0.1:8686 HOST      # then the address that was printed there""",
     "zoo": """examples:
   rtpd zoo
   rtpd evaluate zoo:pong/net1.7 --episodes 10""",
@@ -224,6 +229,22 @@ class PlayCommand:
     """show the game in the terminal, where there is one and no film is asked for"""
     json: bool = False
     """print JSON instead of a table"""
+
+
+@dataclass(frozen=True)
+class WatchCommand:
+    """Show a run in the browser, while it trains or afterwards, until Ctrl-C.
+
+    Learning curves and agreement, the table of agents, and the agents at play side by side with
+    their Q-values. The page is for this machine alone; the run folder is only read.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """run folder"""
+    port: int = 0
+    """where the page is served; 0: 8686, or a free one if that is taken"""
+    open: bool = False
+    """also open the page in this machine's browser"""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def score(row: Row) -> str:
     return mean if "-" in (mean, error) else f"{mean} ± {error}"
 
 
-def _of_teacher(row: Row) -> str:
+def of_teacher(row: Row) -> str:
     """The return as a percentage of the teacher's, with its interval where there is one."""
     low, high = row.get("percent_interval") or (None, None)
     interval = "" if low is None else f" ({show(low)} to {show(high)})"
@@ -126,7 +126,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
     ("mean", "mean return\n± s.e.", score),
     ("median", "median\nreturn", lambda r: show(r.get("median"), ",.1f")),
     ("human_normalised", "human\nscore", lambda r: percent(r.get("human_normalised"))),
-    ("percent_of_teacher", "of teacher's\nreturn", _of_teacher),
+    ("percent_of_teacher", "of teacher's\nreturn", of_teacher),
     ("agreement", "agree-\nment", lambda r: percent(r.get("agreement"))),
 )
 
