@@ -140,7 +140,7 @@ def test_a_run_folder_that_is_taken_is_refused(run, capsys):
     assert "already holds a run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "games", "suite"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "games", "suite", "watch"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

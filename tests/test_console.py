@@ -224,7 +224,9 @@ def test_returns_keep_their_sign_but_zero_has_none():
 @pytest.mark.parametrize(
     ("student", "marked"),
     [
-        ({"agreement": 0.37, "constant_agreement": 0.37, "spread": 0.8}, True),
+        ({"agreement": 0.37, "constant_agreement": 0.37, "spread": 0.8}, False),  # plays well
+        ({"agreement": 0.37, "constant_agreement": 0.37, "spread": 0.05}, True),
+        ({"agreement": 0.9, "constant_agreement": 0.3, "spread": 0.05}, False),
         ({"agreement": 0.9, "constant_agreement": 0.3, "spread": 0.001}, True),
         ({"agreement": 0.9, "constant_agreement": 0.3, "spread": 0.5}, False),
         ({"agreement": 0.9}, False),

@@ -14,7 +14,7 @@ FLOORS = (
     "config policy monitor sb3 onnxfile seat listing fakequant",
     "validate track commands sources",
     "models pace evaluation playing completion",
-    "students teaching journal export",
+    "students teaching journal export watch",
     "learner lane health",
     "agents",
     "session",

@@ -34,6 +34,7 @@ from rtpd.commands import (
     SuiteCommand,
     TeachersCommand,
     TrainCommand,
+    WatchCommand,
     ZooCommand,
 )
 from rtpd.config import Config, load_config
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         "evaluate": _evaluate,
         "export": _export,
         "play": _play,
+        "watch": _watch,
         "zoo": _zoo,
         "ls": _ls,
         "suite": _suite,
@@ -227,6 +229,22 @@ def _play(args: list[str]) -> int:
     return 0 if result["status"] == "finished" else 130
 
 
+def _watch(args: list[str]) -> int:
+    command = _parse(WatchCommand, args, "watch")
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the GPU, if any, and the cores are the training's
+    os.nice(10)
+    from rtpd.compilation import keep_compiled
+    from rtpd.watch import watch
+
+    keep_compiled()
+    watch(command.run, port=command.port, browse=command.open, tell=_address)
+    return 0
+
+
+def _address(url: str) -> None:
+    print(f"{url} (Ctrl-C ends)", flush=True)
+
+
 def _zoo(args: list[str]) -> int:
     command = _parse(ZooCommand, args, "zoo")
     from rtpd.zoo import catalogue
@@ -261,6 +279,7 @@ def _completion(args: list[str]) -> int:
         "export": ExportCommand, "play": PlayCommand, "zoo": ZooCommand, "ls": LsCommand,
         "suite": SuiteCommand, "report": ReportCommand, "games": GamesCommand,
         "teachers": TeachersCommand, "bench": BenchCommand, "completion": CompletionCommand,
+        "watch": WatchCommand,
     }  # fmt: skip
     print(script(command.shell, kinds, sorted(games())))
     return 0

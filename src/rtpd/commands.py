@@ -15,6 +15,7 @@ USAGE = """usage: rtpd COMMAND [OPTIONS]      real-time policy distillation
   rtpd evaluate DIR    let the agents of a run play whole episodes
   rtpd export DIR      write an agent as ONNX or C, checked against the original
   rtpd play SOURCE     watch an agent play, live or as a film
+  rtpd watch DIR       a run in the browser: curves, and its agents at play
   rtpd zoo             list the students that come with rtpd
   rtpd ls              list the runs, their state and scores
   rtpd suite FILE      train games x seeds x settings, each a run that can be gone on with
@@ -37,7 +38,7 @@ EXAMPLES = {
     "train": """examples:
   rtpd train pong --minutes 30
   rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
-  rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
+  rtpd train gym/CartPole-v1 --teacher dqn --students mlp16:kl --steps 50000
   rtpd train --resume runs/pong-1 --steps 1000000""",
     "distill": """examples:
   rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl
@@ -61,6 +62,10 @@ EXAMPLES = {
     "completion": """examples:
   source <(rtpd completion bash)
   rtpd completion bash > ~/.local/share/bash-completion/completions/rtpd""",
+    "watch": """examples:
+  rtpd watch runs/pong-1
+  rtpd watch runs/pong-1 --port 9000 --open
+  ssh -L 8686:127.0.0.1:8686 HOST      # then the address that was printed there""",
     "zoo": """examples:
   rtpd zoo
   rtpd evaluate zoo:pong/net1.7 --episodes 10""",
@@ -255,6 +260,22 @@ class CompletionCommand:
 
     shell: tyro.conf.Positional[str]
     """bash"""
+
+
+@dataclass(frozen=True)
+class WatchCommand:
+    """Show a run in the browser, while it trains or afterwards, until Ctrl-C.
+
+    Learning curves and agreement, the table of agents, and the agents at play side by side with
+    their Q-values. The page is for this machine alone; the run folder is only read.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """run folder"""
+    port: int = 0
+    """where the page is served; 0: 8686, or a free one if that is taken"""
+    open: bool = False
+    """also open the page in this machine's browser"""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rtpd.errors import shortened
 Row = Mapping[str, Any]
 MOST_ERROR_CHARACTERS = 2000
 _BLOCKS = "▁▂▃▄▅▆▇█"
-FLAT_NOTE = "! collapsed: no better than one and the same action in every state"
+FLAT_NOTE = "! collapsed: its outputs hardly differ from state to state"
 
 
 def clean(text: object) -> str:
@@ -54,7 +54,7 @@ def score(row: Row) -> str:
     return mean if "-" in (mean, error) else f"{mean} ± {error}"
 
 
-def _of_teacher(row: Row) -> str:
+def of_teacher(row: Row) -> str:
     """The return as a percentage of the teacher's, with its interval where there is one."""
     low, high = row.get("percent_interval") or (None, None)
     interval = "" if low is None else f" ({show(low)} to {show(high)})"
@@ -95,11 +95,15 @@ def eta_text(seconds: float | None) -> str:
 
 
 def is_flat(student: Row) -> bool:
-    """Whether a student hardly heeds the state, or is no better than one constant action."""
+    """Whether a student hardly heeds the state.
+
+    That is so if its outputs hardly vary. Agreement below that of one constant action says it only
+    together with small variation: of 256 states it is so now and then for students that play well.
+    """
     agreement, constant = student.get("agreement"), student.get("constant_agreement")
     spread = student.get("spread")
     no_better = agreement is not None and constant is not None and agreement <= constant
-    return no_better or (spread is not None and spread < 0.01)
+    return spread is not None and spread < (0.1 if no_better else 0.01)
 
 
 def sparkline(history: list[float], width: int = 6) -> str:
@@ -126,7 +130,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
     ("mean", "mean return\n± s.e.", score),
     ("median", "median\nreturn", lambda r: show(r.get("median"), ",.1f")),
     ("human_normalised", "human\nscore", lambda r: percent(r.get("human_normalised"))),
-    ("percent_of_teacher", "of teacher's\nreturn", _of_teacher),
+    ("percent_of_teacher", "of teacher's\nreturn", of_teacher),
     ("agreement", "agree-\nment", lambda r: percent(r.get("agreement"))),
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from rtpd.errors import ConfigError, RequestError
+from rtpd.errors import ConfigError
 from rtpd.interrupt import interruptible
 from rtpd.playing import game
 from rtpd.playing.film import Film
@@ -148,11 +148,7 @@ def _against(cast: game.Cast, versus: str | Path, agent: str | None) -> game.Cas
     if file_of(versus) is None and not Path(versus).is_dir():  # an agent of the same run
         versus, agent = cast.source, str(versus)
     name, other = one_of(versus, agent)
-    mine, its = cast.driver.spec, other.spec
-    for what in ("name", "frame_shape", "frame_dtype", "stack", "num_actions"):
-        ours, theirs = getattr(mine, what), getattr(its, what)
-        if ours != theirs:
-            raise RequestError(f"--versus '{versus}': its {what} is {theirs}, the first's {ours}")
+    game.check_alike(cast.driver.spec, other.spec, f"--versus '{versus}'")
     (first,) = cast.policies
     title = name if name != first else f"{name} (2)"
     return game.Cast({**cast.policies, title: other}, cast.source)

@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from rtpd import envs
+from rtpd.errors import RequestError
 from rtpd.seat import Seat
-from rtpd.types import HostPolicy, Policy
+from rtpd.types import EnvSpec, HostPolicy, Policy
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays: the first agent drives the game, a second one is asked what it would do."""
+    """Who plays: the first agent drives the game, others are asked what they would do."""
 
     policies: Mapping[str, Policy | HostPolicy]
     source: str
@@ -26,7 +27,7 @@ class Cast:
 
     @property
     def other(self) -> str | None:
-        """The name of the agent that is only asked."""
+        """The name of the first agent that is only asked."""
         return next(iter(list(self.policies)[1:]), None)
 
 
@@ -76,6 +77,14 @@ class Tally:
     def agreement(self) -> float:
         """Share of the steps on which the agents' greedy actions were the same."""
         return self.agreed / max(self.steps, 1)
+
+
+def check_alike(mine: EnvSpec, its: EnvSpec, who: str) -> None:
+    """RequestError, about `who`, unless two agents play the same game and see the same of it."""
+    for what in ("name", "frame_shape", "frame_dtype", "stack", "num_actions"):
+        ours, theirs = getattr(mine, what), getattr(its, what)
+        if ours != theirs:
+            raise RequestError(f"{who}: its {what} is {theirs}, the first's {ours}")
 
 
 def moments(

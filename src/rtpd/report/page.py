@@ -21,7 +21,7 @@ def html(blocks: Sequence[Block]) -> str:
         parts = [_html(block) for block in run]
         body += ['<div class="figures">', *parts, "</div>"] if is_picture else parts
     title = next(block.text for block in blocks if isinstance(block, Heading))
-    style = files("rtpd.report").joinpath("style.css").read_text()
+    style = files("rtpd").joinpath("style.css").read_text()
     head = [
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',

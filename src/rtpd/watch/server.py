@@ -1,0 +1,135 @@
+"""One run over HTTP, for browsers on this machine alone.
+
+The page and its scripts are files of this package, known by their whole addresses: no address
+leads to any other file. What is told of the run is JSON, which the scripts show as text.
+"""
+
+import re
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from rtpd.console import clean, error_line
+from rtpd.errors import RequestError, RtpdError
+from rtpd.watch.stage import Stage
+from rtpd.watch.state import State
+
+ADDRESS = "127.0.0.1"
+PORT = 8686
+# Another name that leads here is a page elsewhere that has rebound its own (DNS rebinding). The
+# port may be another one: that of a tunnel.
+HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
+PAGES = {
+    "/": ("watch/page/index.html", "text/html"),
+    "/style.css": ("style.css", "text/css"),
+    "/watch.css": ("watch/page/watch.css", "text/css"),
+    "/watch.js": ("watch/page/watch.js", "text/javascript"),
+    "/chart.js": ("watch/page/chart.js", "text/javascript"),
+    "/games.js": ("watch/page/games.js", "text/javascript"),
+    "/elements.js": ("watch/page/elements.js", "text/javascript"),
+    "/icon.svg": ("watch/page/icon.svg", "image/svg+xml"),
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a run folder until it is shut down."""
+
+    def __init__(self, run: Path, port: int) -> None:
+        """Listen at once; OSError if the port is taken."""
+        self.stage = Stage(run)
+        self._state, self._lock = State(run), threading.Lock()
+        super().__init__((ADDRESS, port), Handler)
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        return f"http://{ADDRESS}:{self.server_port}/"
+
+    def look(self, seen: str) -> dict[str, Any]:
+        """What `State.look` tells, to one page at a time."""
+        with self._lock:
+            return self._state.look(seen)
+
+    def service_actions(self) -> None:
+        """Called twice a second by `serve_forever`."""
+        self.stage.tidy()
+
+    def server_close(self) -> None:
+        """Also end the games."""
+        super().server_close()
+        self.stage.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """A page that goes away in the middle of an answer is no event."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection; only GET and HEAD."""
+
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "rtpd", ""
+    timeout = 60  # seconds; a browser opens another connection when it needs one
+
+    def do_GET(self) -> None:
+        """A file of the page, or what is told of the run."""
+        if not HOST.fullmatch(", ".join(self.headers.get_all("Host", []))):
+            return self._send(HTTPStatus.FORBIDDEN, b"this is not my name", "text/plain")
+        url = urlsplit(self.path)
+        if url.path in PAGES:
+            name, kind = PAGES[url.path]
+            return self._send(HTTPStatus.OK, files("rtpd").joinpath(name).read_bytes(), kind)
+        if url.path not in ("/run.json", "/games.json"):
+            return self._send(HTTPStatus.NOT_FOUND, b"there is no such page", "text/plain")
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            return self._send(HTTPStatus.FORBIDDEN, b"another site asks", "text/plain")
+        answer = msgspec.json.encode(self._answer(url.path, parse_qs(url.query)))
+        return self._send(HTTPStatus.OK, answer, "application/json")
+
+    do_HEAD = do_GET
+
+    def _answer(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
+        """What is told; {"trouble": one line} for what cannot be, since it may be soon."""
+        server = cast(Server, self.server)
+        seen = query.get("seen", ["0"])[-1]
+        try:
+            if path == "/run.json":
+                return server.look(seen)
+            if not re.fullmatch(r"\d{1,15}", seen):
+                raise RequestError(f"seen={seen[:40]!r} is no number of a step")
+            return server.stage.next(tuple(query.get("agent", ())), int(seen))
+        except RtpdError as error:
+            return {"trouble": clean(error)}
+        except Exception as error:  # an env is anyone's code
+            return {"trouble": error_line(error)}
+
+    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        coded = "" if kind.startswith("image") else "; charset=utf-8"
+        for name, value in {**HEADERS, "Content-Type": kind + coded}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: ANN401
+        """Say nothing."""
