@@ -117,7 +117,9 @@ def test_python_blocks_are_formatted_like_the_code(tmp_path):
         ["format", "--diff"],
         ["check", "--select", "E,F,UP,B,RUF", "--ignore", "F401,RUF003"],
     ):
-        done = subprocess.run(["ruff", *how, "."], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *how, "."], cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
