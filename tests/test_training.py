@@ -350,3 +350,27 @@ def test_only_one_program_is_compiled_for_the_update(tmp_path, monkeypatch):
     train(SMALL, out=tmp_path / "run")
     assert len(traces) == 1
     assert jax.default_backend() == "cpu"
+
+
+def test_evaluations_after_the_first_compile_nothing(tmp_path):
+    """Else memory grows with every one: compiled programs are kept."""
+    compiled, seen = [], []
+
+    def note(event, seconds, **about):
+        compiled.extend([about.get("fun_name")] * event.endswith("backend_compile_duration"))
+
+    class Seen(Monitor):
+        def record(self, record):
+            if record["kind"] == "eval":
+                seen.append(len(compiled))
+
+    often = EvaluationConfig(period_steps=80, episodes=2, final_episodes=2)
+    settings = replace(SMALL, log_steps=40, evaluation=often)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        train(settings, out=tmp_path / "run", monitor=Seen())
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(seen) >= 4
+    assert seen[0] > 0
+    assert seen[-1] == seen[1], compiled[seen[1] :]

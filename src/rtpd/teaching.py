@@ -140,9 +140,13 @@ class Teaching:
             best if config.student.follow == "best" else None,
         )
 
-    def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """The teacher's Q-values from its net's outputs."""
-        return (self.policy.head if self.policy else self.teacher.q_values)(outputs)
+    @property
+    def q_values(self) -> Callable[[Float[Array, " Q"]], Float[Array, " A"]]:
+        """From the outputs of the teacher's net to its Q-values.
+
+        Equal for all equal teachings: jit compiles anew for a function that it does not know.
+        """
+        return self.policy.head if self.policy else self.teacher.q_values
 
     def rollout(self, state: TeacherState, replay: ring.Replay) -> Rollout | None:
         """What the next `updates_per_rollout` updates learn from; None: from the replay.
