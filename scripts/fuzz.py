@@ -11,12 +11,16 @@ exception, for tests/test_hostile.py.
 import argparse
 import copy
 import json
+import multiprocessing
 import random
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +102,7 @@ def targets(folder: Path) -> dict[str, Any]:
     agent = folder / "mlp8.safetensors"
     policy.save(agent, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
     about, weights = json.loads(agent.with_suffix(".json").read_bytes()), agent.read_bytes()
+    spawn = multiprocessing.get_context("spawn")  # onnxruntime is native: a crash must be survived
     zips = sorted((Path(__file__).parents[1] / "tests").rglob("*.zip"))
 
     def agents(rng: np.random.Generator) -> None:
@@ -128,6 +133,15 @@ def targets(folder: Path) -> dict[str, Any]:
         like = {"a": jax.ShapeDtypeStruct((50, 8), np.uint8)}
         checkpoint.load(saved, like)
 
+    def exports(rng: np.random.Generator) -> None:
+        nonlocal runtime
+        (folder / "x.onnx").write_bytes(mutated(whole, rng))
+        try:
+            runtime.submit(_load_onnx, folder / "x.onnx").result()
+        except BrokenProcessPool:
+            runtime = ProcessPoolExecutor(1, spawn)
+            raise
+
     def suites(rng: np.random.Generator) -> None:
         (folder / "x.toml").write_bytes(mutated(valid.SUITE, rng))
         read_suite(folder / "x.toml")
@@ -145,7 +159,19 @@ def targets(folder: Path) -> dict[str, Any]:
 
     found = {"agent": agents, "run": runs, "suite": suites, "toml": settings}
     found["checkpoint"] = checkpoints
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        from rtpd.export import onnx
+
+        onnx.write(policy.load(agent), folder / "agent.onnx", None)
+        whole = (folder / "agent.onnx").read_bytes()
+        runtime, found["onnx"] = ProcessPoolExecutor(1, spawn), exports
     return found | ({"torch": archives} if zips else {})
+
+
+def _load_onnx(path: Path) -> None:
+    from rtpd import onnxfile
+
+    onnxfile.load(path)
 
 
 def main() -> int:

@@ -102,7 +102,7 @@ def test_a_file_that_is_no_export_is_told_in_one_line(data, tmp_path):
     with pytest.raises(CheckpointError, match="is no ONNX file that runs") as error:
         onnxfile.load(tmp_path / "a.onnx")
     assert "\n" not in str(error.value)
-    with pytest.raises(RequestError, match="cannot read"):
+    with pytest.raises(RequestError, match="there is no file"):
         onnxfile.load(tmp_path / "none.onnx")
 
 

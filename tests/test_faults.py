@@ -2,12 +2,14 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import gymnasium
 import jax.numpy as jnp
@@ -204,6 +206,24 @@ def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves, whole)
     resume(tmp_path / "killed")
     settings = Run.open(tmp_path / "killed").manifest["config"]
     assert outcome(tmp_path / "killed") == whole(from_dict(settings))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_a_run_that_gets_no_more_memory_goes_on_from_its_checkpoint(tmp_path, whole):
+    final = ["--steps", "800", "--evaluation.final-episodes", "1"]
+    process = launch(tmp_path / "starved", *final)
+    wait_for(process, "saving a checkpoint")
+    taken = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (taken, taken))
+    output, _ = process.communicate(timeout=120)
+    if not process.returncode:
+        pytest.skip("it had compiled its first evaluation, and needed no more memory")
+    # 1 where Python was refused memory; where the compiler was, it aborts the process.
+    assert process.returncode in (1, -signal.SIGABRT), output
+    assert "Traceback" not in output
+    resume(tmp_path / "starved")
+    settings = Run.open(tmp_path / "starved").manifest["config"]
+    assert outcome(tmp_path / "starved") == whole(from_dict(settings))
 
 
 def test_a_clock_that_goes_backwards_does_not_show(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -21,9 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtpd import checkpoint, console, nets, policy
+from rtpd import checkpoint, console, nets, onnxfile, policy
 from rtpd.cli import main
-from rtpd.config import load_config
+from rtpd.config import load_config, to_dict
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
 from rtpd.listing import runs
@@ -127,6 +128,129 @@ def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
     with pytest.raises(CheckpointError):
         refused_or_valid(policy.load, path)
         policy.load(path)
+
+
+@pytest.fixture(scope="module")
+def exported(agent, tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    from rtpd.export import onnx
+
+    path = tmp_path_factory.mktemp("onnx") / "mlp8.onnx"
+    onnx.write(policy.load(agent), path, None)
+    return path
+
+
+@FEW
+@given(seed=st.integers(0, 2**32))
+def test_onnx_files_with_damage(exported, tmp_path_factory, seed):
+    path = tmp_path_factory.getbasetemp() / "x.onnx"
+    path.write_bytes(mutated(exported.read_bytes(), np.random.default_rng(seed)))
+    refused_or_valid(onnxfile.load, path)
+
+
+def outside(model):
+    model.graph.initializer[0].data_location = 1
+    model.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+
+
+def doubled(model):  # 2^40 times its input, if it were computed
+    for i in range(40):
+        node = model.graph.node.add(op_type="Concat", input=[f"d{i}"] * 2, output=[f"d{i + 1}"])
+        node.attribute.add(name="axis", i=1, type=2)
+    model.graph.node[-40].input[:] = ["frames"] * 2
+
+
+def claimed(model):
+    model.graph.initializer[0].dims[0] = 2**40
+
+
+def looping(model):
+    model.graph.node[0].op_type = "Loop"
+
+
+def padded(model):
+    model.graph.node[0].attribute.add(name="pads", ints=[2**40] * 4, type=7)
+
+
+def inside_another(model):
+    model.graph.node[0].attribute.add(name="axis", type=5)
+
+
+def of_others(model):
+    model.opset_import.add(domain="com.example", version=1)
+
+
+def with_more_actions(model):
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+
+
+def of_a_module(model):
+    (about,) = [entry for entry in model.metadata_props if entry.key == onnxfile.KEY]
+    about.value = about.value.replace("gym/CartPole-v1", "gym/antigravity:X-v0")
+
+
+def of_other_frames(model):
+    (about,) = [entry for entry in model.metadata_props if entry.key == onnxfile.KEY]
+    about.value = about.value.replace('"frame_shape": [4]', '"frame_shape": [5]')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        outside, doubled, claimed, looping, padded, inside_another, of_others, with_more_actions,
+        of_a_module, of_other_frames,
+    ],
+)  # fmt: skip
+def test_onnx_files_that_rtpd_has_not_written_never_reach_the_runtime(
+    exported, tmp_path, monkeypatch, change
+):
+    import onnx
+
+    model = onnx.load_model(exported)
+    change(model)
+    path = tmp_path / "x.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert path.read_bytes() != exported.read_bytes()
+    monkeypatch.setattr(onnxfile.runtime(), "InferenceSession", None)
+    with pytest.raises(CheckpointError) as error:
+        onnxfile.load(path)
+    assert "\n" not in str(error.value) and "not callable" not in str(error.value)
+
+
+MODULE = """import os, gymnasium
+open(os.environ["MARK"], "w").close()
+gymnasium.register("Stranger-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+"""
+
+
+def test_a_module_is_imported_only_if_the_user_names_it(tmp_path, monkeypatch, capsys):
+    mark, run = tmp_path / "mark", tmp_path / "run"
+    (tmp_path / "stranger.py").write_text(MODULE)
+    monkeypatch.setenv("MARK", str(mark))
+    monkeypatch.syspath_prepend(tmp_path)
+    env = "gym/stranger:Stranger-v0"
+    (tmp_path / "x.toml").write_text(f'env = "{env}"')
+    (tmp_path / "suite.toml").write_text(f'games = ["{env}"]')
+    config = to_dict(replace(load_config("double-dqn"), env=env))
+    manifest = MANIFEST | {"config": config, "step": config["steps"]}
+    run_folder(run, json.dumps(manifest).encode(), b"")
+    resumed = ["train", "--resume", str(run)]
+    suite = ["suite", str(tmp_path / "suite.toml"), "--dry-run"]
+    typed = ["train", env, "--preset", "double-dqn", "--out", str(run)]
+    from_file = [[name, "--config", str(tmp_path / "x.toml")] for name in ("train", "bench")]
+    for args, trusted, imported in (
+        *((args, "", False) for args in (resumed, suite, *from_file)),
+        (typed, "", True),
+        (resumed, "math,stranger", True),
+    ):
+        monkeypatch.setenv("RTPD_IMPORT", trusted)
+        assert main(args) == 2  # at the latest since the run is there and finished
+        said = capsys.readouterr().err
+        assert ("if you trust it, set RTPD_IMPORT=stranger" in said) is not imported
+        assert said.count("\n") == 1
+        assert mark.exists() is imported
+        mark.unlink(missing_ok=True)
+        sys.modules.pop("stranger", None)
 
 
 def run_folder(folder, manifest, lines):

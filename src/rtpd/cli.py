@@ -38,6 +38,7 @@ from rtpd.commands import (
     ZooCommand,
 )
 from rtpd.config import Config, load_config
+from rtpd.envs.common import IMPORT
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
 from rtpd.files import write_json
 from rtpd.monitor import monitor as choose_monitor
@@ -64,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, at any moment
+    _trust_named(args)
     try:
         if not args or args[0] in ("-h", "--help"):
             print(USAGE)
@@ -101,6 +103,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rtpd: interrupted", file=sys.stderr)
         return 130
+
+
+def _trust_named(args: list[str]) -> None:
+    """Who types gym/module:id means the module to be imported; a file that says it does not."""
+    names = [name for arg in args for name in arg.split("+") if name.lower().startswith("gym/")]
+    modules = [name[len("gym/") :].rpartition(":")[0] for name in names]
+    if any(modules):
+        os.environ[IMPORT] = ",".join(filter(None, [os.environ.get(IMPORT), *modules]))
 
 
 # Those whose own words say little or nothing.

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,29 +22,13 @@ from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters,
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
-_Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
-
-
-class _Spec(msgspec.Struct):
-    """`EnvSpec` with its bounds. A name with a colon would have Gymnasium import a module."""
-
-    name: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^:]*$")]
-    num_actions: _Size
-    frame_shape: Annotated[tuple[_Size, ...], msgspec.Meta(min_length=1, max_length=2)]
-    frame_dtype: Literal["uint8", "float32"] = "uint8"
-    stack: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
-    frames_per_step: _Size = 4
-    action_meanings: tuple[_Name, ...] = ()
-
-    def plain(self) -> EnvSpec:
-        return EnvSpec(**msgspec.structs.asdict(self))
 
 
 class _About(msgspec.Struct):
     """What the .json must say; what else it says is kept as provenance."""
 
-    spec: _Spec
+    spec: EnvSpec
     net: _Name
     num_outputs: Annotated[int, msgspec.Meta(ge=1, le=2**24)]
     dueling: bool
@@ -87,7 +71,7 @@ def load(path: Path) -> Policy:
     if _digest(data, meta) != digest:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     about = _described(meta, path)
-    spec, rule = about.spec.plain(), None
+    spec, rule = about.spec, None
     if about.agent == teacher_of(about.agent):
         if about.teacher not in TEACHERS:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")

@@ -7,13 +7,16 @@ Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
+
+_Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,17 @@ class EnvSpec:
 
     `frame_dtype` is "uint8" for images (values 0..255) and "float32" for vectors.
     `action_meanings` has `num_actions` names, in the order of the action indices.
+    The bounds hold where a spec is read from a file (`msgspec.convert`). A name with a colon
+    would have Gymnasium import a module.
     """
 
-    name: str
-    num_actions: int
-    frame_shape: tuple[int, ...]
-    frame_dtype: str = "uint8"
-    stack: int = 4
-    frames_per_step: int = 4
-    action_meanings: tuple[str, ...] = ()
+    name: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^:]*$")]
+    num_actions: _Size
+    frame_shape: Annotated[tuple[_Size, ...], msgspec.Meta(min_length=1, max_length=2)]
+    frame_dtype: Literal["uint8", "float32"] = "uint8"
+    stack: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    frames_per_step: _Size = 4
+    action_meanings: tuple[Annotated[str, msgspec.Meta(max_length=200)], ...] = ()
 
     @property
     def is_image(self) -> bool:

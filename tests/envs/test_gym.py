@@ -135,4 +135,5 @@ def test_a_module_can_register_the_id(tmp_path, monkeypatch):
         "gymnasium.register('RtpdCart-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("RTPD_IMPORT", "rtpd_test_cart")
     assert make("rtpd_test_cart:RtpdCart-v0").spec.frame_shape == (4,)

@@ -9,6 +9,8 @@ from jaxtyping import Int
 
 from rtpd.errors import EnvError
 
+IMPORT = "RTPD_IMPORT"  # variable: modules, parted by commas, that register envs
+
 
 @dataclass(frozen=True)
 class EnvOptions:

@@ -7,6 +7,8 @@
 | Discrete                                | float32, one-hot     | 1     |
 """
 
+import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 
@@ -17,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Int
 from PIL import Image
 
-from rtpd.envs.common import EnvOptions, env_seeds, valid_actions
+from rtpd.envs.common import IMPORT, EnvOptions, env_seeds, valid_actions
 from rtpd.errors import EnvError, RtpdError, unknown
 from rtpd.types import EnvSpec, Timestep
 
@@ -32,15 +34,11 @@ def canonical(name: str) -> str:
 def check(name: str) -> None:
     """Raise EnvError unless `name` is registered, can be made, and has spaces we can play.
 
-    `module:id` imports the module first, so that it can register the id. One copy of the
+    `module:id` needs the module, which registers the id: see `_import_trusted`. One copy of the
     environment is made and closed, for only it knows its spaces and missing packages.
     """
     module, _, env_id = name.rpartition(":")
-    try:
-        if module:
-            import_module(module)
-    except Exception as error:  # anyone's code
-        raise EnvError(f"'{name}': cannot import '{module}': {_one_line(error)}") from error
+    _import_trusted(module, name)
     if env_id not in gymnasium.registry:
         raise EnvError(unknown("Gymnasium id", env_id, gymnasium.registry))
     try:
@@ -166,6 +164,25 @@ class GymEnv:
     def close(self) -> None:
         """Close every copy; calling it twice is harmless."""
         self._native.close()
+
+
+def _import_trusted(module: str, name: str) -> None:
+    """Import the modules that the user has named, to register their ids; `name` may need one.
+
+    Names come from strangers' manifests and suites too, and importing runs code: a module that the
+    user has not named will do only if it has been imported already.
+    """
+    trusted = [word for word in os.environ.get(IMPORT, "").split(",") if word]
+    if module and module not in sys.modules and module not in trusted:
+        raise EnvError(
+            f"'{name}' would import the Python module '{module}': if you trust it, "
+            f"set {IMPORT}={module}, or import it first"
+        )
+    for word in trusted:
+        try:
+            import_module(word)
+        except Exception as error:  # anyone's code
+            raise EnvError(f"'{name}': cannot import '{word}': {_one_line(error)}") from error
 
 
 def _discrete(env_id: str, space: Space) -> Discrete:

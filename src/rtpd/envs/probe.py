@@ -150,7 +150,7 @@ class ProbeEnv:
             name=f"probe/{name}",
             num_actions=num_actions,
             frame_shape=frames.shape[1:],
-            frame_dtype=frames.dtype.name,
+            frame_dtype="uint8" if frames.dtype == np.uint8 else "float32",
             stack=4 if self._mdp.image else 1,
             frames_per_step=1,
             action_meanings=tuple(str(action) for action in range(num_actions)),

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from rtpd.envs.common import IMPORT
 from rtpd.errors import RequestError, RtpdError
 from rtpd.suite.attempt import STOPPED, find, launch
 from rtpd.suite.plan import Job
@@ -85,6 +86,8 @@ class Cluster:
             raise RequestError(f"--cores {cores}: the largest machine of the cluster has {most}")
         share = min(1.0, gpus / jobs)
         self._environment = {"NPROC": str(cores)}  # how many threads XLA starts
+        if IMPORT in os.environ:
+            self._environment[IMPORT] = os.environ[IMPORT]
         if share:
             self._environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.75 * share:.3f}"
         limits = {"num_cpus": cores, "num_gpus": share, "max_retries": retries}
