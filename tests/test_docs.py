@@ -55,39 +55,32 @@ class Parsed(BaseException):
     """Stops a command between its parse and its work; nothing catches it on the way."""
 
 
-def parsed(args):
-    """The command that the real command line makes of what follows `rtpd`; None for --help."""
-    real = cli._parse
-
-    def stop(*how):
-        raise Parsed(real(*how))
-
-    with patch.object(cli, "_parse", stop):
-        try:
-            code = cli.main(args)
-        except Parsed as found:
-            return found.args[0]
-        except SystemExit as found:
-            code = found.code
-    assert code == 0, f"rtpd {' '.join(args)}"
-    return None
-
-
 def check_command(words):
     """Parse a command line as rtpd does, and validate the settings of a training."""
     env, words = docs.split_env(words)
     if words[0] != "rtpd":
         return
-    places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
-    with patch.object(sys, "path", [*places, *sys.path]):
-        command = parsed(words[1:])
+    real, line = cli._parse, " ".join(words)
+
+    def stop(*how):
+        command = real(*how)
         config = getattr(command, "config", None)
-        if config is None or getattr(command, "resume", None) or not config.env:
-            return
+        if config is not None and not getattr(command, "resume", None) and config.env:
+            try:
+                validate.validate(config)
+            except RtpdError as error:
+                pytest.fail(f"{line}: {error}")
+        raise Parsed
+
+    places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
+    with patch.object(sys, "path", [*places, *sys.path]), patch.object(cli, "_parse", stop):
         try:
-            validate.validate(config)
-        except RtpdError as error:
-            pytest.fail(f"{' '.join(words)}: {error}")
+            code = cli.main(words[1:])
+        except Parsed:
+            return
+        except SystemExit as found:  # --help
+            code = found.code
+    assert code == 0, line
 
 
 @pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)

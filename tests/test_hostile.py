@@ -249,6 +249,7 @@ def test_a_module_is_imported_only_if_the_user_names_it(tmp_path, monkeypatch, c
         assert ("if you trust it, set RTPD_IMPORT=stranger" in said) is not imported
         assert said.count("\n") == 1
         assert mark.exists() is imported
+        assert os.environ["RTPD_IMPORT"] == trusted  # what is typed holds for one command
         mark.unlink(missing_ok=True)
         sys.modules.pop("stranger", None)
 

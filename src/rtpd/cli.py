@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -65,7 +65,6 @@ def main(argv: list[str] | None = None) -> int:
     }
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, at any moment
-    _trust_named(args)
     try:
         if not args or args[0] in ("-h", "--help"):
             print(USAGE)
@@ -78,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if args[0] not in commands:
             raise RequestError(unknown("command", args[0], commands))
-        code = commands[args[0]](args[1:])
+        with _trusted(args):
+            code = commands[args[0]](args[1:])
         sys.stdout.flush()  # here, where a closed pipe can be caught
         return code
     except BrokenPipeError:
@@ -105,12 +105,24 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _trust_named(args: list[str]) -> None:
-    """Who types gym/module:id means the module to be imported; a file that says it does not."""
+@contextlib.contextmanager
+def _trusted(args: list[str]) -> Iterator[None]:
+    """Who types gym/module:id means the module to be imported; a file that says it does not.
+
+    Child processes inherit this; whoever calls `main` from Python finds the variable as it was.
+    """
     names = [name for arg in args for name in arg.split("+") if name.lower().startswith("gym/")]
     modules = [name[len("gym/") :].rpartition(":")[0] for name in names]
+    before = os.environ.get(IMPORT)
     if any(modules):
-        os.environ[IMPORT] = ",".join(filter(None, [os.environ.get(IMPORT), *modules]))
+        os.environ[IMPORT] = ",".join(filter(None, [before, *modules]))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(IMPORT, None)
+        else:
+            os.environ[IMPORT] = before
 
 
 # Those whose own words say little or nothing.
