@@ -9,6 +9,7 @@ import pytest
 
 import rtpd
 from rtpd import fakequant, nets
+from rtpd.config import Config
 from rtpd.errors import ConfigError
 from rtpd.export import quantise
 from rtpd.seat import Seat
@@ -77,10 +78,11 @@ def test_more_of_a_weight_than_half_a_step_is_needed_to_change_an_output():
 
 
 def test_names_and_texts():
-    found = parse_students(("net1.7", "net1.7:kl:int8", "net0.5:mse:int8", "net0.5:kl"))
+    texts = ("net1.7", "net1.7:kl:int8", "net0.5:mse:int8", "net0.5:kl")
+    found = parse_students(Config(students=texts))
     names = ["net1.7", "net1.7-int8", "net0.5-mse-int8", "net0.5-kl"]
     assert [s.name for s in found] == names
-    assert parse_students(tuple(s.text for s in found)) == found
+    assert parse_students(Config(students=tuple(s.text for s in found))) == found
 
 
 @pytest.mark.parametrize(
@@ -94,5 +96,5 @@ def test_names_and_texts():
 )
 def test_what_cannot_be_rounded_is_refused_in_one_line(texts, words):
     with pytest.raises(ConfigError) as error:
-        parse_students(texts)
+        parse_students(Config(students=texts))
     assert all(word in str(error.value) for word in words)

@@ -90,7 +90,7 @@ def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
         teacher=teacher,
         students=students or ("none",),
         td=TeacherConfig(**({"optimizer": optimizer} | td)),
-        student=StudentConfig(optimizer=optimizer, **(student or {})),
+        student=StudentConfig(**({"optimizer": optimizer} | (student or {}))),
         replay=ReplayConfig(priority=priority),
         # One-step returns, since the rollout is random play and its longer returns are not greedy.
         rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
@@ -215,7 +215,7 @@ def test_every_kind_of_teacher_is_bit_identical_whatever_follows_it(teacher):
 
 
 def test_a_student_is_the_same_beside_others_up_to_rounding(pixels):
-    """Its data and its first weights depend on its own name alone."""
+    """Its data and its first weights depend on its own net alone."""
     replay, spec = pixels
     alone = learn(config(students=("net1.7:kl",), net="net0.5"), spec, replay, 3)
     family = learn(config(students=("net1.7:kl", "net0.1:mse"), net="net0.5"), spec, replay, 3)
@@ -269,16 +269,47 @@ def test_every_student_option_teaches(student):
     assert found["agreement"] == 1
 
 
+def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():
+    replay, spec = filled_replay("probe/match", rows=60)
+    own = (
+        "temperature-unit=gap:temperature=5:weight=gap:follow=ema:updates=3:average-decay=0.5:"
+        "optimizer.name=radam:optimizer.anneal=1"
+    )
+    of_all = {
+        "temperature_unit": "gap", "temperature": 5.0, "weight": "gap", "follow": "ema",
+        "updates": 3, "average_decay": 0.5,
+        "optimizer": OptimizerConfig("radam", 2e-3, 1e-8, anneal=1.0),
+    }  # fmt: skip
+    families = [(("mlp8", f"mlp8:kl:{own}"), {}), (("mlp8",), {}), (("mlp8",), of_all)]
+    (plain, changed), (usual,), (expected,) = (
+        learn(
+            # 26 updates, over which a rate may fall
+            replace(config(students=names, student=student, average_decay=0.9), steps=8_100),
+            spec,
+            replay,
+            updates=30,
+        ).students.values()
+        for names, student in families
+    )
+    nets = (weights(acting_net(model)) for model in (plain, usual, changed, expected))
+    for a, b, c, d in zip(*nets, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+        np.testing.assert_allclose(c, d, atol=1e-5)
+        assert not np.allclose(a, c, atol=1e-4)
+
+
 def test_students_follow_the_best_teacher_once_there_is_one(pixels):
     replay, spec = pixels
-    setting = config(net="conv4-4-4x8", student={"follow": "best"}, noisy=True)
+    following = ("net0.1:kl", "net0.1:kl:follow=best")
+    setting = config(net="conv4-4-4x8", students=following, noisy=True)
     learning = Teaching(setting, spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     other = nets.without_noise(learning.init(jr.key(1), state.preprocess).model.net)
     for known, expected in [(False, nets.without_noise(state.model.net)), (True, other)]:
         judged = eqx.tree_at(lambda s: s.best, state, Best(other, jnp.array(known)))
         x, q = learning.examine(judged, replay, jr.key(2), 16)
-        np.testing.assert_array_equal(q, jax.vmap(expected)(x))
+        np.testing.assert_array_equal(q["best"], jax.vmap(expected)(x))
+        np.testing.assert_array_equal(q["latest"], jax.vmap(state.model.net)(x))
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])

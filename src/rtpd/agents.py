@@ -32,10 +32,11 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
         agents[learner.agent(game, "teacher")] = about
         for student in learner.students:
             count = num_parameters(students[student.name])
-            about = {"net": student.net, "parameters": count, "share": count / total}
-            about["multiply_adds"] = nets.multiply_adds(students[student.name], learner.specs[game])
-            about |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
-            agents[learner.agent(game, student.name)] = about
+            facts = {"net": student.net, "parameters": count, "share": count / total}
+            facts["multiply_adds"] = nets.multiply_adds(students[student.name], learner.specs[game])
+            facts |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
+            own = {"settings": list(student.own)} if student.own else {}
+            agents[learner.agent(game, student.name)] = facts | own
     return agents
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _trusted(args: list[str]) -> Iterator[None]:
+def _trusted(args: list[str]) -> Generator[None]:
     """Who types gym/module:id means the module to be imported; a file that says it does not.
 
     Child processes inherit this; whoever calls `main` from Python finds the variable as it was.

@@ -23,6 +23,9 @@ MOST_TOML_BYTES = 2**18
 MOST_DOTS = 100  # on a line: for a key of n parts tomllib takes memory in proportion to n^2
 
 
+Follow = Literal["latest", "ema", "best"]
+
+
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Gradient descent of one net."""
@@ -72,7 +75,7 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """How every student learns; its net and loss are in `students`."""
+    """How students learn; in `students` are their nets and losses, and what one has of its own."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, eps=1e-8)
     temperature: float = 0.01
@@ -84,7 +87,7 @@ class StudentConfig:
     minibatch as far as it goes, then of fresh ones from the replay"""
     average_decay: float = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
-    follow: Literal["latest", "ema", "best"] = "latest"
+    follow: Follow = "latest"
     """whose Q-values are the target: the latest teacher's, its averaged weights'
     (td.average_decay), or those that scored best in an evaluation so far"""
     weight: Literal["none", "gap", "certainty"] = "none"
@@ -166,8 +169,9 @@ class Config:
     rollouts); `rtpd teachers` lists them"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
-    reverse-kl nll mse kl-td; net1.7:kl:int8 learns as it will be in integers; auto: net1.7:kl
-    (mlp16:kl for vectors); none: a teacher alone"""
+    reverse-kl nll mse kl-td; net1.7:kl:int8 learns as it will be in integers;
+    net1.7:kl:temperature=0.1:updates=2 has settings of its own (those of --student.*); auto:
+    net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
     steps: int = 500_000
     """stop after so many steps (one action in one env, 4 frames on Atari) of each game"""
     minutes: float = 0.0

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import replay as ring
 from rtpd import students
 from rtpd.config import Config
 from rtpd.losses import agreement, dead_share
-from rtpd.models import Metrics, Model, acting_net, optimizer
+from rtpd.models import Metrics, Model, acting_net
 from rtpd.pace import Pace
 from rtpd.students import Heads
 from rtpd.teaching import Rollout, TeacherState, Teaching
@@ -64,7 +63,7 @@ class Learner:
     @property
     def students(self) -> tuple[StudentSpec, ...]:
         """The students, in the order of the command line."""
-        return parse_students(self.config.students)
+        return parse_students(self.config)
 
     @property
     def heads(self) -> Heads:
@@ -75,16 +74,11 @@ class Learner:
         """What a net is called where it plays a game: by its own name if there is only one."""
         return name if len(self.specs) == 1 else f"{game}/{name}"
 
-    @property
-    def _student_rule(self) -> optax.GradientTransformation:
-        student = self.config.student
-        return optimizer(student.optimizer, student.updates * self.pace.updates)
-
     def init(self, key: PRNGKeyArray, preprocess: Mapping[str, Preprocess]) -> LearnerState:
         """Fresh nets. Each draws from its own key, so no student changes another or the teacher."""
         return LearnerState(
             {game: t.init(key, preprocess[game]) for game, t in self.teachings.items()},
-            students.init(self.config, self.specs, self._student_rule, key),
+            students.init(self.config, self.specs, key),
             jnp.zeros((), jnp.int32),
         )
 
@@ -112,7 +106,7 @@ class Learner:
 
         Returns the new state, the new sums, and the replays' new priorities where they have any.
         """
-        count = self.config.student.updates if state.students else 0
+        count = max((student.how.updates for student in self.students), default=0)
         taught = {
             game: teaching.teach(
                 state.teachers[game], state.updates, replays[game], rollouts[game], count
@@ -122,9 +116,11 @@ class Learner:
         models, metrics = state.students, {}
         for i in range(count):
             lessons = {game: t.lessons[i] for game, t in taught.items()}
-            models, metrics = students.improve(
-                self.config, self._student_rule, self.heads, models, lessons, state.updates
+            learning = {s.name: models[s.name] for s in self.students if s.how.updates > i}
+            improved, losses = students.improve(
+                self.config, self.heads, learning, lessons, state.updates
             )
+            models, metrics = models | improved, metrics | losses
         for game, t in taught.items():
             metrics |= {f"{self.agent(game, 'teacher')}/{m}": x for m, x in t.metrics.items()}
         totals = {name: totals[name] + metrics[name] for name in totals}
@@ -142,10 +138,10 @@ class Learner:
         found = {}
         for game, teaching in self.teachings.items():
             x, q = teaching.examine(state.teachers[game], replays[game], key, batch_size)
-            for name, model in state.students.items():
-                outputs, hidden = jax.vmap(acting_net(model).trace)(x)
-                row = agreement(outputs[:, self.heads[game]], q) | {"dead": dead_share(hidden)}
-                found[self.agent(game, name)] = row
+            for student in self.students:
+                outputs, hidden = jax.vmap(acting_net(state.students[student.name]).trace)(x)
+                row = agreement(outputs[:, self.heads[game]], q[student.how.follow])
+                found[self.agent(game, student.name)] = row | {"dead": dead_share(hidden)}
         if len(self.specs) > 1:
             for name in state.students:
                 rows = [found[self.agent(game, name)] for game in self.specs]

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets
-from rtpd.config import OptimizerConfig, TeacherConfig
+from rtpd.config import Follow, OptimizerConfig, TeacherConfig
 from rtpd.teachers import DQN, Ends, Transition
 
 Metrics = dict[str, Float[Array, ""]]
@@ -64,7 +64,7 @@ class Lesson(NamedTuple):
     """What students learn from: states of one game, and what its teacher says of them."""
 
     batch: Minibatch
-    q: Float[Array, "B A"]
+    q: dict[Follow, Float[Array, "B A"]]  # by whose they are
 
 
 def acting_net(model: Model) -> nets.QNet:

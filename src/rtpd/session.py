@@ -242,7 +242,7 @@ class Session:
     def _end_evaluation(self) -> None:
         """Wait for the evaluation going on, if any, and keep the best teachers if asked."""
         rows = self.journal.end_evaluation()
-        if not rows or self.config.student.follow != "best":
+        if not rows:
             return
         for game, teacher in self.state.teachers.items():
             name, best = self.learner.agent(game, "teacher"), self.progress.best

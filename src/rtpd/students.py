@@ -23,10 +23,12 @@ from rtpd.models import (
     descend,
     follow_slowly,
     named_key,
+    optimizer,
 )
+from rtpd.pace import Pace
 from rtpd.teachers import DQN
 from rtpd.types import EnvSpec
-from rtpd.validate import parse_students
+from rtpd.validate import StudentSpec, parse_students
 
 DOUBLE_Q = DQN(double=True)
 
@@ -43,13 +45,13 @@ def heads(specs: Mapping[str, EnvSpec]) -> Heads:
     }
 
 
-def init(
-    config: Config,
-    specs: Mapping[str, EnvSpec],
-    rule: optax.GradientTransformation,
-    key: PRNGKeyArray,
-) -> dict[str, Model]:
-    """Fresh students, each drawn from its own key.
+def rule(config: Config, student: StudentSpec) -> optax.GradientTransformation:
+    """How a student descends in a run of `config`."""
+    return optimizer(student.how.optimizer, student.how.updates * Pace(config).updates)
+
+
+def init(config: Config, specs: Mapping[str, EnvSpec], key: PRNGKeyArray) -> dict[str, Model]:
+    """Fresh students, each drawn from the key of its net: equal nets begin with equal weights.
 
     They start from He's weights and no biases: until the teacher tells states apart its Q-values
     drift as one, and students that begin with the usual small weights and random biases follow
@@ -57,67 +59,64 @@ def init(
     """
     models, num_outputs = {}, sum(spec.num_actions for spec in specs.values())
     seen = next(iter(specs.values()))  # all games look alike
-    for student in parse_students(config.students):
-        key_of_it = named_key(key, student.name)
-        net = nets.build(student.net, seen, num_outputs, key=key_of_it, he=True)
+    for student in parse_students(config):
+        net_key = named_key(key, student.net)
+        net = nets.build(student.net, seen, num_outputs, key=net_key, he=True)
         models[student.name] = Model(
             net,
-            rule.init(net),
+            rule(config, student).init(net),
             target=copied(net) if LOSSES[student.loss].td else None,
-            average=copied(net) if config.student.average_decay else None,
+            average=copied(net) if student.how.average_decay else None,
         )
     return models
 
 
 def improve(
     config: Config,
-    rule: optax.GradientTransformation,
     heads: Heads,
     models: dict[str, Model],
     lessons: Mapping[str, Lesson],
     updates: Int[Array, ""],
 ) -> tuple[dict[str, Model], Metrics]:
-    """Move every student of `config` by `rule` towards what each game's lesson says.
+    """Move the students in `models` towards what each game's lesson says.
 
     `updates` counts those made before. A student's loss is the mean over its games; the sum over
     students is descended, where each net is in one term only.
     """
-    kinds = {s.name: LOSSES[s.loss] for s in parse_students(config.students)}
-    rounded = {s.name for s in parse_students(config.students) if s.int8}
-    targets = {name: model.target for name, model in models.items() if model.target is not None}
-    temperature = {game: _temperature(config.student, lesson.q) for game, lesson in lessons.items()}
-    weight = {g: _weight(config.student, lesson.q, temperature[g]) for g, lesson in lessons.items()}
+    students = {s.name: s for s in parse_students(config) if s.name in models}
+    rounded = {name for name, student in students.items() if student.int8}
 
     def of_game(game: str, outputs: dict[str, Array], family: dict[str, nets.QNet]) -> Metrics:
-        batch, q = lessons[game]
-        losses = {
-            name: jnp.mean(
-                weight[game]
-                * jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature[game])
-            )
-            for name, kind in kinds.items()
-        }
-        for name, target in targets.items():
-            found = batch.losses(DOUBLE_Q, outputs[name], family[name], target, config.td.loss)
-            losses[name] += config.student.td_weight * jnp.mean(found[0])
+        batch, losses = lessons[game].batch, {}
+        for name, student in students.items():
+            kind, how = LOSSES[student.loss], student.how
+            q = lessons[game].q[how.follow]
+            temperature = _temperature(how, q)
+            each = jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature)
+            losses[name] = jnp.mean(_weight(how, q, temperature) * each)
+            target = models[name].target
+            if target is not None:
+                found = batch.losses(DOUBLE_Q, outputs[name], family[name], target, config.td.loss)
+                losses[name] += how.td_weight * jnp.mean(found[0])
         return losses
 
     def loss(family: dict[str, nets.QNet]) -> tuple[Array, Metrics]:
         outputs = _outputs(family, rounded, heads, lessons)
         found = [of_game(game, outputs[game], family) for game in lessons]
-        losses = {name: jnp.mean(jnp.stack([f[name] for f in found])) for name in kinds}
+        losses = {name: jnp.mean(jnp.stack([f[name] for f in found])) for name in students}
         return sum(losses.values(), jnp.zeros(())), losses
 
     family = {name: model.net for name, model in models.items()}
     gradients, losses = jax.grad(loss, has_aux=True)(family)
     improved = {}
     for name, model in models.items():
-        net, opt_state = descend(rule, model, gradients[name])
+        student = students[name]
+        net, opt_state = descend(rule(config, student), model, gradients[name])
         target, average = model.target, model.average
         if target is not None:
             target = follow_slowly(target, net, updates, config.td)
         if average is not None:
-            average = averaged(average, net, config.student.average_decay)
+            average = averaged(average, net, student.how.average_decay)
         improved[name] = Model(net, opt_state, average, target)
     return improved, {f"{name}/loss": value for name, value in losses.items()}
 
@@ -129,7 +128,7 @@ def _outputs(
 
     Those in `rounded` say what they would say in int8.
     """
-    sizes = [len(lesson.q) for lesson in lessons.values()]
+    sizes = [len(lesson.batch.x) for lesson in lessons.values()]
     x = jnp.concatenate([lesson.batch.x for lesson in lessons.values()])
     exact = {name: net for name, net in family.items() if name not in rounded}
     every = jax.vmap(nets.outputs_of, (None, 0))(exact, x) if exact else {}

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from rtpd import nets
 from rtpd import replay as ring
-from rtpd.config import Config
+from rtpd.config import Config, Follow
 from rtpd.losses import LOSSES
 from rtpd.models import (
     Lesson,
@@ -114,6 +114,11 @@ class Teaching:
         return Pace(self.config)
 
     @property
+    def _followed(self) -> list[Follow]:
+        """Whose Q-values some student follows."""
+        return sorted({student.how.follow for student in parse_students(self.config)})
+
+    @property
     def _rule(self) -> optax.GradientTransformation:
         return optimizer(self.config.td.optimizer, self.pace.updates)
 
@@ -137,7 +142,7 @@ class Teaching:
             copied(net) if isinstance(self.teacher, DQN) else None,
             preprocess,
             named_key(key, "updates"),
-            best if config.student.follow == "best" else None,
+            best if "best" in self._followed else None,
         )
 
     @property
@@ -203,12 +208,13 @@ class Teaching:
     def _recite(self, state: TeacherState, replay: ring.Replay, lessons: int) -> Taught:
         """What a teacher says that learns no more."""
         next_key, *keys = jr.split(state.key, lessons + 1)
-        given = []
+        given, values = [], []
         for key in keys:
             found = self.sample(replay, key)
             q = self._q(state.model.net, jax.vmap(state.sees)(found.obs))
-            given.append(Lesson(self._minibatch(state, found), jax.lax.stop_gradient(q)))
-        values = [jnp.mean(jnp.max(lesson.q, axis=1)) for lesson in given]
+            said = dict.fromkeys(self._followed, jax.lax.stop_gradient(q))
+            given.append(Lesson(self._minibatch(state, found), said))
+            values.append(jnp.mean(jnp.max(q, axis=1)))
         q = jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
         state = eqx.tree_at(lambda s: s.key, state, next_key)
         return Taught(state, given, {"q": q}, None)
@@ -219,23 +225,24 @@ class Teaching:
     ) -> Lesson:  # fmt: skip
         """Part i of the teacher's own minibatch; once that is used up, a fresh one."""
         size = self.config.replay.batch_size
-        parts = max(1, len(q) // size)
-        if i < parts:
-            batch, q = jax.tree.map(lambda a: a[i * size : (i + 1) * size], (batch, q))
+        said: dict[Follow, Array] = {}
+        if i < max(1, len(q) // size):
+            batch, said["latest"] = jax.tree.map(lambda a: a[i * size : (i + 1) * size], (batch, q))
         else:
             batch = self._minibatch(state, self.sample(replay, jr.fold_in(key, i)))
-        if i >= parts or self.config.student.follow != "latest":
-            q = jax.lax.stop_gradient(self._followed_q(state, batch.x))
-        return Lesson(batch, q)
+        for whose in self._followed:
+            if whose not in said:
+                said[whose] = jax.lax.stop_gradient(self._followed_q(state, batch.x, whose))
+        return Lesson(batch, said)
 
     def examine(
         self, state: TeacherState, replay: ring.Replay, key: PRNGKeyArray, batch_size: int
-    ) -> tuple[Float[Array, "B ..."], Float[Array, "B A"]]:
+    ) -> tuple[Float[Array, "B ..."], dict[Follow, Float[Array, "B A"]]]:
         """States of the replay as nets see them, and the Q-values that students follow there."""
         batch = self.sample(replay, key, batch_size)
         x = jax.vmap(state.preprocess)(batch.obs)
         seen = x if state.own is None else jax.vmap(state.own)(batch.obs)
-        return x, self._followed_q(state, seen)
+        return x, {whose: self._followed_q(state, seen, whose) for whose in self._followed}
 
     def _draw(
         self, state: TeacherState, updates: Array, replay: ring.Replay, key: PRNGKeyArray
@@ -319,7 +326,7 @@ class Teaching:
     def _minibatch(self, state: TeacherState, batch: Transitions) -> Minibatch:
         """What the nets see of a batch, in memory once for all of them."""
         needed = isinstance(self.teacher, DQN) or any(
-            LOSSES[s.loss].td for s in parse_students(self.config.students)
+            LOSSES[s.loss].td for s in parse_students(self.config)
         )
         ends = (batch.obs, batch.next_obs if needed else None)
         x, next_x = jax.lax.optimization_barrier(jax.tree.map(jax.vmap(state.preprocess), ends))
@@ -371,11 +378,11 @@ class Teaching:
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
         return Model(net, opt_state, average), q, surprise, metrics
 
-    def _followed_q(self, state: TeacherState, x: Array) -> Float[Array, "B A"]:
-        """The Q-values that students follow."""
+    def _followed_q(self, state: TeacherState, x: Array, whose: Follow) -> Float[Array, "B A"]:
+        """The Q-values that some students follow."""
         model, best = state.model, state.best
-        net = acting_net(model) if self.config.student.follow == "ema" else model.net
-        if best is not None:
+        net = acting_net(model) if whose == "ema" else model.net
+        if whose == "best" and best is not None:
             latest = nets.without_noise(net)
             net = jax.tree.map(partial(jnp.where, best.known), best.net, latest)
         return self._q(net, x)

@@ -1,5 +1,6 @@
 """Whether a run can be as it is asked for, and what its texts mean."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 
 from rtpd import envs, nets
-from rtpd.config import Config
+from rtpd.config import Config, StudentConfig, layered, to_dict
 from rtpd.errors import ConfigError, unknown
 from rtpd.losses import LOSSES
 from rtpd.teachers import TEACHERS, kind
@@ -19,18 +20,21 @@ from rtpd.types import EnvSpec
 class StudentSpec:
     """One student: the name it is listed under, its net's text and its loss.
 
+    `own`: settings that are its own, as in "temperature=0.1"; `how`: all its settings.
     `int8`: it learns as it will be when it is exported in integers.
     """
 
     name: str
     net: str
     loss: str
+    how: StudentConfig
+    own: tuple[str, ...] = ()
     int8: bool = False
 
     @property
     def text(self) -> str:
         """What `parse_students` reads."""
-        return f"{self.net}:{self.loss}" + (":int8" if self.int8 else "")
+        return ":".join((self.net, self.loss, *(["int8"] if self.int8 else []), *self.own))
 
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -81,33 +85,15 @@ RANGES: dict[str, tuple[float, float]] = {
 
 def validate(config: Config) -> None:
     """Raise ConfigError or EnvError in one line for the first value that cannot be met."""
-    for path, (low, high) in RANGES.items():
-        value: Any = config
-        for part in path.split("."):
-            value = getattr(value, part)
-        if not low <= value <= high:  # also catches NaN
-            limit = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-            raise ConfigError(f"{flag(path)} {value}: allowed: {limit}")
-        if value == math.inf:
-            raise ConfigError(f"{flag(path)} {value}: must be finite")
+    _check_ranges(config)
     _check_games(config)
     if config.teacher not in (*TEACHERS, "frozen"):
         raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
-    students = parse_students(config.students)
-    for student in students if len(config.games) > 1 else ():
-        if LOSSES[student.loss].td:
-            raise ConfigError(
-                f"student '{student.net}:{student.loss}': a student of several games has no TD "
-                "loss of its own; use kl"
-            )
+    _check_students(config)
     parse_actors(config)
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
-    if config.student.follow == "ema" and not config.td.average_decay:
-        raise ConfigError("--student.follow ema: needs --td.average-decay, such as 0.995")
-    if config.student.follow == "best" and not config.evaluation.period_steps:
-        raise ConfigError("--student.follow best: needs --evaluation.period-steps above 0")
     rollout = kind(config.teacher).regime == "rollout"
     window = (
         f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
@@ -131,6 +117,39 @@ def validate(config: Config) -> None:
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
             f"{config.rollout.steps} steps of {config.num_envs} envs that a rollout holds"
         )
+
+
+def _check_ranges(config: Config, whose: str = "") -> None:
+    """Every number lies in its range."""
+    for path, (low, high) in RANGES.items():
+        value: Any = config
+        for part in path.split("."):
+            value = getattr(value, part)
+        if not low <= value <= high:  # also catches NaN
+            limit = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+            raise ConfigError(f"{whose}{flag(path)} {value}: allowed: {limit}")
+        if value == math.inf:
+            raise ConfigError(f"{whose}{flag(path)} {value}: must be finite")
+
+
+def _check_students(config: Config) -> None:
+    """Every student can learn as it is asked to."""
+    for student in parse_students(config):
+        whose, how = f"student '{student.text}': ", student.how
+        _check_ranges(replace(config, student=how), whose)
+        if LOSSES[student.loss].td and len(config.games) > 1:
+            raise ConfigError(
+                f"{whose}a student of several games has no TD loss of its own; use kl"
+            )
+        if how.follow == "ema" and not config.td.average_decay:
+            raise ConfigError(f"{whose}to follow ema needs --td.average-decay, such as 0.995")
+        if how.follow == "best" and not config.evaluation.period_steps:
+            raise ConfigError(f"{whose}to follow best needs --evaluation.period-steps above 0")
+        rate = how.optimizer.learning_rate
+        if config.on_divergence == "rollback" and rate != config.student.optimizer.learning_rate:
+            raise ConfigError(
+                f"{whose}--on-divergence rollback halves one learning rate for all students"
+            )
 
 
 def _check_games(config: Config) -> None:
@@ -168,44 +187,80 @@ def least_replay(config: Config) -> int:
     return max(config.replay.batch_size, rows * config.num_envs)
 
 
-def parse_students(texts: tuple[str, ...]) -> tuple[StudentSpec, ...]:
-    """NET:LOSS and NET:LOSS:int8 to specs; the loss may be left out (kl). `auto` is for `resolve`.
+def parse_students(config: Config) -> tuple[StudentSpec, ...]:
+    """The students of NET:LOSS and what may follow; the loss may be left out (kl).
 
-    A student is named after its net, and net-loss where the same net comes with several losses; one
-    that is trained for int8 has -int8 behind it.
+    Behind it stand `int8` and settings of the student's own, KEY=VALUE with the KEY of a flag
+    --student.KEY, parted by colons. `auto` is for `resolve`. A student is named after its net, and
+    net-loss where the same net comes with several losses, with -int8 and its own settings behind.
     """
+    texts = config.students
     if texts in ((), ("none",)):
         return ()
     if "none" in texts:
         raise ConfigError(f"--students {' '.join(texts)}: 'none' stands alone")
     found: list[StudentSpec] = []
     for text in texts:
-        net, loss, form = (*text.split(":", 2), "", "")[:3]
-        student = StudentSpec("", net, loss or "kl", bool(form))
-        shape = nets.parse(net) if net != "auto" else None
-        if student.loss not in LOSSES:
-            raise ConfigError(f"student '{text}': {unknown('loss', student.loss, LOSSES)}")
-        if form not in ("", "int8"):
-            raise ConfigError(f"student '{text}': {unknown('form', form, ['int8'])}")
-        if form and not isinstance(shape, nets.ConvShape | None):
-            raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
+        student = _student(text, config)
         if student in found:
             raise ConfigError(f"student '{student.text}' is listed twice")
         found.append(student)
     return tuple(replace(s, name=_name_of(s, found)) for s in found)
 
 
+def _student(text: str, config: Config) -> StudentSpec:
+    """A student of its text, yet without a name."""
+    net, loss, *parts = (*text.split(":"), "")
+    parts = [part for part in parts if part]
+    shape = nets.parse(net) if net != "auto" else None
+    if (loss or "kl") not in LOSSES:
+        raise ConfigError(f"student '{text}': {unknown('loss', loss, LOSSES)}")
+    pairs = [part.partition("=") for part in parts if "=" in part]
+    own = tuple(f"{key.replace('-', '_')}={value}" for key, _, value in pairs)
+    forms = [part for part in parts if "=" not in part]
+    for form in forms:
+        if form != "int8":
+            raise ConfigError(f"student '{text}': {unknown('form', form, ['int8', 'KEY=VALUE'])}")
+    if forms and not isinstance(shape, nets.ConvShape | None):
+        raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
+    return StudentSpec("", net, loss or "kl", _settings(text, own, config), own, bool(forms))
+
+
+def _settings(text: str, own: tuple[str, ...], config: Config) -> StudentConfig:
+    """Those of all students, under a student's own."""
+    tables: list[dict[str, Any]] = []
+    for part in own:
+        path, _, written = part.partition("=")
+        value: Any = written
+        for number in (int, float):
+            with contextlib.suppress(ValueError):
+                value = number(written)
+                break
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        tables.append({"student": value})
+    try:
+        return layered(None, {"student": to_dict(config)["student"]}, *tables).student
+    except ConfigError as error:
+        said = str(error).removeprefix("settings: ")
+        raise ConfigError(f"student '{text}': {said}") from None
+
+
 def _name_of(student: StudentSpec, others: list[StudentSpec]) -> str:
     losses = {s.loss for s in others if s.net == student.net}
-    name = student.net if len(losses) == 1 else f"{student.net}-{student.loss}"
-    return name + ("-int8" if student.int8 else "")
+    words = [student.net] if len(losses) == 1 else [student.net, student.loss]
+    words += ["int8"] if student.int8 else []
+    for part in student.own:  # optimizer.anneal=0.2: anneal-0.2
+        path, _, value = part.partition("=")
+        words += [path.rpartition(".")[2].replace("_", "-"), value]
+    return "-".join(words)
 
 
 def parse_actors(config: Config) -> dict[str, slice]:
     """Which of a game's envs each agent drives; the teacher drives some or all."""
     if config.actors == "teacher":
         return {"teacher": slice(0, config.num_envs)}
-    names = ["teacher", *(student.name for student in parse_students(config.students))]
+    names = ["teacher", *(student.name for student in parse_students(config))]
     crew: dict[str, slice] = {}
     start = 0
     for part in config.actors.split(","):
@@ -254,7 +309,7 @@ def resolve(config: Config, *, is_image: bool) -> Config:
         student + s.removeprefix("auto") if s.partition(":")[0] == "auto" else s
         for s in config.students
     )
-    students = tuple(s.text for s in parse_students(students))
+    students = tuple(s.text for s in parse_students(replace(config, students=students)))
     td = replace(config.td, net=net) if config.td.net == "auto" else config.td
     env = "+".join(envs.canonical(name) for name in config.games.values())
     return replace(config, env=env, students=students or ("none",), td=td)
