@@ -130,6 +130,23 @@ def test_the_numbers_over_games_are_those_of_the_metrics(tmp_path):
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("error", "known"), [(0.2, True), (1.0, False), (None, True)], ids=["learnt", "chance", "one"]
+)
+def test_nothing_is_a_share_of_a_teacher_that_plays_at_random(runs, tmp_path, error, known):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "swap-0", folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "eval":
+            line["agents"]["teacher"] |= {"mean": 1.5, "standard_error": error}  # random play: 0
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    [cell] = study(gather([folder])).cells
+    assert (cell.percents("mlp8") is not None) == known
+    assert (cell.percents("teacher") == [100]) == known
+    assert (cell.trials[0].arrival("teacher") is not None) == known
+
+
 def test_one_seed_never_has_an_interval(runs, written, tmp_path):
     rows = [r for r in table_rows(written.markdown.read_text()) if len(r) == 9]
     rows = [r for r in rows if r[2] not in ("seeds", "---")]

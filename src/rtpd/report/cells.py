@@ -1,5 +1,6 @@
 """Runs side by side: those that differ only in their seed make one cell of game x setting."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,12 @@ from rtpd.report.gather import Agent, Record, Score, source
 FIRST = ("variant", "procedure", "teacher", "games", "steps")  # what to tell runs apart by
 TEACHER = "teacher"
 EXPERT = 95.0  # % of the teacher
+
+
+def above_chance(game: str, scores: Sequence[Score]) -> bool:
+    """Whether the mean lies two standard errors (over episodes) above random play."""
+    error = math.hypot(*(score.standard_error or 0.0 for score in scores)) / len(scores)
+    return float(np.mean([score.mean for score in scores])) - 2 * error > random_score(game)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Trial:
     def arrival(self, agent: str) -> stats.Arrival | None:
         """When this agent's evaluations first stay at 95 % of the final teacher's."""
         curve, teacher = self.curve(agent), self.final.get(TEACHER)
-        if teacher is None:
+        if teacher is None or not above_chance(self.game, [teacher]):
             return None
         base = random_score(self.game)
         return stats.time_to_expert(*curve, teacher.mean, base, percent=EXPERT)
@@ -115,12 +122,12 @@ class Cell:
         """Each seed's final score as % of the mean final teacher's.
 
         Of the mean over seeds, since a single teacher close to chance would make any share of it.
-        None where that mean is no better than random play.
+        None where that mean cannot be told from random play.
         """
-        teacher = self.scores(TEACHER)
-        if not teacher:
+        teachers = [t.final[TEACHER] for t in self.trials if TEACHER in t.final]
+        if not teachers or not above_chance(self.game, teachers):
             return None
-        of_mean = float(np.mean(teacher))
+        of_mean = float(np.mean(self.scores(TEACHER)))
         found = [percent_of_teacher(self.game, score, of_mean) for score in self.scores(agent)]
         return [p for p in found if p is not None] or None
 
