@@ -28,7 +28,7 @@ from rtpd.monitor import Monitor
 from rtpd.run import Run, provenance
 from rtpd.session import Session
 from rtpd.teachers import TEACHERS
-from rtpd.types import VectorEnv
+from rtpd.types import EnvSpec, VectorEnv
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -128,9 +128,10 @@ def teachers(
         first = next(preset for preset, used in users.items() if used.teacher == name)
         preset = name if name in users else first
         settings = replace(users[preset], env=env, students=("auto",))
+        atari = EnvSpec("ale/any", 18, (84, 84))
         size = ring.num_bytes(
-            replay_rows(settings), settings.num_envs, (84, 84), "uint8",
-            **replay_columns(settings),
+            replay_rows(settings), settings.num_envs, atari.frame_shape, atari.frame_dtype,
+            **replay_columns(settings, atari),
         )  # fmt: skip
         found[name] = {
             "paper": rule.paper,
@@ -229,7 +230,7 @@ class _Loop:
         }
         session.progress.updates = due  # or the loop would rest until these were due
         session.restart_envs()  # `_emulate` left the replay behind
-        lowered = jax.jit(session.learner.update).lower(
+        lowered = session._update.lower(
             session.state, session.totals, session.replays, session.rollout
         )
         gflop = (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9

@@ -16,6 +16,7 @@ import msgspec
 import tyro
 
 from rtpd import envs
+from rtpd.compute import Compute
 from rtpd.errors import CheckpointError, ConfigError, EnvError, RequestError, unknown
 from rtpd.files import contents
 
@@ -24,6 +25,7 @@ MOST_DOTS = 100  # on a line: for a key of n parts tomllib takes memory in propo
 
 
 Follow = Literal["latest", "ema", "best"]
+Targets = Literal["fresh", "stored"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class StudentConfig:
     updates: int = 1
     """student updates per teacher update, each of replay.batch_size: of the teacher's own
     minibatch as far as it goes, then of fresh ones from the replay"""
+    targets: Targets = "fresh"
+    """what a student learns of minibatches from the replay. fresh: the teacher is asked again.
+    stored: what it answered when it acted there, which costs nothing and is a little old"""
+    newest_steps: int = 4_096
+    """stored: drawn from the newest so many steps of all envs"""
     average_decay: float = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
     follow: Follow = "latest"
@@ -183,6 +190,10 @@ class Config:
     actors: str = "teacher"
     """who plays: teacher, or how many envs of each game each drives, as in teacher=6,net1.7=2;
     what students play is learnt from like the rest, by the teacher too (off-policy)"""
+    compute: Compute = "auto"
+    """what convolutions and the large products compute in; weights, losses, Q-values and saved
+    agents are float32 in any case. auto: bfloat16 on a GPU and on a CPU that multiplies it
+    (amx_bf16, avx512_bf16), else float32"""
     centre: str = "mean"
     """subtracted from every frame: mean (the warm-up's mean frame), a number, or none"""
     scale: str = "std"

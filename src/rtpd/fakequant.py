@@ -28,12 +28,12 @@ def outputs(
     ((dense, out),) = net.streams
     unit = jnp.ones(1)  # what a step of each input channel stands for; a common factor cancels
     for i, layer in enumerate(cast("tuple[Conv | Dense, ...]", (*net.torso, dense))):
-        x = jax.nn.relu(jax.vmap(_rounded(layer, unit, alike=False))(x))
+        x = jax.nn.relu(_rounded(layer, unit, alike=False)(x))
         seen = jax.lax.stop_gradient(x.reshape(-1, x.shape[-1]).max(axis=0))
         peak = peaks[i] if peaks else seen
         unit = jnp.maximum(peak, jnp.maximum(peak.max() / 10, 1e-6)) / 255
         x = _through(x, jnp.clip(jnp.round(x / unit), 0, 255) * unit)
-    return jax.vmap(_rounded(out, unit, alike=True))(x)
+    return _rounded(out, unit, alike=True)(x)
 
 
 def _rounded[L: Conv | Dense](layer: L, unit_in: Float[Array, " U"], *, alike: bool) -> L:

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from rtpd import actor, envs
+from rtpd import actor, compute, envs
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.episodes import Episodes
@@ -19,8 +20,8 @@ from rtpd.models import Model, acting_net
 from rtpd.nets import QNet, with_noise
 from rtpd.pace import Pace
 from rtpd.teaching import TeacherState, Teaching
-from rtpd.types import Preprocess, VectorEnv
-from rtpd.validate import parse_actors
+from rtpd.types import EnvSpec, Preprocess, VectorEnv
+from rtpd.validate import parse_actors, parse_students
 
 
 class Lane:
@@ -32,11 +33,11 @@ class Lane:
         self.crew = parse_actors(settings)
         self.replay = ring.init(
             replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
-            **replay_columns(settings),
+            **replay_columns(settings, env.spec),
         )  # fmt: skip
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
-        self._act = jax.jit(partial(_act, teaching, self.crew, head))
+        self._act = compute.jit(partial(_act, teaching, self.crew, head), settings.compute)
 
     def restart(self, step: int) -> None:
         """Start every env anew from a seed of (run's seed, step)."""
@@ -58,14 +59,14 @@ class Lane:
         nets = {name: acting_net(m) for name, m in students.items() if name in self.crew}
         nets["teacher"] = acting_net(teacher.model)
         eyes = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
-        self.stack, self.action, self.value = self._act(
+        self.stack, self.action, self.q = self._act(
             nets, eyes, self.stack, self.timestep.frame, self.timestep.first, self._key,
             np.int32(step), np.float32(epsilon),
         )  # fmt: skip
 
     def send(self) -> None:
         """Begin a step of the emulators."""
-        self._sent, self._sent_value = np.asarray(self.action), self.value
+        self._sent, self._sent_q = np.asarray(self.action), self.q
         self.env.send(self._sent)
 
     def receive(self) -> list[tuple[str, float]]:
@@ -81,7 +82,7 @@ class Lane:
         seen = self._seen
         self.replay = self._add(
             self.replay, seen.frame, self._sent, self.timestep.reward,
-            seen.first, self.timestep.terminal, seen.last, self._sent_value,
+            seen.first, self.timestep.terminal, seen.last, self._sent_q,
         )  # fmt: skip
 
 
@@ -104,9 +105,14 @@ def replay_rows(settings: Config) -> int:
     return settings.replay.capacity // settings.num_envs
 
 
-def replay_columns(settings: Config) -> dict[str, bool]:
+def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
     """What is kept of each transition besides what happened."""
-    return {"prioritised": bool(settings.replay.priority), "valued": Pace(settings).rollouts}
+    stored = any(student.how.targets == "stored" for student in parse_students(settings))
+    answered = Pace(settings).rollouts or stored
+    return {
+        "prioritised": bool(settings.replay.priority),
+        "answers": spec.num_actions if answered else 0,
+    }
 
 
 def _act(
@@ -116,16 +122,15 @@ def _act(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Epsilon-greedy actions of whoever drives each env, the random key derived from the step.
 
-    Also the stacks, and the teacher's max_a Q [E]: NaN where a student drives, or chance alone. A
-    noisy teacher draws its weights once per step, for all its envs.
+    Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
+    A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
-    stack, q, value = actor.push(stack, frame, first), [], jnp.full(len(stack), jnp.nan)
+    stack, q, answers = actor.push(stack, frame, first), [], []
     for name, part in crew.items():
-        outputs = jax.vmap(lambda obs, n=name: with_noise(nets[n], noise_key)(eyes[n](obs)))
-        found = outputs(stack[part])
+        found = with_noise(nets[name], noise_key)(teaching.see(eyes[name], stack[part]))
         q.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
-        if name == "teacher":
-            looked = jnp.where(jnp.less(epsilon, 1), jnp.max(q[-1], axis=1), jnp.nan)
-            value = value.at[part].set(looked)
-    return stack, actor.epsilon_greedy(jnp.concatenate(q), key, epsilon), value
+        answered = jnp.less(epsilon, 1) if name == "teacher" else False
+        answers.append(jnp.where(answered, q[-1], jnp.nan))
+    actions = actor.epsilon_greedy(jnp.concatenate(q), key, epsilon)
+    return stack, actions, jnp.concatenate(answers)

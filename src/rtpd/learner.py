@@ -5,8 +5,10 @@ has just computed, and never the teacher's weights. The law kept by tests: on CP
 weights are bit-identical with no student, one or five, and alone or beside other games.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -15,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import replay as ring
 from rtpd import students
-from rtpd.config import Config
+from rtpd.config import Config, Targets
 from rtpd.losses import agreement, dead_share
 from rtpd.models import Metrics, Model, acting_net
 from rtpd.pace import Pace
@@ -106,21 +108,24 @@ class Learner:
 
         Returns the new state, the new sums, and the replays' new priorities where they have any.
         """
-        count = max((student.how.updates for student in self.students), default=0)
         taught = {
-            game: teaching.teach(
-                state.teachers[game], state.updates, replays[game], rollouts[game], count
-            )
+            game: teaching.teach(state.teachers[game], state.updates, replays[game], rollouts[game])
             for game, teaching in self.teachings.items()
         }
         models, metrics = state.students, {}
-        for i in range(count):
-            lessons = {game: t.lessons[i] for game, t in taught.items()}
-            learning = {s.name: models[s.name] for s in self.students if s.how.updates > i}
-            improved, losses = students.improve(
-                self.config, self.heads, learning, lessons, state.updates
-            )
-            models, metrics = models | improved, metrics | losses
+        count = max((student.how.updates for student in self.students), default=0)
+        for i, targets in itertools.product(range(count), get_args(Targets)):
+            learning = {
+                s.name: models[s.name]
+                for s in self.students
+                if s.how.updates > i and s.how.targets == targets
+            }
+            if learning:
+                lessons = {game: t.lessons[i][targets] for game, t in taught.items()}
+                improved, losses = students.improve(
+                    self.config, self.heads, learning, lessons, state.updates
+                )
+                models, metrics = models | improved, metrics | losses
         for game, t in taught.items():
             metrics |= {f"{self.agent(game, 'teacher')}/{m}": x for m, x in t.metrics.items()}
         totals = {name: totals[name] + metrics[name] for name in totals}
@@ -139,7 +144,7 @@ class Learner:
         for game, teaching in self.teachings.items():
             x, q = teaching.examine(state.teachers[game], replays[game], key, batch_size)
             for student in self.students:
-                outputs, hidden = jax.vmap(acting_net(state.students[student.name]).trace)(x)
+                outputs, hidden = acting_net(state.students[student.name]).trace(x)
                 row = agreement(outputs[:, self.heads[game]], q[student.how.follow])
                 found[self.agent(game, student.name)] = row | {"dead": dead_share(hidden)}
         if len(self.specs) > 1:

@@ -78,16 +78,25 @@ LOSSES: dict[str, Distillation] = {
 def agreement(outputs: Float[Array, "B A"], q: Float[Array, "B A"]) -> dict[str, Array]:
     """How a student's outputs follow the teacher's Q-values on B states, as scalars.
 
-    agreement: share of states with the teacher's greedy action; constant_agreement: what the best
-    constant policy would get; spread: share of the outputs' variance that lies between states
-    rather than between actions (0: the same output for every state, a collapsed student).
+    advantage_kept: 1 - E[max_a q - q(s, student's action)] / E[max_a q - mean_a q], the teacher's
+    advantage over a random action that the student's actions keep, in the teacher's own values: 1
+    is the teacher, 0 is chance; constant_advantage_kept: what the best constant policy would keep.
+    agreement: share of states with the teacher's greedy action, which says little where actions
+    are as good as equal; constant_agreement: what the best constant policy would get; spread: share
+    of the outputs' variance that lies between states rather than between actions (0: the same
+    output for every state, a collapsed student).
     """
-    greedy = jnp.argmax(q, axis=1)
+    greedy, chosen = jnp.argmax(q, axis=1), jnp.argmax(outputs, axis=1)
+    best = jnp.mean(jnp.max(q, axis=1))
+    advantage = jnp.maximum(best - jnp.mean(q), 1e-30)
+    value = jnp.mean(jnp.take_along_axis(q, chosen[:, None], axis=1))
     counts = jnp.sum(jax.nn.one_hot(greedy, q.shape[1]), axis=0)
     preference = outputs - jnp.mean(outputs, axis=1, keepdims=True)
     between_states = jnp.mean(jnp.var(preference, axis=0))
     return {
-        "agreement": jnp.mean(jnp.argmax(outputs, axis=1) == greedy),
+        "advantage_kept": 1 - (best - value) / advantage,
+        "constant_advantage_kept": 1 - (best - jnp.max(jnp.mean(q, axis=0))) / advantage,
+        "agreement": jnp.mean(chosen == greedy),
         "constant_agreement": jnp.max(counts) / q.shape[0],
         "spread": between_states / jnp.maximum(jnp.var(preference), 1e-30),
     }

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd import nets
-from rtpd.config import Follow, OptimizerConfig, TeacherConfig
+from rtpd.config import Follow, OptimizerConfig, Targets, TeacherConfig
 from rtpd.teachers import DQN, Ends, Transition
 
 Metrics = dict[str, Float[Array, ""]]
@@ -52,9 +52,9 @@ class Minibatch(NamedTuple):
     ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
         """Losses of `outputs`, which `net` gave for `x`, bootstrapped with `target`; surprises."""
         next_x = cast("Array", self.next_x)
-        next_target = jax.vmap(target)(next_x)
-        next_online = jax.vmap(net)(next_x) if rule.double else next_target
-        here = jax.vmap(target)(self.x) if rule.looks_here else None
+        next_target = target(next_x)
+        next_online = net(next_x) if rule.double else next_target
+        here = target(self.x) if rule.looks_here else None
         ends = jax.lax.stop_gradient(Ends(next_online, next_target, here))
         made = Transition(self.action, self.reward, self.discount)
         return jax.vmap(partial(rule.loss, kind=kind))(outputs, ends, made)
@@ -65,6 +65,11 @@ class Lesson(NamedTuple):
 
     batch: Minibatch
     q: dict[Follow, Float[Array, "B A"]]  # by whose they are
+    known: Float[Array, " B"] | float = 1.0  # 0 where the teacher has not said anything
+
+
+Lessons = list[dict[Targets, Lesson]]
+"""For each update of the students between two of the teacher's, what it learns from."""
 
 
 def acting_net(model: Model) -> nets.QNet:

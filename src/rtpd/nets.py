@@ -1,10 +1,14 @@
-"""Q-networks, one example at a time: the caller vmaps.
+"""Q-networks of minibatches.
 
 A net's text is a name in `NETS`, or `conv8-8-8x64` (channels of up to five convolutions, then one
 dense layer of 64, or two with x64-32), `impala2` (residual, twice as wide as `impala`), or
 `mlp64-64`. Convolutions have the kernels 8, 4, 3 and strides 4, 2, 1 of Mnih et al. 2015, further
 ones 3 and 1, if the text does not say otherwise: `conv8k8s8-8k3s1x64`.
-Image nets read [H W K] (frames last, the layout XLA's CPU convolutions want), vector nets [D].
+Image nets read [B H W K] (frames last, the layout that CPU convolutions want), vector nets [B D].
+
+The dtype of the input is the one that convolutions, and the first dense layer behind them, compute
+in: bfloat16 inputs have their products taken in bfloat16 and summed in float32. All that follows,
+the weights themselves and the outputs are float32.
 """
 
 import itertools
@@ -21,6 +25,7 @@ import jax.random as jr
 from jax.extend import core
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from rtpd.convolution import convolve
 from rtpd.errors import ConfigError, unknown
 from rtpd.types import EnvSpec
 
@@ -75,7 +80,7 @@ FIRST_NOISE = 0.5  # sigma_0 of Fortunato et al. 2018, of noisy layers
 
 
 class Conv(eqx.Module):
-    """A 2-d convolution, [H W I] -> [H' W' O]; `padding` as XLA has it: VALID has none."""
+    """A 2-d convolution, [B H W I] -> [B h w O]; `padding` as XLA has it: VALID has none."""
 
     weight: Float[Array, "k k I O"]
     bias: Float[Array, " O"]
@@ -97,9 +102,10 @@ class Conv(eqx.Module):
         self.weight, self.bias = _draw((kernel, kernel, inputs, outputs), key, he=he)
         self.stride, self.padding = stride, padding
 
-    def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
-        """Convolve one example."""
-        return _convolve(x, self.weight, self.stride, self.padding) + self.bias
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B h w O"]:
+        """Convolve in the dtype of `x`."""
+        y = convolve(x, self.weight.astype(x.dtype), self.stride, self.padding)
+        return y + self.bias.astype(x.dtype)
 
 
 class Stage(eqx.Module):
@@ -118,9 +124,11 @@ class Stage(eqx.Module):
         self.conv = conv(inputs, keys[0])
         self.blocks = tuple((conv(outputs, a), conv(outputs, b)) for a, b in keys[1:].reshape(2, 2))
 
-    def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
-        """Apply to one example."""
-        x = jax.lax.reduce_window(self.conv(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B h w O"]:
+        """Apply to a minibatch, in its dtype."""
+        window, stride = (1, 3, 3, 1), (1, 2, 2, 1)
+        least = jnp.array(-jnp.inf, x.dtype)
+        x = jax.lax.reduce_window(self.conv(x), least, jax.lax.max, window, stride, "SAME")
         for first, second in self.blocks:
             x += second(jax.nn.relu(first(jax.nn.relu(x))))
         return x
@@ -131,15 +139,15 @@ class Residual(eqx.Module):
 
     stages: tuple[Stage, ...]
 
-    def __call__(self, x: Float[Array, "H W I"]) -> Float[Array, "h w O"]:
-        """Apply to one example."""
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B h w O"]:
+        """Apply to a minibatch, in its dtype."""
         for stage in self.stages:
             x = stage(x)
         return x
 
 
 class Dense(eqx.Module):
-    """A dense layer; flattens what comes in, and normalises what goes out if asked.
+    """A dense layer, [B ...] -> f32[B O]; flattens, and normalises what goes out if asked.
 
     `noise`: what weight and bias deviate by, of a noisy layer (Fortunato et al. 2018,
     arXiv:1706.10295); `with_noise` draws it, and without a draw the layer is its mean.
@@ -169,10 +177,11 @@ class Dense(eqx.Module):
         deviations = [jnp.full(shape, size, jnp.float32) for shape in ((inputs, outputs), outputs)]
         self.noise = (deviations[0], deviations[1]) if noisy else None
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " O"]:
-        """Apply to one example."""
-        y = x.reshape(-1) @ self.weight + self.bias
-        return y if self.norm is None else self.norm(y)
+    def __call__(self, x: Float[Array, "B ..."]) -> Float[Array, "B O"]:
+        """Multiply in the dtype of `x`; all else, and what it gives, is float32."""
+        y = x.reshape(len(x), -1) @ self.weight.astype(x.dtype)
+        y = y.astype(jnp.float32) + self.bias
+        return y if self.norm is None else jax.vmap(self.norm)(y)
 
 
 class QNet(eqx.Module):
@@ -192,9 +201,9 @@ class QNet(eqx.Module):
         return self.streams[0][1].bias.shape[0]
 
     def trace(
-        self, x: Float[Array, "..."], first: Float[Array, "..."] | None = None
-    ) -> tuple[Float[Array, " Q"], list[Array]]:
-        """Outputs of one example and the activations of each hidden ReLU layer, input side first.
+        self, x: Float[Array, "B ..."], first: Float[Array, "B ..."] | None = None
+    ) -> tuple[Float[Array, "B Q"], list[Array]]:
+        """Outputs of a minibatch and the activations of each hidden ReLU layer, input side first.
 
         `first` is what the first layer gives for `x`, where that is known already.
         """
@@ -209,12 +218,13 @@ class QNet(eqx.Module):
             outputs.append(out(h))
         if len(outputs) == 2:
             advantage, value = outputs
-            advantage = advantage.reshape(-1, value.size)
-            return (value + advantage - jnp.mean(advantage, axis=0)).reshape(-1), hidden
+            advantage = advantage.reshape(len(x), -1, value.shape[1])
+            q = value[:, None] + advantage - jnp.mean(advantage, axis=1, keepdims=True)
+            return q.reshape(len(x), -1), hidden
         return outputs[0], hidden
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " Q"]:
-        """Outputs of one example."""
+    def __call__(self, x: Float[Array, "B ..."]) -> Float[Array, "B Q"]:
+        """Outputs of a minibatch."""
         return self.trace(x)[0]
 
 
@@ -279,8 +289,10 @@ def _draw(shape: tuple[int, ...], key: PRNGKeyArray, *, he: bool) -> tuple[Array
 MOST_CHANNELS = 32  # of first convolutions that are done as one
 
 
-def outputs_of(family: Mapping[str, QNet], x: Float[Array, "..."]) -> dict[str, Float[Array, " Q"]]:
-    """Outputs of several nets for one example, by name.
+def outputs_of(
+    family: Mapping[str, QNet], x: Float[Array, "B ..."]
+) -> dict[str, Float[Array, "B Q"]]:
+    """Outputs of several nets for a minibatch, by name.
 
     First convolutions of the same kernel and stride are done as one, up to `MOST_CHANNELS`: a small
     net's few channels alone leave most of the arithmetic units idle, and more than a teacher's
@@ -289,11 +301,12 @@ def outputs_of(family: Mapping[str, QNet], x: Float[Array, "..."]) -> dict[str, 
     first: dict[str, Array] = {}
     for names in _alike(family):
         layers = [cast("Conv", family[name].torso[0]) for name in names]
-        weight = jnp.concatenate([c.weight for c in layers], axis=-1)
-        together = _convolve(x, weight, layers[0].stride)
+        weight = jnp.concatenate([c.weight for c in layers], axis=-1).astype(x.dtype)
+        together = convolve(x, weight, layers[0].stride)
         ends = list(itertools.accumulate(c.bias.shape[0] for c in layers))
         parts = jnp.split(together, ends[:-1], axis=-1)
-        first |= {n: part + c.bias for n, part, c in zip(names, parts, layers, strict=True)}
+        biases = (c.bias.astype(x.dtype) for c in layers)
+        first |= {n: part + b for n, part, b in zip(names, parts, biases, strict=True)}
     return {name: net.trace(x, first.get(name))[0] for name, net in family.items()}
 
 
@@ -313,22 +326,13 @@ def _alike(family: Mapping[str, QNet]) -> list[list[str]]:
     return groups
 
 
-def _convolve(
-    x: Float[Array, "H W I"], weight: Array, stride: int, padding: str = "VALID"
-) -> Float[Array, "h w O"]:
-    y = jax.lax.conv_general_dilated(
-        x[None], weight, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y[0]
-
-
 def multiply_adds(net: QNet, spec: EnvSpec) -> int:
     """How many products a net sums for one observation of `spec`; biases and the like not counted.
 
     Counted in what JAX traces, so for any net.
     """
     shape = (*spec.frame_shape, spec.stack)
-    x = jax.ShapeDtypeStruct(shape if spec.is_image else (math.prod(shape),), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *shape) if spec.is_image else (1, math.prod(shape)), jnp.float32)
     traced = jax.make_jaxpr(lambda net, x: net(x))(net, x)
     return _products(traced.jaxpr)
 

@@ -8,7 +8,7 @@ A lost life may be `terminal` without `last`: the bootstrap stops there and the 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class Replay(NamedTuple):
     cursor: Int[Array, ""]
     filled: Int[Array, ""]
     priority: Float[Array, "C E"] | None = None  # of a prioritised replay
-    value: Float[Array, "C E"] | None = None  # max_a Q of who acted; NaN where nobody looked
+    q: Float[Array, "C E A"] | None = None  # of the teacher that acted; NaN where it did not
 
 
 def init(
@@ -42,9 +42,9 @@ def init(
     frame_dtype: str,
     *,
     prioritised: bool = False,
-    valued: bool = False,
+    answers: int = 0,
 ) -> Replay:
-    """An empty ring of `rows` x `num_envs` transitions."""
+    """An empty ring of `rows` x `num_envs` transitions, with so many Q-values kept of each."""
     shape = (rows, num_envs)
     return Replay(
         frames=jnp.zeros((*shape, *frame_shape), frame_dtype),
@@ -56,7 +56,7 @@ def init(
         cursor=jnp.zeros((), jnp.int32),
         filled=jnp.zeros((), jnp.int32),
         priority=jnp.zeros(shape) if prioritised else None,
-        value=jnp.full(shape, jnp.nan) if valued else None,
+        q=jnp.full((*shape, answers), jnp.nan) if answers else None,
     )
 
 
@@ -65,7 +65,7 @@ def num_bytes(
     num_envs: int,
     frame_shape: tuple[int, ...],
     frame_dtype: str,
-    **columns: bool,
+    **columns: Any,
 ) -> int:
     """Memory that `init` takes, from its shapes alone."""
     like = jax.eval_shape(lambda: init(rows, num_envs, frame_shape, frame_dtype, **columns))
@@ -80,7 +80,7 @@ def add(
     first: Bool[Array, " E"],
     terminal: Bool[Array, " E"],
     last: Bool[Array, " E"],
-    value: Float[Array, " E"] | None = None,
+    q: Float[Array, "E A"] | None = None,
 ) -> Replay:
     """Write one row of E envs over the oldest. Jit it with the replay donated, or it copies all.
 
@@ -97,10 +97,10 @@ def add(
     if priority is not None:
         highest = jnp.where(replay.filled > 0, jnp.max(priority), 1.0)
         priority = priority.at[replay.cursor].set(highest)
-    values = replay.value
-    if values is not None:
-        values = values.at[replay.cursor].set(jnp.nan if value is None else value)
-    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows), priority, values)
+    kept = replay.q
+    if kept is not None:
+        kept = kept.at[replay.cursor].set(jnp.nan if q is None else q)
+    return Replay(*fields, cursor, jnp.minimum(replay.filled + 1, rows), priority, kept)
 
 
 def seal(replay: Replay) -> Replay:
@@ -230,14 +230,23 @@ def transitions(
 
 
 def draw(
-    replay: Replay, key: PRNGKeyArray, batch_size: int, stack: int, n_step: int
+    replay: Replay,
+    key: PRNGKeyArray,
+    batch_size: int,
+    stack: int,
+    n_step: int,
+    newest: int | None = None,
 ) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
-    """Rows and envs to sample: rejection until no row is `last`, so exactly uniform."""
+    """Rows and envs to sample: rejection until no row is `last`, so exactly uniform.
+
+    Of the `newest` so many rows, or of all.
+    """
     rows, num_envs = replay.last.shape
+    oldest = stack - 1 if newest is None else jnp.maximum(stack - 1, replay.filled - newest)
 
     def propose(key: PRNGKeyArray) -> tuple[Array, Array]:
         row_key, env_key = jr.split(key)
-        age = jr.randint(row_key, (batch_size,), stack - 1, replay.filled - n_step)
+        age = jr.randint(row_key, (batch_size,), oldest, replay.filled - n_step)
         env = jr.randint(env_key, (batch_size,), 0, num_envs)
         return (replay.cursor - replay.filled + age) % rows, env
 

@@ -83,7 +83,7 @@ def _act(
     epsilon: ArrayLike,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     stack = actor.push(stack, frame, first)
-    q = jax.vmap(lambda obs: head(net(preprocess(obs))))(stack)
+    q = jax.vmap(head)(net(preprocess(stack)))
     return stack, actor.epsilon_greedy(q, jr.fold_in(key, step), epsilon), q
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from rtpd import actor, agents, checkpoint, config, health, memory, nets, policy, validate
+from rtpd import actor, agents, checkpoint, compute, config, health, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.errors import CheckpointError
@@ -74,13 +74,13 @@ class Session:
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
         self.saved_step, self.interrupted = -1, False
-        self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
-        self._rollout = jax.jit(self.learner.rollout)
+        self._update = compute.jit(self.learner.update, settings.compute, donate_argnums=(0, 1))
+        self._rollout = compute.jit(self.learner.rollout, settings.compute)
         self.rollout = jax.tree.map(
             lambda like: jnp.zeros(like.shape, like.dtype),
             jax.eval_shape(self.learner.rollout, self.state, self.replays),
         )
-        self._diagnose = jax.jit(self.learner.diagnose)
+        self._diagnose = compute.jit(self.learner.diagnose, settings.compute)
 
     def _players(self) -> list[str]:
         """Every agent that drives some envs, by the name it has in the run."""

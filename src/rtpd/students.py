@@ -93,7 +93,9 @@ def improve(
             q = lessons[game].q[how.follow]
             temperature = _temperature(how, q)
             each = jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature)
-            losses[name] = jnp.mean(_weight(how, q, temperature) * each)
+            known = jnp.broadcast_to(lessons[game].known, each.shape)
+            weighted = known * _weight(how, q, temperature) * each
+            losses[name] = jnp.sum(weighted) / jnp.maximum(jnp.sum(known), 1)
             target = models[name].target
             if target is not None:
                 found = batch.losses(DOUBLE_Q, outputs[name], family[name], target, config.td.loss)
@@ -131,8 +133,9 @@ def _outputs(
     sizes = [len(lesson.batch.x) for lesson in lessons.values()]
     x = jnp.concatenate([lesson.batch.x for lesson in lessons.values()])
     exact = {name: net for name, net in family.items() if name not in rounded}
-    every = jax.vmap(nets.outputs_of, (None, 0))(exact, x) if exact else {}
-    every |= {name: fakequant.outputs(family[name], x) for name in sorted(rounded)}
+    every = nets.outputs_of(exact, x) if exact else {}
+    whole = x.astype(jnp.float32)  # products of integers are exact, as exported ones are
+    every |= {name: fakequant.outputs(family[name], whole) for name in sorted(rounded)}
     ends = list(itertools.accumulate(sizes))
     return {
         game: {name: outputs[end - size : end, heads[game]] for name, outputs in every.items()}

@@ -4,7 +4,7 @@ One `Teaching` for each game of a run. It ends in lessons: minibatches of states
 teacher's Q-values there, which are all that students ever see of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -16,12 +16,13 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from rtpd import nets
+from rtpd import compute, nets
 from rtpd import replay as ring
-from rtpd.config import Config, Follow
+from rtpd.config import Config, Follow, Targets
 from rtpd.losses import LOSSES
 from rtpd.models import (
     Lesson,
+    Lessons,
     Metrics,
     Minibatch,
     Model,
@@ -85,7 +86,7 @@ class Taught(NamedTuple):
     """What an update of a teacher leaves behind."""
 
     state: TeacherState
-    lessons: list[Lesson]  # one for each update of the students
+    lessons: Lessons
     metrics: Metrics
     priority: Float[Array, "C E"] | None  # of the replay, where it has any
 
@@ -112,6 +113,10 @@ class Teaching:
     def pace(self) -> Pace:
         """When it learns."""
         return Pace(self.config)
+
+    def see(self, preprocess: Preprocess, obs: Array) -> Float[Array, "B ..."]:
+        """What nets see of raw frames [B K *F], in the dtype that they compute in."""
+        return preprocess(obs, compute.dtype(self.config.compute, self.spec))
 
     @property
     def _followed(self) -> list[Follow]:
@@ -175,14 +180,13 @@ class Teaching:
         updates: Int[Array, ""],
         replay: ring.Replay,
         rollout: Rollout | None,
-        lessons: int,
     ) -> Taught:
-        """One update of the teacher, and what its students learn of it in so many lessons.
+        """One update of the teacher, and what its students learn of it.
 
         `updates` counts those made before; `rollout` is what `self.rollout` planned.
         """
         if self.policy is not None:
-            return self._recite(state, replay, lessons)
+            return self._recite(state, replay)
         draw_key, noise_key, extra_key, next_key = jr.split(state.key, 4)
         drawn = None
         if isinstance(self.teacher, DQN):
@@ -202,46 +206,91 @@ class Teaching:
         # The barrier keeps XLA from fusing the students' work into the teacher's, which would
         # change the teacher's rounding with the number of students.
         batch, q = jax.lax.optimization_barrier((batch, jax.lax.stop_gradient(q)))
-        given = [self._lesson(i, batch, q, state, replay, extra_key) for i in range(lessons)]
+        given: Lessons = []
+        for i, wanted in enumerate(self._wanted):
+            if i < max(1, len(q) // self.config.replay.batch_size):
+                given.append(dict.fromkeys(wanted, self._part(i, batch, q, state)))
+            else:
+                given.append(self._of_memory(wanted, state, replay, jr.fold_in(extra_key, i)))
         return Taught(state, given, metrics, priority)
 
-    def _recite(self, state: TeacherState, replay: ring.Replay, lessons: int) -> Taught:
+    @property
+    def _wanted(self) -> list[list[Targets]]:
+        """For each update of the students, which targets some of them learn from."""
+        hows = [student.how for student in parse_students(self.config)]
+        count = max((how.updates for how in hows), default=0)
+        return [sorted({how.targets for how in hows if how.updates > i}) for i in range(count)]
+
+    def _recite(self, state: TeacherState, replay: ring.Replay) -> Taught:
         """What a teacher says that learns no more."""
-        next_key, *keys = jr.split(state.key, lessons + 1)
-        given, values = [], []
-        for key in keys:
-            found = self.sample(replay, key)
-            q = self._q(state.model.net, jax.vmap(state.sees)(found.obs))
-            said = dict.fromkeys(self._followed, jax.lax.stop_gradient(q))
-            given.append(Lesson(self._minibatch(state, found), said))
-            values.append(jnp.mean(jnp.max(q, axis=1)))
+        next_key, *keys = jr.split(state.key, len(self._wanted) + 1)
+        given = [
+            self._of_memory(wanted, state, replay, key)
+            for wanted, key in zip(self._wanted, keys, strict=True)
+        ]
+        values = [
+            jnp.mean(jnp.max(q, axis=1))
+            for lessons in given
+            for lesson in lessons.values()
+            for q in lesson.q.values()
+        ]
         q = jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
         state = eqx.tree_at(lambda s: s.key, state, next_key)
         return Taught(state, given, {"q": q}, None)
 
-    def _lesson(
-        self, i: int, batch: Minibatch, q: Array, state: TeacherState, replay: ring.Replay,
+    def _part(self, i: int, batch: Minibatch, q: Array, state: TeacherState) -> Lesson:
+        """Part i of the teacher's own minibatch."""
+        part = slice(i * self.config.replay.batch_size, (i + 1) * self.config.replay.batch_size)
+        batch, latest = jax.tree.map(lambda a: a[part], (batch, q))
+        said = {whose: self._said(state, batch.x, whose) for whose in self._followed}
+        return Lesson(batch, said | {"latest": latest})
+
+    def _of_memory(
+        self, wanted: Sequence[Targets], state: TeacherState, replay: ring.Replay,
         key: PRNGKeyArray,
-    ) -> Lesson:  # fmt: skip
-        """Part i of the teacher's own minibatch; once that is used up, a fresh one."""
-        size = self.config.replay.batch_size
-        said: dict[Follow, Array] = {}
-        if i < max(1, len(q) // size):
-            batch, said["latest"] = jax.tree.map(lambda a: a[i * size : (i + 1) * size], (batch, q))
-        else:
-            batch = self._minibatch(state, self.sample(replay, jr.fold_in(key, i)))
-        for whose in self._followed:
-            if whose not in said:
-                said[whose] = jax.lax.stop_gradient(self._followed_q(state, batch.x, whose))
-        return Lesson(batch, said)
+    ) -> dict[Targets, Lesson]:  # fmt: skip
+        """A minibatch of the replay for each of the targets that are wanted."""
+        lessons: dict[Targets, Lesson] = {}
+        if "fresh" in wanted:
+            batch = self.sample(replay, key)
+            seen = self._minibatch(state, batch)
+            x = seen.x if state.own is None else self.see(state.own, batch.obs)
+            said = {whose: self._said(state, x, whose) for whose in self._followed}
+            lessons["fresh"] = Lesson(seen, said)
+        if "stored" in wanted:
+            lessons["stored"] = self._stored(state, replay, key)
+        return lessons
+
+    def _stored(self, state: TeacherState, replay: ring.Replay, key: PRNGKeyArray) -> Lesson:
+        """States that the teacher played lately, and what it answered then.
+
+        A frozen teacher's answers do not age, so its students draw from all of the replay.
+        """
+        windows, newest = self._windows(), None
+        if self.policy is None:
+            newest = -(-self._newest_steps // self.config.num_envs)
+        row, env = ring.draw(
+            replay, key, self.config.replay.batch_size, windows["stack"], windows["n_step"], newest
+        )
+        answered = cast("Array", replay.q)[row, env]
+        known = jnp.isfinite(answered[:, 0])
+        q = jnp.where(known[:, None], answered, 0.0)
+        batch = self._minibatch(state, ring.transitions(replay, row, env, **windows))
+        return Lesson(batch, dict.fromkeys(self._followed, q), known.astype(jnp.float32))
+
+    @property
+    def _newest_steps(self) -> int:
+        """From how far back students draw stored answers: the furthest that one of them asks for."""
+        hows = [student.how for student in parse_students(self.config)]
+        return max(how.newest_steps for how in hows if how.targets == "stored")
 
     def examine(
         self, state: TeacherState, replay: ring.Replay, key: PRNGKeyArray, batch_size: int
     ) -> tuple[Float[Array, "B ..."], dict[Follow, Float[Array, "B A"]]]:
         """States of the replay as nets see them, and the Q-values that students follow there."""
         batch = self.sample(replay, key, batch_size)
-        x = jax.vmap(state.preprocess)(batch.obs)
-        seen = x if state.own is None else jax.vmap(state.own)(batch.obs)
+        x = self.see(state.preprocess, batch.obs)
+        seen = x if state.own is None else self.see(state.own, batch.obs)
         return x, {whose: self._followed_q(state, seen, whose) for whose in self._followed}
 
     def _draw(
@@ -291,16 +340,16 @@ class Teaching:
 
         def evaluate(row: Array) -> Float[Array, " E"]:
             obs = ring.stacks(replay, jnp.full_like(every, row), every, self.spec.stack)
-            x = jax.vmap(state.preprocess)(obs)
+            x = self.see(state.preprocess, obs)
             return jnp.max(self._q(acting_net(state.model), x), axis=1)
 
         def evaluated() -> Float[Array, "T+1 E"]:
             return jax.lax.map(evaluate, rows)
 
-        if replay.value is None:
+        if replay.q is None:
             value = evaluated()
         else:
-            played = replay.value[rows]
+            played = jnp.max(replay.q[rows], axis=-1)
             value = jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
         reward = ring.clipped(replay.reward[rows[:-1]], config.td.clip_rewards)
         returns = partial(lambda_returns, gamma=config.td.gamma, lam=config.rollout.trace)
@@ -329,7 +378,8 @@ class Teaching:
             LOSSES[s.loss].td for s in parse_students(self.config)
         )
         ends = (batch.obs, batch.next_obs if needed else None)
-        x, next_x = jax.lax.optimization_barrier(jax.tree.map(jax.vmap(state.preprocess), ends))
+        see = partial(self.see, state.preprocess)
+        x, next_x = jax.lax.optimization_barrier(jax.tree.map(see, ends))
         return Minibatch(x, next_x, batch.action, batch.reward, batch.discount)
 
     def _td_loss(
@@ -346,7 +396,7 @@ class Teaching:
 
         def loss(net: nets.QNet) -> tuple[Array, tuple[Array, Array]]:
             net = nets.with_noise(net, online_key)
-            outputs = jax.vmap(net)(batch.x)
+            outputs = net(batch.x)
             losses, surprise = batch.losses(rule, outputs, net, target, self.config.td.loss)
             return jnp.mean(weight * losses), (outputs, surprise)
 
@@ -358,7 +408,7 @@ class Teaching:
         """Of a teacher whose returns are known before its update."""
 
         def loss(net: nets.QNet) -> tuple[Array, tuple[Array, Array]]:
-            outputs = jax.vmap(nets.with_noise(net, key))(batch.x)
+            outputs = nets.with_noise(net, key)(batch.x)
             error = returns - jax.vmap(jnp.take)(self._q_of(outputs), batch.action)
             losses = td_loss(error, self.config.td.loss)
             mean = jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0)
@@ -378,6 +428,10 @@ class Teaching:
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
         return Model(net, opt_state, average), q, surprise, metrics
 
+    def _said(self, state: TeacherState, x: Array, whose: Follow) -> Float[Array, "B A"]:
+        """The Q-values that some students follow, without a gradient."""
+        return jax.lax.stop_gradient(self._followed_q(state, x, whose))
+
     def _followed_q(self, state: TeacherState, x: Array, whose: Follow) -> Float[Array, "B A"]:
         """The Q-values that some students follow."""
         model, best = state.model, state.best
@@ -388,7 +442,7 @@ class Teaching:
         return self._q(net, x)
 
     def _q(self, net: nets.QNet, x: Array) -> Float[Array, "B A"]:
-        return self._q_of(jax.vmap(net)(x))
+        return self._q_of(net(x))
 
     def _q_of(self, outputs: Float[Array, "B Q"]) -> Float[Array, "B A"]:
         return jax.vmap(self.q_values)(outputs)

@@ -189,9 +189,14 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:
     """ConfigError unless the replays fit what is free; returns their bytes."""
-    rows, columns = replay_rows(settings), replay_columns(settings)
-    shapes = [(settings.num_envs, spec.frame_shape, spec.frame_dtype) for spec in specs.values()]
-    needed = sum(ring.num_bytes(rows, *shape, **columns) for shape in shapes)
+    rows = replay_rows(settings)
+    needed = sum(
+        ring.num_bytes(
+            rows, settings.num_envs, spec.frame_shape, spec.frame_dtype,
+            **replay_columns(settings, spec),
+        )
+        for spec in specs.values()
+    )  # fmt: skip
     reserve = memory.program_bytes(len(specs) * settings.num_envs)
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, reserve)
     return needed

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
@@ -120,9 +121,9 @@ class Preprocess(eqx.Module):
     centre: Float[Array, " *F"]
     scale: Float[Array, ""]
 
-    def __call__(self, obs: Array) -> Float[Array, "..."]:
-        """Map [... K *F] to [... H W K] for images and to [... K*D] for vectors."""
-        x = (obs.astype(jnp.float32) - self.centre) / self.scale
+    def __call__(self, obs: Array, dtype: DTypeLike = jnp.float32) -> Float[Array, "..."]:
+        """Map [... K *F] to [... H W K] for images and to [... K*D] for vectors, of `dtype`."""
+        x = ((obs.astype(jnp.float32) - self.centre) / self.scale).astype(dtype)
         if self.centre.ndim == 2:
             return jnp.moveaxis(x, -3, -1)
         return x.reshape(*x.shape[: -1 - self.centre.ndim], -1)
@@ -142,6 +143,8 @@ def teacher_of(agent: str) -> str:
 class Policy(eqx.Module):
     """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
 
+    `net` maps minibatches; `q_values` takes raw stacks [N K *F]. All of it computes in float32.
+
     `provenance` is JSON-ready: net name, env options, commit, config digest, agent steps.
     `head` makes Q-values of the net's outputs, where a teacher has several per action.
     """
@@ -154,7 +157,11 @@ class Policy(eqx.Module):
 
     def __call__(self, obs: Array) -> Float[Array, " A"]:
         """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
-        return self.head(self.net(self.preprocess(obs)))
+        return self.q_values(jnp.asarray(obs)[None])[0]
+
+    def q_values(self, obs: Array) -> Float[Array, "N A"]:
+        """The same of N observations, raw [N K *F]."""
+        return jax.vmap(self.head)(self.net(self.preprocess(obs)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from rtpd import envs, nets
+from rtpd import compute, envs, nets
 from rtpd.config import Config, StudentConfig, layered, to_dict
 from rtpd.errors import ConfigError, unknown
 from rtpd.losses import LOSSES
@@ -61,6 +61,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "student.optimizer.max_grad_norm": (0, math.inf),
     "student.temperature": (1e-9, 1e9),
     "student.updates": (1, 100),
+    "student.newest_steps": (1, 10**9),
     "student.average_decay": (0, 0.999999),
     "student.td_weight": (0, math.inf),
     "replay.capacity": (1, 10**9),
@@ -145,6 +146,12 @@ def _check_students(config: Config) -> None:
             raise ConfigError(f"{whose}to follow ema needs --td.average-decay, such as 0.995")
         if how.follow == "best" and not config.evaluation.period_steps:
             raise ConfigError(f"{whose}to follow best needs --evaluation.period-steps above 0")
+        acts = "ema" if config.td.average_decay else "latest"
+        if how.targets == "stored" and how.follow != acts and config.teacher != "frozen":
+            raise ConfigError(
+                f"{whose}stored targets are those of the teacher that acts ({acts}): to follow "
+                f"{how.follow} needs --student.targets fresh"
+            )
         rate = how.optimizer.learning_rate
         if config.on_divergence == "rollback" and rate != config.student.optimizer.learning_rate:
             raise ConfigError(
@@ -312,7 +319,8 @@ def resolve(config: Config, *, is_image: bool) -> Config:
     students = tuple(s.text for s in parse_students(replace(config, students=students)))
     td = replace(config.td, net=net) if config.td.net == "auto" else config.td
     env = "+".join(envs.canonical(name) for name in config.games.values())
-    return replace(config, env=env, students=students or ("none",), td=td)
+    found = compute.resolve(config.compute) if is_image else "float32"
+    return replace(config, env=env, students=students or ("none",), td=td, compute=found)
 
 
 def default_preset(teacher: str | None = None) -> str:

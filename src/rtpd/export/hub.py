@@ -44,7 +44,7 @@ def load(path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
     """What the folder holds, computed by JAX."""
     del policy, quantised
     found = agents.load(path / agents.HUB_WEIGHTS)
-    values = eqx.filter_jit(jax.vmap(lambda obs: found(obs)))
+    values = eqx.filter_jit(found.q_values)
     return HostPolicy(
         lambda obs: np.asarray(values(jnp.asarray(obs))), found.spec, found.provenance
     )

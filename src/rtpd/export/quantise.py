@@ -124,7 +124,7 @@ def _peaks(policy: Policy, frames: np.ndarray) -> list[np.ndarray]:
 
     @eqx.filter_jit
     def largest(net: QNet, part: np.ndarray) -> list[jax.Array]:
-        hidden = jax.vmap(lambda obs: net.trace(policy.preprocess(obs))[1])(part)
+        hidden = net.trace(policy.preprocess(part))[1]
         return [h.reshape(-1, h.shape[-1]).max(axis=0) for h in hidden]
 
     net = cast(QNet, policy.net)

@@ -25,7 +25,7 @@ def original_values(policy: Policy, frames: np.ndarray) -> Float[np.ndarray, "N 
 
     @eqx.filter_jit
     def values(policy: Policy, part: np.ndarray) -> jax.Array:
-        return jax.vmap(lambda obs: policy(obs))(part)
+        return policy.q_values(part)
 
     parts = [np.asarray(values(policy, frames[i : i + 256])) for i in range(0, len(frames), 256)]
     return np.concatenate(parts)
