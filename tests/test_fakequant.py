@@ -38,11 +38,11 @@ def played():
 
 def test_outputs_are_those_of_the_integers(played):
     policy, frames = played
-    x = jax.vmap(policy.preprocess)(frames)
+    x = policy.preprocess(jnp.asarray(frames))
     peaks = [jnp.asarray(peak, jnp.float32) for peak in quantise._peaks(policy, frames)]
     rounded = np.asarray(fakequant.outputs(policy.net, x, peaks))
     integers = quantise.quantise(policy, frames).q_values(frames)
-    exact = np.asarray(jax.vmap(policy.net)(x))
+    exact = np.asarray(policy.net(x))
     error = np.abs(rounded - integers).max()
     # What is left is the rounding of biases and of the scales between layers.
     assert error < 0.2 * np.abs(exact - integers).max()
@@ -54,7 +54,7 @@ def test_the_gradient_is_that_of_the_net_with_the_rounded_weights(played):
     policy, _ = played
     x = jnp.zeros((2, 84, 84, 4)).at[:, 40, 40, 0].set(1.0)
     found = eqx.filter_grad(lambda net: fakequant.outputs(net, x).sum())(policy.net)
-    plain = eqx.filter_grad(lambda net: jax.vmap(net)(x).sum())(policy.net)
+    plain = eqx.filter_grad(lambda net: net(x).sum())(policy.net)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
         assert np.isfinite(a).all()
         assert float(jnp.vdot(a, b)) > 0.9 * float(jnp.linalg.norm(a) * jnp.linalg.norm(b))

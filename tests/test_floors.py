@@ -7,12 +7,13 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
-    "errors interrupt",
+    "errors interrupt cpu convolution",
     "types files archive",
     "losses nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
     "config policy monitor sb3 onnxfile seat listing fakequant",
-    "validate track commands sources",
+    "compute track commands sources",
+    "validate",
     "models pace evaluation playing completion",
     "students teaching journal export watch",
     "learner lane health",

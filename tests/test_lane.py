@@ -86,7 +86,7 @@ def test_bad_actors_are_refused_in_one_line(actors, piece):
     assert piece in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_rollout_keeps_what_the_teacher_thought_of_what_it_saw():
+def test_a_rollout_keeps_what_the_teacher_answered_to_what_it_saw():
     settings = Config(
         env="probe/chain", students=(), teacher="pqn", td=TeacherConfig(net="mlp8", loss="mse"),
         num_envs=4, replay=ReplayConfig(capacity=40, warmup_steps=8),
@@ -103,8 +103,8 @@ def test_a_rollout_keeps_what_the_teacher_thought_of_what_it_saw():
         lane.receive()
         lane.store()
     env.close()
-    assert np.isnan(lane.replay.value[0]).all()  # by chance alone
+    assert np.isnan(lane.replay.q[0]).all()  # by chance alone
     for row in (1, 2):
         for i in range(4):
-            x = teacher.preprocess(lane.replay.frames[row, i][None])
-            assert lane.replay.value[row, i] == pytest.approx(float(teacher.model.net(x).max()))
+            x = teacher.preprocess(lane.replay.frames[row, i][None, None])
+            np.testing.assert_allclose(lane.replay.q[row, i], teacher.model.net(x)[0], rtol=1e-5)

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd import envs, nets, students
+from rtpd import compute, envs, nets, students
 from rtpd import replay as ring
 from rtpd.config import (
     Config,
@@ -61,8 +61,8 @@ def learn(config, spec, replay, updates, seed=0, preprocess=None):
 def learn_games(config, specs, replays, updates, seed=0, preprocess=None):
     """The state after some updates, of any number of games."""
     learner = Learner(config, specs)
-    update = jax.jit(learner.update, donate_argnums=(0, 1))
-    plan, rollouts = jax.jit(learner.rollout), None
+    update = compute.jit(learner.update, config.compute, donate_argnums=(0, 1))
+    plan, rollouts = compute.jit(learner.rollout, config.compute), None
     preprocess = copied(preprocess or statistics(replays))
     state, totals = learner.init(jr.key(seed), preprocess), learner.zero_metrics()
     for i in range(updates):
@@ -84,10 +84,12 @@ def teacher_of(state):
 
 
 def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
+    # What `jax.jit` alone is fast in; the precision of `compute` is tested below.
     td = {"net": "mlp32-32", "gamma": GAMMA, "n_step": 1, "target_period_updates": 25} | td
     optimizer = OptimizerConfig(learning_rate=2e-3, eps=1e-8)
     return Config(
         teacher=teacher,
+        compute="float32",
         students=students or ("none",),
         td=TeacherConfig(**({"optimizer": optimizer} | td)),
         student=StudentConfig(**({"optimizer": optimizer} | (student or {}))),
@@ -102,7 +104,7 @@ def q_of_states(state, name, teacher):
     frames = jnp.asarray(PROBES[name].frames)[:, None]
     found = teacher_of(state)
     net = acting_net(found.model)
-    outputs = jax.vmap(lambda f: net(found.preprocess(f)))(frames)
+    outputs = net(found.preprocess(frames))
     return np.asarray(jax.vmap(TEACHERS[teacher].q_values)(outputs))
 
 
@@ -163,7 +165,7 @@ def test_learned_q_is_the_known_q_from_images():
     small = config(net="conv4-4-4x16", target_period_updates=20)
     found = teacher_of(learn(small, spec, replay, updates=400))
     batch = Teaching(small, spec).sample(replay, jr.key(1), 256)
-    q = jax.vmap(found.model.net)(jax.vmap(found.preprocess)(batch.obs))
+    q = found.model.net(found.preprocess(batch.obs))
     squares = np.asarray(batch.obs[:, -1]).reshape(256, -1)
     states = np.argmax(PROBES["pixels"].frames.reshape(4, -1).astype(float) @ squares.T, axis=0)
     known = known_q("pixels", GAMMA)[states]
@@ -179,6 +181,12 @@ def weights(model):
     return jax.tree.leaves(model)
 
 
+def answered(replay, spec, q=None):
+    """The replay with answers of a teacher: `q` [C E A], or any."""
+    shape = (*replay.reward.shape, spec.num_actions)
+    return replay._replace(q=jr.normal(jr.key(7), shape) if q is None else q)
+
+
 @pytest.mark.parametrize(
     ("teacher", "extra"),
     [
@@ -186,16 +194,21 @@ def weights(model):
         ("double-dqn", {"updates": 2}),
         ("double-dqn", {"follow": "ema", "average_decay": 0.9}),
         ("pqn", {"updates": 2, "follow": "ema"}),
+        ("pqn", {"updates": 2, "targets": "stored"}),
     ],
 )
-def test_the_teacher_is_bit_identical_with_no_student_one_or_five(pixels, teacher, extra):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_teacher_is_bit_identical_with_no_student_one_or_five(
+    pixels, teacher, extra, precision
+):
     replay, spec = pixels
+    if "targets" in extra:
+        replay = answered(replay, spec)
     families = [(), ("net1.7:kl",), FIVE] if not extra else [(), ("net1.7:kl", "net0.1:kl-td")]
     settings = {"net": "net1.7", "average_decay": 0.5 if "follow" in extra else 0.0}
-    states = [
-        learn(config(teacher, students=f, student=extra, **settings), spec, replay, updates=4)
-        for f in families
-    ]
+    settings = [config(teacher, students=f, student=extra, **settings) for f in families]
+    settings = [replace(setting, compute=precision) for setting in settings]
+    states = [learn(setting, spec, replay, updates=4) for setting in settings]
     for state in states[1:]:
         assert eqx.tree_equal(state.teachers, states[0].teachers)
 
@@ -225,9 +238,11 @@ def test_a_student_is_the_same_beside_others_up_to_rounding(pixels):
         np.testing.assert_allclose(a, b, atol=2e-3)
 
 
-def test_two_runs_of_a_seed_are_identical_and_two_seeds_are_not(pixels):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_runs_of_a_seed_are_identical_and_two_seeds_are_not(pixels, precision):
     replay, spec = pixels
     setting = config(students=("net1.7:kl",), net="conv8-8-8x32")
+    setting = replace(setting, compute=precision)
     once, again, other = (learn(setting, spec, replay, 4, seed=s) for s in (0, 0, 1))
     assert eqx.tree_equal(once, again)
     assert not eqx.tree_equal(teacher_of(once).model.net, teacher_of(other).model.net)
@@ -269,6 +284,59 @@ def test_every_student_option_teaches(student):
     assert found["agreement"] == 1
 
 
+def test_stored_answers_teach_what_was_answered_then():
+    """Not what the teacher would answer now: they are of other values on purpose."""
+    replay, spec = filled_replay("probe/match")
+    wanted = (PROBES["match"].arrays[1].argmax(axis=1) + 1) % spec.num_actions
+    states = jnp.argmax(replay.frames, axis=-1)
+    replay = answered(replay, spec, jax.nn.one_hot(jnp.asarray(wanted)[states], spec.num_actions))
+    # Of 40 updates for every one of the teacher's a single one is of its own minibatch.
+    student = {"temperature": 0.1, "targets": "stored", "updates": 40, "newest_steps": 3200}
+    setting = config(students=("mlp16:kl",), student=student)
+    state = learn(setting, spec, replay, updates=100)
+    frames = jnp.asarray(PROBES["match"].frames)[:, None]
+    outputs = state.students["mlp16"].net(teacher_of(state).preprocess(frames))
+    assert outputs.argmax(axis=1).tolist() == wanted.tolist()
+
+
+def test_a_student_learns_nothing_of_states_that_were_not_answered(pixels):
+    replay, spec = pixels
+    unknown = answered(replay, spec, jnp.full((*replay.reward.shape, spec.num_actions), jnp.nan))
+    one, three = (
+        learn(
+            config(
+                students=("net0.1:kl",), student={"updates": n, "targets": "stored"},
+                net="conv4-4-4x8",
+            ),
+            spec, unknown, updates=1,
+        ).students["net0.1"]
+        for n in (1, 3)
+    )  # fmt: skip
+    assert all(np.isfinite(leaf).all() for leaf in weights(three.net))
+    # Adam goes on by its momentum; without a gradient its first moment just shrinks.
+    for a, b in zip(
+        weights(one.opt_state[1][0].mu), weights(three.opt_state[1][0].mu), strict=True
+    ):
+        np.testing.assert_allclose(b, 0.81 * a, rtol=1e-4, atol=1e-12)
+
+
+def test_stored_answers_are_of_the_newest_steps(pixels):
+    replay, spec = pixels
+    rows = jnp.arange(replay.reward.shape[0])
+    age = (replay.cursor - 1 - rows) % len(rows)
+    q = jnp.broadcast_to(age[:, None, None], (*replay.reward.shape, spec.num_actions))
+    setting = config(
+        students=("net0.1:kl",), student={"updates": 2, "targets": "stored", "newest_steps": 64}
+    )
+    teaching = Teaching(replace(setting, num_envs=8), spec)
+    state = teaching.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    old = answered(replay, spec, q.astype(jnp.float32))
+    lessons = [teaching._stored(state, old, jr.key(i)) for i in range(8)]
+    ages = np.concatenate([lesson.q["latest"][:, 0] for lesson in lessons])
+    # 64 steps of 8 envs are 8 rows; the newest has no successor yet.
+    assert set(ages.astype(int).tolist()) == set(range(1, 8))
+
+
 def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():
     replay, spec = filled_replay("probe/match", rows=60)
     own = (
@@ -307,8 +375,8 @@ def test_students_follow_the_best_teacher_once_there_is_one(pixels):
     for known, expected in [(False, nets.without_noise(state.model.net)), (True, other)]:
         judged = eqx.tree_at(lambda s: s.best, state, Best(other, jnp.array(known)))
         x, q = learning.examine(judged, replay, jr.key(2), 16)
-        np.testing.assert_array_equal(q["best"], jax.vmap(expected)(x))
-        np.testing.assert_array_equal(q["latest"], jax.vmap(state.model.net)(x))
+        np.testing.assert_array_equal(q["best"], expected(x))
+        np.testing.assert_array_equal(q["latest"], state.model.net(x))
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])
@@ -448,7 +516,7 @@ def test_the_returns_of_a_rollout_are_those_of_its_rows():
     returns = np.asarray(rollout.returns).reshape(24, 8)
     for t, env in [(0, 0), (5, 3), (23, 7)]:
         row, after = rollout.rows[t], rollout.rows[t + 1]
-        value = state.model.net(state.preprocess(replay.frames[after, env][None])).max()
+        value = state.model.net(state.preprocess(replay.frames[after, env][None, None])).max()
         expected = replay.reward[row, env] + GAMMA * value * (1 - replay.terminal[row, env])
         assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
 
@@ -458,17 +526,17 @@ def test_a_rollout_is_valued_as_it_was_played_unless_some_values_are_missing():
     learning = Teaching(config("pqn"), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     by_the_net = learning.rollout(state, replay)
-    played = jr.normal(jr.key(1), replay.reward.shape)
-    known = learning.rollout(state, replay._replace(value=played))
+    played = jr.normal(jr.key(1), (*replay.reward.shape, spec.num_actions))
+    known = learning.rollout(state, replay._replace(q=played))
     returns = np.asarray(known.returns).reshape(24, 8)
     for t, env in [(0, 0), (5, 3), (23, 7)]:
         row, after = known.rows[t], known.rows[t + 1]
-        bootstrap = GAMMA * played[after, env] * (1 - replay.terminal[row, env])
+        bootstrap = GAMMA * played[after, env].max() * (1 - replay.terminal[row, env])
         assert returns[t, env] == pytest.approx(
             float(replay.reward[row, env] + bootstrap), abs=1e-5
         )
     missing = played.at[known.rows[3], 5].set(jnp.nan)
-    again = learning.rollout(state, replay._replace(value=missing))
+    again = learning.rollout(state, replay._replace(q=missing))
     np.testing.assert_allclose(again.returns, by_the_net.returns, rtol=1e-6)
 
 

@@ -167,24 +167,33 @@ def test_action_gap(q, gap):
 
 
 AGREEMENT = {
-    # outputs, q: agreement, constant agreement, spread
-    "the same": ([[1, 0], [0, 1]], [[5, 4], [4, 5]], 1, 0.5, 1),
-    "half": ([[1, 0], [1, 0]], [[5, 4], [4, 5]], 0.5, 0.5, 0),
-    "collapsed": ([[2, 1, 0]] * 4, [[1, 0, 0]] * 3 + [[0, 1, 0]], 0.75, 0.75, 0),
+    # outputs, q: agreement, constant agreement, advantage kept, by a constant action, spread
+    "the same": ([[1, 0], [0, 1]], [[5, 4], [4, 5]], 1, 0.5, 1, 0, 1),
+    "half": ([[1, 0], [1, 0]], [[5, 4], [4, 5]], 0.5, 0.5, 0, 0, 0),
+    # a quarter of the states loses 1 where a random action loses 2/3 on average
+    "collapsed": ([[2, 1, 0]] * 4, [[1, 0, 0]] * 3 + [[0, 1, 0]], 0.75, 0.75, 0.625, 0.625, 0),
+    "among equals": ([[0, 1, 0], [0, 1, 0]], [[3, 3, 0], [3, 3, 0]], 0, 1, 1, 1, 0),
+    "the worst": ([[0, 1], [1, 0]], [[5, 4], [4, 5]], 0, 0.5, -1, 0, 1),
     # preferences [1, -1] and [3, -3]: of their variance 5, 1 lies between the states
-    "stronger": ([[2, 0], [6, 0]], [[1, 0], [0, 1]], 0.5, 0.5, 0.2),
-    "constant": ([[1, 1], [1, 1]], [[1, 0], [1, 0]], 1, 1, 0),
+    "stronger": ([[2, 0], [6, 0]], [[1, 0], [0, 1]], 0.5, 0.5, 0, 0, 0.2),
+    "constant": ([[1, 1], [1, 1]], [[1, 0], [1, 0]], 1, 1, 1, 1, 0),
 }
 
 
 @pytest.mark.parametrize(
-    ("outputs", "q", "agree", "constant", "spread"), AGREEMENT.values(), ids=AGREEMENT
+    ("outputs", "q", "agree", "constant", "kept", "kept_by_constant", "spread"),
+    AGREEMENT.values(),
+    ids=AGREEMENT,
 )
-def test_agreement(outputs, q, agree, constant, spread):
+def test_agreement(outputs, q, agree, constant, kept, kept_by_constant, spread):
     found = losses.agreement(jnp.array(outputs, jnp.float32), jnp.array(q, jnp.float32))
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
-        {"agreement": agree, "constant_agreement": constant, "spread": spread}
-    )
+        {
+            "agreement": agree, "constant_agreement": constant, "advantage_kept": kept,
+            "constant_advantage_kept": kept_by_constant, "spread": spread,
+        },
+        abs=1e-6,
+    )  # fmt: skip
 
 
 def test_dead_units_are_silent_on_every_state():

@@ -33,7 +33,8 @@ def count(text, num_outputs):
 
 
 def example(text, seed=9):
-    shape = (84, 84, 4) if spec_for(text) is IMAGE else (4,)
+    """A minibatch of two."""
+    shape = (2, 84, 84, 4) if spec_for(text) is IMAGE else (2, 4)
     return jr.normal(jr.key(seed), shape)
 
 
@@ -98,8 +99,8 @@ def test_multiply_adds_are_those_of_the_layers():
 def test_outputs(text, dueling):
     net = build(text, num_outputs=5, dueling=dueling)
     outputs = net(example(text))
-    assert outputs.shape == (5,) and outputs.dtype == jnp.float32
-    assert len(set(outputs.tolist())) == 5 == net.num_outputs
+    assert outputs.shape == (2, 5) and outputs.dtype == jnp.float32
+    assert len(set(outputs.ravel().tolist())) == 10 == 2 * net.num_outputs
     other = build(text, num_outputs=5, dueling=dueling, seed=1)(example(text))
     assert not np.array_equal(outputs, other)
 
@@ -144,7 +145,7 @@ def test_a_net_that_cannot_read_the_frames_is_refused(text, spec, said):
 
 def test_the_smallest_frames_that_fit():
     net = nets.build("net4", EnvSpec("x", 2, (36, 36)), 2, key=jr.key(0))
-    assert net(jnp.zeros((36, 36, 4))).shape == (2,)
+    assert net(jnp.zeros((3, 36, 36, 4))).shape == (3, 2)
     with pytest.raises(ConfigError, match="too small"):
         nets.build("net4", EnvSpec("x", 2, (35, 36)), 2, key=jr.key(0))
 
@@ -183,7 +184,7 @@ def test_a_convolution_is_the_naive_one(stride):
             patch = x[stride * i : stride * i + 3, stride * j : stride * j + 3]
             for o in range(2):
                 expected[i, j, o] = np.sum(patch * weight[..., o]) + bias[o]
-    np.testing.assert_allclose(conv(jnp.asarray(x)), expected, atol=1e-5)
+    np.testing.assert_allclose(conv(jnp.asarray(x)[None])[0], expected, atol=1e-5)
 
 
 def test_an_mlp_is_the_naive_one():
@@ -192,7 +193,8 @@ def test_an_mlp_is_the_naive_one():
         x = np.maximum(x @ np.asarray(layer.weight) + np.asarray(layer.bias), 0)
     last = layers(net)[-1]
     expected = x @ np.asarray(last.weight) + np.asarray(last.bias)
-    np.testing.assert_allclose(net(jnp.array([1.0, -2.0, 0.5, 3.0])), expected, atol=1e-5)
+    found = net(jnp.array([[1.0, -2.0, 0.5, 3.0]]))
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["net0.1", "mlp32-16"])
@@ -212,9 +214,10 @@ def test_a_dueling_net_adds_the_value_to_the_centred_advantage(text):
     net, x = build(text, dueling=True), example(text)
     features = net.trace(x)[1][len(net.torso) - 1]
     advantage, value = (out(jax.nn.relu(dense(features))) for dense, out in net.streams)
-    assert advantage.shape == (6,) and value.shape == (1,)
-    np.testing.assert_allclose(net(x), value + advantage - advantage.mean(), atol=1e-6)
-    assert float(net(x).mean()) == pytest.approx(float(value[0]), abs=1e-6)
+    assert advantage.shape == (2, 6) and value.shape == (2, 1)
+    centred = advantage - advantage.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(net(x), value + centred, atol=1e-6)
+    np.testing.assert_allclose(net(x).mean(axis=1), value[:, 0], atol=1e-6)
     # A constant added to every advantage is no change of the policy or of the values.
     shifted = eqx.tree_at(lambda n: n.streams[0][1].bias, net, replace_fn=lambda b: b + 5)
     np.testing.assert_allclose(shifted(x), net(x), atol=1e-5)
@@ -239,7 +242,7 @@ def test_a_family_gives_what_each_net_gives_alone(names, monkeypatch):
     for name, shape in ODD.items():
         monkeypatch.setitem(NETS, name, shape)
     family = {name: build(name, seed=i) for i, name in enumerate(names)}
-    x = example(names[0]) if names else jnp.zeros((84, 84, 4))
+    x = example(names[0]) if names else jnp.zeros((2, 84, 84, 4))
 
     def together(family):
         outputs = nets.outputs_of(family, x)
@@ -258,7 +261,7 @@ def test_a_normalised_net_heeds_the_shape_of_its_features_and_not_their_size(tex
     """Its hidden layer has mean 0 and variance 1 before the ReLU, whatever comes in."""
     net, x = build(text, norm=True), example(text)
     dense, _ = net.streams[0]
-    features = jr.normal(jr.key(3), dense.weight.shape[:1])
+    features = jr.normal(jr.key(3), (1, *dense.weight.shape[:1]))
     for factor in (1.0, 100.0):
         hidden = dense(factor * features)
         assert float(hidden.mean()) == pytest.approx(0, abs=1e-5)
@@ -319,8 +322,8 @@ def test_a_dueling_nets_advantages_are_centred_for_each_atom():
     x = example("mlp8")
     dense, out = net.streams[1]
     value = out(jax.nn.relu(dense(x)))
-    assert value.shape == (3,)
-    np.testing.assert_allclose(net(x).reshape(2, 3).mean(axis=0), value, atol=1e-6)
+    assert value.shape == (2, 3)
+    np.testing.assert_allclose(net(x).reshape(2, 2, 3).mean(axis=1), value, atol=1e-6)
 
 
 def test_the_residual_net_has_the_parameters_counted_by_hand():
@@ -335,7 +338,7 @@ def test_a_stage_whose_blocks_are_zero_is_its_pooled_convolution():
     stage = nets.Stage(2, 3, key=jr.key(0), he=True)
     stage = eqx.tree_at(lambda s: s.blocks, stage, jax.tree.map(jnp.zeros_like, stage.blocks))
     x = jr.normal(jr.key(1), (5, 4, 2))
-    y = np.pad(stage.conv(x), ((1, 1), (0, 1), (0, 0)), constant_values=-np.inf)
+    y = np.pad(stage.conv(x[None])[0], ((1, 1), (0, 1), (0, 0)), constant_values=-np.inf)
     windows = [[y[2 * i : 2 * i + 3, 2 * j : 2 * j + 3] for j in range(2)] for i in range(3)]
     expected = [[w.max(axis=(0, 1)) for w in row] for row in windows]
-    np.testing.assert_allclose(stage(x), expected, atol=1e-6)
+    np.testing.assert_allclose(stage(x[None])[0], expected, atol=1e-6)

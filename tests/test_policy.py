@@ -61,7 +61,7 @@ def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
     obs = observations(VECTOR, 1)[0]
     taught = state.teachers["game"]
     net = nets.without_noise(taught.model.net)
-    expected = TEACHERS[teacher].q_values(net(taught.preprocess(obs)))
+    expected = TEACHERS[teacher].q_values(net(taught.preprocess(obs[None]))[0])
     assert expected.shape == (6,)
     np.testing.assert_array_equal(found(obs), agent(obs))
     np.testing.assert_allclose(found(obs), expected, rtol=1e-6)
@@ -73,7 +73,9 @@ def test_a_policy_centres_and_scales_the_raw_frames(text):
     obs = observations(agent.spec, 1)[0]
     x = (np.asarray(obs, np.float64) - np.asarray(agent.preprocess.centre)) / 37.5
     x = x.transpose(1, 2, 0) if agent.spec.is_image else x.reshape(-1)
-    np.testing.assert_allclose(agent(obs), agent.net(jnp.asarray(x, jnp.float32)), atol=1e-4)
+    np.testing.assert_allclose(
+        agent(obs), agent.net(jnp.asarray(x, jnp.float32)[None])[0], atol=1e-4
+    )
 
 
 @pytest.fixture

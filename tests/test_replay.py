@@ -258,12 +258,11 @@ def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
 )
 def test_num_bytes_is_what_init_takes(rows, num_envs, shape, dtype, expected):
     column = 4 * rows * num_envs
-    for columns, more in (
-        ((), 0),
-        (("prioritised",), column),
-        (("prioritised", "valued"), 2 * column),
+    for kept, more in (
+        ({}, 0),
+        ({"prioritised": True}, column),
+        ({"prioritised": True, "answers": 6}, 7 * column),
     ):
-        kept = dict.fromkeys(columns, True)
         replay = ring.init(rows, num_envs, shape, dtype, **kept)
         assert sum(leaf.nbytes for leaf in jax.tree.leaves(replay)) == expected + more
         assert ring.num_bytes(rows, num_envs, shape, dtype, **kept) == expected + more

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-import platform
 from pathlib import Path
 
 import jax
+
+from rtpd import cpu
 
 MAX_BYTES = 256 * 10**6  # the oldest programs go when more is kept
 LEAST_SECONDS = 0.2  # what compiles faster is not kept
@@ -21,18 +22,9 @@ def keep_compiled() -> Path | None:
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or not jax.config.jax_enable_compilation_cache:
         return None
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "rtpd" / f"jax-{_cpu()}"
+    digest = hashlib.sha256(cpu.fingerprint().encode()).hexdigest()[:8]
+    folder = home / "rtpd" / f"jax-{digest}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return folder
-
-
-def _cpu() -> str:
-    """A short digest of what this processor can do."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        features = next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        features = platform.processor()
-    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:8]

@@ -16,7 +16,6 @@ import msgspec
 import tyro
 
 from rtpd import envs
-from rtpd.compute import Compute
 from rtpd.errors import CheckpointError, ConfigError, EnvError, RequestError, unknown
 from rtpd.files import contents
 
@@ -24,6 +23,7 @@ MOST_TOML_BYTES = 2**18
 MOST_DOTS = 100  # on a line: for a key of n parts tomllib takes memory in proportion to n^2
 
 
+Compute = Literal["auto", "float32", "bfloat16"]
 Follow = Literal["latest", "ema", "best"]
 Targets = Literal["fresh", "stored"]
 

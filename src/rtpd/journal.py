@@ -65,6 +65,7 @@ class Journal:
                 f"about {gigabytes(total)} of memory in all",
                 f"{settings.num_envs} envs; {cadence}, after {replay.warmup_steps:,} steps of "
                 "warm-up",
+                f"convolutions and products in {settings.compute}",
             ],
         }
         for monitor in self.monitors:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 

@@ -127,8 +127,7 @@ class Stage(eqx.Module):
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B h w O"]:
         """Apply to a minibatch, in its dtype."""
         window, stride = (1, 3, 3, 1), (1, 2, 2, 1)
-        least = jnp.array(-jnp.inf, x.dtype)
-        x = jax.lax.reduce_window(self.conv(x), least, jax.lax.max, window, stride, "SAME")
+        x = jax.lax.reduce_window(self.conv(x), -jnp.inf, jax.lax.max, window, stride, "SAME")
         for first, second in self.blocks:
             x += second(jax.nn.relu(first(jax.nn.relu(x))))
         return x

@@ -8,7 +8,7 @@ A lost life may be `terminal` without `last`: the bootstrap stops there and the 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,10 +65,13 @@ def num_bytes(
     num_envs: int,
     frame_shape: tuple[int, ...],
     frame_dtype: str,
-    **columns: Any,
+    *,
+    prioritised: bool = False,
+    answers: int = 0,
 ) -> int:
     """Memory that `init` takes, from its shapes alone."""
-    like = jax.eval_shape(lambda: init(rows, num_envs, frame_shape, frame_dtype, **columns))
+    shape = (rows, num_envs, frame_shape, frame_dtype)
+    like = jax.eval_shape(lambda: init(*shape, prioritised=prioritised, answers=answers))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
 
 

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rtpd import cpu
 from rtpd.errors import CheckpointError, RequestError, RunError, unknown
 from rtpd.files import (
     contents,
@@ -201,6 +202,7 @@ def provenance(device: str) -> dict[str, Any]:
         "commit": _commit(),
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "cpu_features": cpu.kind(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "started": now(),

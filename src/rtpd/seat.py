@@ -1,6 +1,7 @@
 """One agent at its own vector env: acts, and books whole episodes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -76,7 +77,7 @@ class Seat:
         return EvalResult(name, self.policy.spec.name, totals, steps, epsilon)
 
 
-@eqx.filter_jit
+@partial(jax.jit, static_argnames="head")
 def _act(
     net: Callable[[Array], Array], preprocess: Preprocess, head: Callable[[Array], Array],
     stack: Array, frame: ArrayLike, first: ArrayLike, key: PRNGKeyArray, step: ArrayLike,

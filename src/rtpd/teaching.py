@@ -116,7 +116,7 @@ class Teaching:
 
     def see(self, preprocess: Preprocess, obs: Array) -> Float[Array, "B ..."]:
         """What nets see of raw frames [B K *F], in the dtype that they compute in."""
-        return preprocess(obs, compute.dtype(self.config.compute, self.spec))
+        return preprocess(obs, compute.dtype(self.config.compute, is_image=self.spec.is_image))
 
     @property
     def _followed(self) -> list[Follow]:
@@ -204,8 +204,8 @@ class Teaching:
             priority = ring.reprioritised(priority, drawn.row, drawn.env, surprise)
         state = TeacherState(model, target, state.preprocess, next_key, state.best)
         # The barrier keeps XLA from fusing the students' work into the teacher's, which would
-        # change the teacher's rounding with the number of students.
-        batch, q = jax.lax.optimization_barrier((batch, jax.lax.stop_gradient(q)))
+        # change the teacher's rounding with the number of students. Frames are behind one already.
+        q = jax.lax.optimization_barrier(jax.lax.stop_gradient(q))
         given: Lessons = []
         for i, wanted in enumerate(self._wanted):
             if i < max(1, len(q) // self.config.replay.batch_size):
@@ -280,7 +280,7 @@ class Teaching:
 
     @property
     def _newest_steps(self) -> int:
-        """From how far back students draw stored answers: the furthest that one of them asks for."""
+        """How far back stored answers are drawn from: as far as any of the students asks."""
         hows = [student.how for student in parse_students(self.config)]
         return max(how.newest_steps for how in hows if how.targets == "stored")
 

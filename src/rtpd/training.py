@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 
-from rtpd import agents, checkpoint, config, envs, memory, policy, validate
+from rtpd import agents, checkpoint, config, cpu, envs, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config, StudentConfig, TeacherConfig
 from rtpd.errors import ConfigError, DivergedError, RunError
@@ -144,6 +144,8 @@ def _go(
         if resumed:
             session.restore()
             entry |= {"step": session.progress.step, "at": now(), "steps": settings.steps}
+            if kind == "resumed":
+                _warn_of_another_cpu(session)
             entries = [*run.manifest.get(kind, []), entry]
             run.note(status="running", **{kind: entries}, config=config.to_dict(settings))
         if kind == "rollbacks":
@@ -154,6 +156,17 @@ def _go(
             settings, entry = _slower(run, settings, error)
         del session  # its replay goes before the next one comes
         kind, resumed = "rollbacks", True
+
+
+def _warn_of_another_cpu(session: Session) -> None:
+    """In one line: what another kind of processor rounds in another way is not bit for bit."""
+    before, here = session.run.manifest.get("cpu_features"), cpu.kind()
+    if before is not None and before != here:
+        session.journal.warn(
+            f"this CPU ({' '.join(here) or 'no known features'}) is of another kind than the one "
+            f"that the run began on ({' '.join(before) or 'no known features'}): what follows is "
+            "sound, but not bit for bit what it would have been there"
+        )
 
 
 def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, dict[str, Any]]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
@@ -159,9 +159,9 @@ class Policy(eqx.Module):
         """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
         return self.q_values(jnp.asarray(obs)[None])[0]
 
-    def q_values(self, obs: Array) -> Float[Array, "N A"]:
+    def q_values(self, obs: ArrayLike) -> Float[Array, "N A"]:
         """The same of N observations, raw [N K *F]."""
-        return jax.vmap(self.head)(self.net(self.preprocess(obs)))
+        return jax.vmap(self.head)(self.net(self.preprocess(jnp.asarray(obs))))
 
 
 @dataclass(frozen=True)

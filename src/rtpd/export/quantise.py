@@ -15,6 +15,7 @@ from typing import cast
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
@@ -124,7 +125,7 @@ def _peaks(policy: Policy, frames: np.ndarray) -> list[np.ndarray]:
 
     @eqx.filter_jit
     def largest(net: QNet, part: np.ndarray) -> list[jax.Array]:
-        hidden = net.trace(policy.preprocess(part))[1]
+        hidden = net.trace(policy.preprocess(jnp.asarray(part)))[1]
         return [h.reshape(-1, h.shape[-1]).max(axis=0) for h in hidden]
 
     net = cast(QNet, policy.net)
