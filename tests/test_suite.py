@@ -279,6 +279,22 @@ assert "jax" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_suite_runs_no_code_of_the_current_folder(tmp_path):
+    """Neither what checks it nor what runs it, however plain the names of that folder's modules."""
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for name in ("tyro", "multiprocessing", "rtpd", "runpy", "numpy"):
+        write(strange / f"{name}.py", "open('mark', 'w').close()\nraise SystemExit(7)")
+    file = write(strange / "cart.toml", CART.format(steps=1_600, seeds=1))
+    begin = "import sys\nfrom rtpd.cli import main\nif __name__ == '__main__':\n    sys.exit(main())"
+    command = write(tmp_path / "rtpd", begin)
+    done = subprocess.run(
+        [sys.executable, command, "suite", file.name], cwd=strange, capture_output=True, text=True
+    )
+    assert not (strange / "mark").exists()
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_suite_and_two_at_once_are_refused(tmp_path, capsys):
     file = write(tmp_path / "cart.toml", CART.format(steps=1_000_000, seeds=1))

@@ -84,7 +84,7 @@ def launch(
         log.write(f"--- {now()} rtpd {' '.join(command)}\n".encode())
         log.flush()
         return subprocess.Popen(
-            [sys.executable, "-m", "rtpd.suite.child", cores, *command],
+            [sys.executable, "-P", "-m", "rtpd.suite.child", cores, *command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,10 +2,12 @@
 
 import json
 import multiprocessing
+import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -118,7 +120,7 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
     """
     context = multiprocessing.get_context("spawn")
     ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process
-    with ProcessPoolExecutor(1, context, initializer=ignore) as pool:
+    with _safe_path(), ProcessPoolExecutor(1, context, initializer=ignore) as pool:
         grid = pool.submit(cells, file, suite).result()
     assert isinstance(suite.seeds, list)  # `read` has made it one
     return [
@@ -131,6 +133,24 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
         for cell in grid
         for seed in suite.seeds
     ]
+
+
+@contextmanager
+def _safe_path() -> Generator[None]:
+    """Pythons started inside do not look for modules in the current folder (-P) before they begin.
+
+    `multiprocessing` starts its own with -c, which puts that folder first; then it hands over the
+    path of this one, by which a module that the user may import is found all the same.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def cells(file: Path, suite: Suite) -> list[Cell]:
