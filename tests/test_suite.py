@@ -594,6 +594,20 @@ def test_on_ray_a_lost_worker_s_run_goes_on_elsewhere(tmp_path):
 
 
 @pytest.mark.slow
+def test_on_ray_no_code_of_the_current_folder_is_run(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="needs the cluster extra")
+    from rtpd.suite.cluster import Cluster
+
+    monkeypatch.chdir(tmp_path)
+    cluster = Cluster("local", 1, 1, 0)
+    try:
+        path = ray.get(ray.remote(lambda: sys.path).remote())
+    finally:
+        cluster.close()
+    assert str(tmp_path) not in path and "" not in path
+
+
+@pytest.mark.slow
 def test_on_ray_an_interrupted_suite_saves(tmp_path):
     pytest.importorskip("ray", reason="needs the cluster extra")
     file, out = (
