@@ -4,9 +4,11 @@ The mutations are those of scripts/fuzz.py, which runs them for longer; what bro
 the tables here.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -24,13 +26,21 @@ from hypothesis import strategies as st
 
 from rtpd import checkpoint, console, nets, onnxfile, policy
 from rtpd.cli import main
-from rtpd.config import load_config, to_dict
+from rtpd.config import (
+    Config,
+    EvaluationConfig,
+    ReplayConfig,
+    TeacherConfig,
+    load_config,
+    to_dict,
+)
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
 from rtpd.listing import runs
 from rtpd.report.gather import read as read_run
 from rtpd.run import Run
 from rtpd.suite.plan import read as read_suite
+from rtpd.training import train
 from rtpd.types import EnvSpec, Policy, Preprocess
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -341,6 +351,68 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path):
         file.truncate(MOST_JSON_BYTES + 1)  # sparse
     with pytest.raises(CheckpointError, match=r"has 67,108,865 bytes: allowed: 67,108,864"):
         read_json(big)
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A finished run; copy it to change it."""
+    path = tmp_path_factory.mktemp("run") / "run"
+    evaluation = EvaluationConfig(period_steps=0, episodes=1, final_episodes=1)
+    replay = ReplayConfig(capacity=200, warmup_steps=100)
+    td = TeacherConfig(net="mlp8")
+    config = Config("probe/endless", students=("mlp4:kl",), steps=200, checkpoint_steps=0)
+    train(replace(config, td=td, replay=replay, evaluation=evaluation), out=path)
+    return path
+
+
+@contextlib.contextmanager
+def not_for_ever():
+    """Whatever is still waiting after a minute is ended by an error."""
+
+    def late(*_):
+        raise TimeoutError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link out"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".lock", "manifest.json", ".manifest.json.tmp", "metrics.jsonl", "agents",
+        "agents/teacher.safetensors", "checkpoints", "checkpoints/0000000200",
+        "checkpoints/.0000000240.tmp", "checkpoints/0000000200/arrays.safetensors",
+    ],
+)  # fmt: skip
+def test_a_pipe_or_a_link_in_a_run_is_not_waited_for_nor_written_through(
+    small_run, tmp_path, capsys, name, kind
+):
+    run, mine = tmp_path / "runs" / "run", tmp_path / "mine"
+    shutil.copytree(small_run, run)
+    shutil.copytree(small_run, mine)  # so that a link leads to what could be used
+    before = {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()}
+    if (run / name).is_dir():
+        shutil.rmtree(run / name)
+    (run / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    else:
+        os.symlink(mine / name, run / name)
+    with not_for_ever():
+        assert main(["ls", str(run.parent)]) in (0, 2)
+        code = main(["train", "--resume", str(run), "--steps", "240", "--quiet"])
+        if code:
+            main(["report", str(run), "--out", str(tmp_path / "x.html"), "--no-clip"])
+            main(["evaluate", str(run), "--episodes", "1", "--json"])
+    assert code == 0 if name.endswith(".tmp") else code in (0, 1, 2)
+    assert {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == before
+    assert "Traceback" not in capsys.readouterr().err
 
 
 TOMLS = [

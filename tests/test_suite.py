@@ -286,7 +286,9 @@ def test_a_suite_runs_no_code_of_the_current_folder(tmp_path):
     for name in ("tyro", "multiprocessing", "rtpd", "runpy", "numpy"):
         write(strange / f"{name}.py", "open('mark', 'w').close()\nraise SystemExit(7)")
     file = write(strange / "cart.toml", CART.format(steps=1_600, seeds=1))
-    begin = "import sys\nfrom rtpd.cli import main\nif __name__ == '__main__':\n    sys.exit(main())"
+    begin = (
+        "import sys\nfrom rtpd.cli import main\nif __name__ == '__main__':\n    sys.exit(main())"
+    )
     command = write(tmp_path / "rtpd", begin)
     done = subprocess.run(
         [sys.executable, command, "suite", file.name], cwd=strange, capture_output=True, text=True

@@ -33,6 +33,7 @@ from rtpd.archive import why
 from rtpd.errors import CheckpointError, RequestError
 from rtpd.files import (
     contents,
+    discard,
     inside,
     link_or_copy,
     read_json,
@@ -49,7 +50,7 @@ MOST_FILE_BYTES = 2**34  # arrays.safetensors of many games
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
     """Write `tree` (arrays as leaves, random keys among them) and JSON-ready `meta`."""
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    discard(temporary)
     temporary.mkdir(parents=True)
     try:
         digests = _write(temporary, tree, meta, _segments_of(newest(folder.parent)))
@@ -71,7 +72,7 @@ def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
     do not use `like` afterwards. It may also be abstract (`jax.eval_shape`).
     """
     files = _verified(folder)
-    meta = read_json(folder / "meta.json")
+    meta = read_json(inside(folder, "meta.json"))
     try:
         arrays = safetensors.numpy.load(_contents(files["arrays.safetensors"]))
         found = dict[str, "np.ndarray | _Segments"](arrays)
@@ -148,7 +149,7 @@ def arrays_of(tree: object) -> dict[str, np.ndarray]:
 
 def newest(parent: Path) -> list[Path]:
     """Complete checkpoints in a folder, newest first; their names are step counts."""
-    numbered = (p for p in parent.glob("[0-9]*") if p.name.isdecimal())
+    numbered = (p for p in parent.glob("[0-9]*") if p.name.isdecimal() and not p.is_symlink())
     whole = (p for p in numbered if (p / "sha256.json").is_file())
     return sorted(whole, key=lambda p: int(p.name), reverse=True)
 
@@ -225,10 +226,10 @@ def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
         return {}
     folder = checkpoints[0]
     try:
-        digests = read_json(folder / "sha256.json")
+        digests = read_json(inside(folder, "sha256.json"))
         if _digest(folder / "meta.json") != digests["meta.json"]:
             return {}
-        found = read_json(folder / "meta.json").get("contents", {})
+        found = read_json(inside(folder, "meta.json")).get("contents", {})
         return {name: _Segment(folder / name, found[name], digests[name]) for name in found}
     except (CheckpointError, LookupError, TypeError, AttributeError):
         return {}
@@ -236,7 +237,7 @@ def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
 
 def _verified(folder: Path) -> dict[str, Path]:
     """The files of a checkpoint by name; CheckpointError unless each has its digest."""
-    listed = read_json(folder / "sha256.json")
+    listed = read_json(inside(folder, "sha256.json"))
     there = {"arrays.safetensors", "meta.json", *(p.name for p in folder.glob("*.zlib"))}
     if not isinstance(listed, dict) or not there <= listed.keys():
         raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")

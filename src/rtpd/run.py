@@ -6,6 +6,7 @@ agents/         NAME.safetensors and NAME.json: teacher and students, to act wit
 checkpoints/    STEP/: all that is needed to go on
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -19,8 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rtpd.errors import CheckpointError, RequestError, RunError, unknown
+from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, unknown
 from rtpd.files import (
+    appended,
     contents,
     inside,
     is_locked,
@@ -43,7 +45,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         """Wrap a folder that is known to be a run."""
         self.path = path
-        self.manifest: dict[str, Any] = read_json(path / "manifest.json")
+        self.manifest: dict[str, Any] = read_json(inside(path, "manifest.json"))
 
     @classmethod
     def create(cls, path: Path, manifest: dict[str, Any]) -> "Run":
@@ -72,7 +74,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
-        return self.path / "checkpoints"
+        return inside(self.path, "checkpoints")
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -82,7 +84,8 @@ class Run:
 
     def agent_path(self, name: str) -> Path:
         """The weights of an agent; its description is beside it, ending in .json."""
-        return inside(self.path / "agents", f"{name}.safetensors")
+        inside(self.path, f"agents/{name}.json")
+        return inside(self.path, f"agents/{name}.safetensors")
 
     def check_agents(self, names: tuple[str, ...]) -> None:
         """RunError if an agent asked for is not there."""
@@ -108,13 +111,14 @@ class Run:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl; values that are not finite become null."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+        line = json.dumps(_finite(record), allow_nan=False) + "\n"
+        with appended(self.path / "metrics.jsonl") as file:
+            file.write(line.encode())
 
     def records(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl."""
         try:
-            lines = contents(self.path / "metrics.jsonl").split(b"\n")
+            lines = contents(inside(self.path, "metrics.jsonl")).split(b"\n")
         except RequestError:
             return []
         records = []
@@ -168,7 +172,10 @@ def is_running(path: Path) -> bool:
 
 
 def _taken(path: Path) -> str:
-    holder = (path / LOCK).read_text(errors="replace")[:200] or "another process"
+    holder = ""
+    with contextlib.suppress(RtpdError):
+        holder = contents(path / LOCK, 1000).decode(errors="replace")
+    holder = holder[:200] or "another process"
     return f"'{path}' is being written by {holder}: wait for it, or stop it"
 
 
@@ -176,7 +183,7 @@ def check_free(path: Path) -> None:
     """RunError if a run cannot be started in this folder; writes nothing."""
     if path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
         if (path / "manifest.json").is_file():
-            manifest = read_json(path / "manifest.json")
+            manifest = read_json(inside(path, "manifest.json"))
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
             hint = "" if status == "finished" else f"; `rtpd train --resume {path}` goes on with it"
             raise RunError(f"'{path}' already holds a run (status: {status}){hint}")

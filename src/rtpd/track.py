@@ -11,7 +11,7 @@ from typing import Any
 
 from rtpd.console import Row
 from rtpd.errors import ConfigError, RequestError, unknown
-from rtpd.files import read_json
+from rtpd.files import inside, read_json
 from rtpd.monitor import Monitor
 
 
@@ -27,14 +27,19 @@ class Tracker(Monitor):
         try:
             self._load()
         except ImportError:
-            name = next(name for name, kind in TRACKERS.items() if kind is type(self))
             raise RequestError(
-                f"--track {name} needs '{self.package}': pip install {self.package}"
+                f"--track {self.name} needs '{self.package}': pip install {self.package}"
             ) from None
 
+    @property
+    def name(self) -> str:
+        """What it is called in TRACKERS, and its folder in that of the run."""
+        return next(name for name, kind in TRACKERS.items() if kind is type(self))
+
     def start(self, info: Row) -> None:
-        """Open it, now that the run folder exists."""
+        """Open it, now that the run folder exists; CheckpointError if a link leads it elsewhere."""
         del info
+        inside(self.folder, self.name)
         self._open(read_json(self.folder / "manifest.json")["config"])
         self.is_open = True
 

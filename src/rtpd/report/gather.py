@@ -148,14 +148,15 @@ def read(path: Path) -> Record:
         raise RunError(f"'{file}' is damaged: {error}") from None
     if not isinstance(manifest.config.get("env"), str):
         raise RunError(f"'{file}' is damaged: its config names no env")
-    evaluations, training = _lines(path / "metrics.jsonl")
+    evaluations, training = _lines(path)
     return Record(path, manifest, evaluations, training, _settings(manifest, path))
 
 
-def _lines(file: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
+def _lines(folder: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
     """The lines of metrics.jsonl; a last one that is still being written is left out."""
+    file = folder / "metrics.jsonl"
     try:
-        data = contents(file)
+        data = contents(inside(folder, file.name))
     except RequestError:
         data = b""
     except CheckpointError as error:

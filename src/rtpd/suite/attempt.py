@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rtpd.config import from_dict, to_dict
-from rtpd.errors import RunError
-from rtpd.files import lock, write_atomic
+from rtpd.errors import RtpdError, RunError
+from rtpd.files import contents, is_temporary, lock, write_atomic
 from rtpd.run import LOCK, Run, now
 from rtpd.suite.plan import Job, as_toml, flat
 
@@ -96,8 +96,8 @@ def launch(
 def last_line(job: Job) -> str:
     """The last line that a run printed, where it says why it failed."""
     try:
-        lines = job.log.read_text(errors="replace").splitlines()
-    except OSError:
+        lines = contents(job.log).decode(errors="replace").splitlines()
+    except RtpdError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
@@ -119,7 +119,7 @@ def _check_ours(job: Job) -> None:
     """RunError unless the folder holds what this suite's own start of the run has left, if that."""
     if job.folder.is_dir():
         names = {path.name for path in job.folder.iterdir()}
-        begun = names <= {"agents", "checkpoints", LOCK, ".manifest.json.tmp"}
+        begun = all(n in ("agents", "checkpoints", LOCK) or is_temporary(n) for n in names)
         if not names or (job.settings.is_file() and (begun or "manifest.json" in names)):
             return
     raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")

@@ -93,7 +93,7 @@ class Metrics:
         """Take in every whole line that is new; whether there is anything else to see now."""
         before = self.version
         try:
-            handle = os.open(self.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.open(self.file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:  # not written yet, or removed
             self._forget()
             return self.version != before
