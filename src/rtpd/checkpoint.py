@@ -60,7 +60,7 @@ def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint must not fill the disk
         raise
     if folder.exists():  # only after a crash between this rename and the caller's next note
-        shutil.rmtree(folder)
+        remove(folder)
     os.replace(temporary, folder)
     sync_folder(folder.parent)
 
@@ -230,7 +230,7 @@ def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
         if _digest(folder / "meta.json") != digests["meta.json"]:
             return {}
         found = read_json(inside(folder, "meta.json")).get("contents", {})
-        return {name: _Segment(folder / name, found[name], digests[name]) for name in found}
+        return {name: _Segment(inside(folder, name), found[name], digests[name]) for name in found}
     except (CheckpointError, LookupError, TypeError, AttributeError):
         return {}
 

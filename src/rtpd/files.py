@@ -71,7 +71,7 @@ def discard(path: Path) -> None:
 def link_or_copy(source: Path, target: Path) -> None:
     """The same file under another name; a copy of it, flushed to disk, where links are refused."""
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(source, target)
     except OSError:
         write_synced(target, contents(source))
 

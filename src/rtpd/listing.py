@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rtpd.errors import RtpdError
-from rtpd.run import Run, find, is_running
+from rtpd.run import STARTING, Run, find, is_running
 from rtpd.types import teacher_of
 
 
@@ -66,7 +66,7 @@ def _row(path: Path) -> dict[str, Any]:
         lines = [msgspec.convert(record, _Line) for record in run.records()]
     except (RtpdError, OSError, ValueError, RecursionError):
         return row
-    killed = about.status == "running" and not is_running(path)
+    killed = about.status in ("running", STARTING) and not is_running(path)
     last = lines[-1] if lines else about
     evaluated = next((line.agents for line in reversed(lines) if line.kind == "eval"), {})
     return {

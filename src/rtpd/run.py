@@ -7,6 +7,7 @@ checkpoints/    STEP/: all that is needed to go on
 """
 
 import contextlib
+import glob
 import json
 import os
 import platform
@@ -24,11 +25,14 @@ from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, unkn
 from rtpd.files import (
     appended,
     contents,
+    discard,
     inside,
     is_locked,
+    is_temporary,
     lock,
     parse_json,
     read_json,
+    remove_temporaries,
     write_atomic,
     write_json,
 )
@@ -37,6 +41,8 @@ PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gym
 
 
 LOCK = ".lock"
+PARTS = ("agents", "checkpoints")
+STARTING = "starting"  # the status before all is there that training needs
 
 
 class Run:
@@ -49,13 +55,34 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, manifest: dict[str, Any]) -> "Run":
-        """Start a run in a new or empty folder; RunError if something is there."""
+        """Start a run in a new or empty folder; RunError if something is there.
+
+        The manifest comes first, as a whole, and says whose folder it is. With the status
+        "starting" the folder is free again, whatever else is in it when its process dies.
+        """
         check_free(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("agents", "checkpoints"):
-            (path / name).mkdir()
         write_json(path / "manifest.json", manifest)
-        return cls(path)
+        run = cls(path)
+        for name in PARTS:  # of one that was starting
+            discard(path / name)
+        run.tidy()
+        return run
+
+    def tidy(self) -> None:
+        """Have the folders that a run needs, and nothing that a killed process left half done.
+
+        For whoever has the folder `locked`.
+        """
+        for name in PARTS:
+            inside(self.path, name).mkdir(exist_ok=True)
+        agents = self.path / "agents"
+        for folder in (self.path, agents, *(p for p in agents.iterdir() if not p.is_symlink())):
+            remove_temporaries(folder)
+        for path in self.checkpoints.iterdir():
+            half = path.name.isdecimal() and not (path / "sha256.json").exists()
+            if is_temporary(path.name) or (half and path.is_dir()):
+                discard(path)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -181,10 +208,12 @@ def _taken(path: Path) -> str:
 
 def check_free(path: Path) -> None:
     """RunError if a run cannot be started in this folder; writes nothing."""
-    if path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
+    if path.is_dir() and not all(map(_is_remains, path.iterdir())):
         if (path / "manifest.json").is_file():
             manifest = read_json(inside(path, "manifest.json"))
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
+            if status == STARTING:
+                return
             hint = "" if status == "finished" else f"; `rtpd train --resume {path}` goes on with it"
             raise RunError(f"'{path}' already holds a run (status: {status}){hint}")
         raise RunError(f"'{path}' is not empty: choose another --out")
@@ -195,10 +224,26 @@ def check_free(path: Path) -> None:
         raise RunError(f"'{parent}' cannot be written to: choose another --out")
 
 
+def _is_remains(path: Path) -> bool:
+    """Whether a process that was killed before it wrote a manifest can have left this."""
+    empty = path.name in PARTS and path.is_dir() and not any(path.iterdir())
+    return empty or path.name == LOCK or is_temporary(path.name)
+
+
 def next_folder(parent: Path, name: str) -> Path:
-    """`parent/name-N` with the first N that is free."""
-    taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{name}-*")]
-    return parent / f"{name}-{max((int(n) for n in taken if n.isdigit()), default=0) + 1}"
+    """`parent/name-N` with the first N above all that are there."""
+    taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{glob.escape(name)}-*")]
+    return parent / f"{name}-{max((int(n) for n in taken if n.isdecimal()), default=0) + 1}"
+
+
+def claim(parent: Path, name: str) -> Path:
+    """Make `next_folder`, or the next one where another process makes that at the same time."""
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = next_folder(parent, name)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from rtpd.health import MOST_ROLLBACKS
 from rtpd.lane import emulators, replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
-from rtpd.run import Run, check_free, locked, next_folder, now, provenance
+from rtpd.run import STARTING, Run, check_free, claim, locked, next_folder, now, provenance
 from rtpd.session import Session
 from rtpd.track import trackers
 from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
@@ -70,9 +71,9 @@ def begin(
     """
     validate.validate(settings)
     policies = policies or {}
-    path = Path(out) if out else next_folder(Path("runs"), "+".join(settings.games))
-    check_free(path)
-    monitors = [monitor or Monitor(), *trackers(track, path)]
+    numbered = Path("runs"), "+".join(settings.games)
+    check_free(Path(out) if out else next_folder(*numbered))
+    monitors = [monitor or Monitor(), *trackers(track)]
     with emulators(settings) as lanes:
         specs = {game: env.spec for game, env in lanes.items()}
         validate.check_alike(specs)
@@ -82,7 +83,8 @@ def begin(
             validate.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
         learner = Learner(settings, specs, policies)
         manifest = {
-            "status": "running",
+            "status": STARTING,
+            "id": uuid.uuid4().hex,
             "preset": preset,
             "seed": settings.seed,
             **provenance(_device()),
@@ -91,11 +93,13 @@ def begin(
             **(about or {}),
             "config": config.to_dict(settings),
         }
+        path = Path(out) if out else claim(*numbered)
         with locked(path):
             run = Run.create(path, manifest)
+            for game, teacher in policies.items():  # to go on without their source
+                policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
+            run.note(status="running")
             with run.noting_its_end():
-                for game, teacher in policies.items():  # to go on without their source
-                    policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
                 return _go(run, settings, lanes, monitors, policies)
 
 
@@ -117,18 +121,22 @@ def resume(
     path = Run.open(Path(run)).path
     with locked(path):
         folder = Run.open(path)  # again, since its last writer may just have ended
+        folder.tidy()
         limits = {"steps": steps, "minutes": minutes, "on_divergence": on_divergence}
         data = dict(folder.manifest["config"])
         data |= {name: value for name, value in limits.items() if value is not None}
         settings = config.from_dict(data, f"{path}/manifest.json")
         validate.validate(settings)
-        reached = folder.manifest.get("step", 0)
-        if folder.manifest.get("status") == "finished" and settings.steps <= reached:
+        reached, status = folder.manifest.get("step", 0), folder.manifest.get("status")
+        if status == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
-        monitors = [monitor or Monitor(), *trackers(track, path)]
+        monitors = [monitor or Monitor(), *trackers(track)]
         with emulators(settings) as lanes:
             check_memory(settings, {game: env.spec for game, env in lanes.items()})
             policies = frozen_teachers(folder) if settings.teacher == "frozen" else {}
+            if settings.teacher == "frozen" and len(policies) < len(settings.games):
+                hint = "start it again with the same --out" if status == STARTING else "it is lost"
+                raise RunError(f"'{run}' does not hold the teacher that it distils: {hint}")
             with folder.noting_its_end():
                 return _go(folder, settings, lanes, monitors, policies, resumed=True)
 

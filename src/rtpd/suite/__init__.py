@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rtpd.errors import RequestError
-from rtpd.files import contents, write_atomic
+from rtpd.files import contents, remove_temporaries, write_atomic
 from rtpd.run import check_free
 from rtpd.suite.attempt import find, lock
 from rtpd.suite.board import board, print_result
@@ -100,6 +100,7 @@ def run_suite(
         folder.mkdir(parents=True, exist_ok=True)
         with lock(mark, lambda: f"another `rtpd suite` is running '{folder}'"):
             rows = [Row(job, find(job)) for job in planned]
+            remove_temporaries(folder)
             _keep_copy(file, folder / "suite.toml")
             interrupted = _conduct(rows, workers, stream, retries)
     finally:

@@ -7,7 +7,6 @@ still being written to.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from rtpd.config import from_dict, to_dict
 from rtpd.errors import RtpdError, RunError
-from rtpd.files import contents, is_temporary, lock, write_atomic
+from rtpd.files import contents, discard, is_temporary, lock, write_atomic
 from rtpd.run import LOCK, Run, now
 from rtpd.suite.plan import Job, as_toml, flat
 
@@ -68,6 +67,7 @@ def launch(
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     taken = f"'{job.folder}' is still being written by another process"
     with lock(job.log, lambda: taken, PATIENCE_SECONDS) as log:
+        _tidy(job)
         state = find(job).state
         if state == "finished":
             raise RunError(f"'{job.folder}' is finished")
@@ -125,10 +125,19 @@ def _check_ours(job: Job) -> None:
     raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")
 
 
+def _waste(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.waste")
+
+
+def _tidy(job: Job) -> None:
+    """Remove what a suite that was killed has left half done for this run."""
+    discard(_waste(job.folder))
+    for path in job.folder.parent.glob(f".{job.settings.name}.*.tmp"):
+        discard(path)
+
+
 def _discard(folder: Path) -> None:
     """Remove what a run left that never reached a checkpoint; renamed first, so never by halves."""
     if folder.exists():
-        waste = folder.with_name(f".{folder.name}.waste")
-        shutil.rmtree(waste, ignore_errors=True)
-        os.replace(folder, waste)
-        shutil.rmtree(waste)
+        os.replace(folder, _waste(folder))
+        discard(_waste(folder))
