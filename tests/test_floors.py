@@ -16,7 +16,7 @@ FLOORS = (
     "models pace evaluation playing completion",
     "students teaching journal export watch",
     "learner lane health",
-    "agents",
+    "agents identity",
     "session",
     "training bench",
     "distilling report",

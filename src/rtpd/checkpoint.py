@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,12 @@ MOST_FILE_BYTES = 2**34  # arrays.safetensors of many games
 
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
     """Write `tree` (arrays as leaves, random keys among them) and JSON-ready `meta`."""
+    before = [p for p in newest(folder.parent) if int(p.name) <= int(folder.name)]
     temporary = folder.with_name(f".{folder.name}.tmp")
     discard(temporary)
     temporary.mkdir(parents=True)
     try:
-        digests = _write(temporary, tree, meta, _segments_of(newest(folder.parent)))
+        digests = _write(temporary, tree, meta, _segments_of(before))
         write_json(temporary / "sha256.json", digests)
         sync_folder(temporary)
     except OSError:
@@ -65,15 +66,19 @@ def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
     sync_folder(folder.parent)
 
 
-def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
+def load[Tree](
+    folder: Path, like: Tree, check: Callable[[dict[str, Any]], None] = lambda meta: None
+) -> tuple[Tree, dict[str, Any]]:
     """Read back a tree with the structure, shapes and dtypes of `like`, and its metadata.
 
     Large arrays of `like` are overwritten in place, so that a replay is never in memory twice:
-    do not use `like` afterwards. It may also be abstract (`jax.eval_shape`).
+    do not use `like` afterwards. It may also be abstract (`jax.eval_shape`). `check` sees the
+    metadata before any array is read, and may raise CheckpointError.
     """
     files = _verified(folder)
     meta = read_json(inside(folder, "meta.json"))
     try:
+        check(meta["user"])
         arrays = safetensors.numpy.load(_contents(files["arrays.safetensors"]))
         found = dict[str, "np.ndarray | _Segments"](arrays)
         for name, (shape, dtype, count) in meta["large"].items():

@@ -245,6 +245,15 @@ def to_dict(config: Config) -> dict[str, Any]:
     return msgspec.to_builtins(config)
 
 
+def flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{path}{key}.") if nested else {path + key: value}
+    return found
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; ConfigError in one line if it cannot be read."""
     try:

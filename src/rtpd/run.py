@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +33,7 @@ from rtpd.files import (
     parse_json,
     read_json,
     remove_temporaries,
+    sync_folder,
     write_atomic,
     write_json,
 )
@@ -51,6 +52,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         """Wrap a folder that is known to be a run."""
         self.path = path
+        self.lines = 0  # of metrics.jsonl that `append` has written, and those that `cut` has kept
         self.manifest: dict[str, Any] = read_json(inside(path, "manifest.json"))
 
     @classmethod
@@ -141,6 +143,13 @@ class Run:
         line = json.dumps(_finite(record), allow_nan=False) + "\n"
         with appended(self.path / "metrics.jsonl") as file:
             file.write(line.encode())
+        self.lines += 1
+
+    def sync(self) -> None:
+        """Flush metrics.jsonl to disk."""
+        with appended(self.path / "metrics.jsonl") as file:
+            os.fsync(file.fileno())
+        sync_folder(self.path)
 
     def records(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl."""
@@ -150,16 +159,19 @@ class Run:
             return []
         records = []
         for line in lines:
-            try:
-                records.append(parse_json(line))
-            except ValueError:
-                continue  # a line that a crash cut short
+            with contextlib.suppress(ValueError):  # a line that a crash cut short
+                record = parse_json(line)
+                if isinstance(record, dict):
+                    records.append(record)
         return records
 
-    def cut(self, keep: Any) -> None:  # noqa: ANN401
-        """Keep only the records for which `keep(record)` holds."""
-        lines = [json.dumps(record) + "\n" for record in self.records() if keep(record)]
+    def cut(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """Keep only the records for which `keep(record)` holds; returns them."""
+        kept = [record for record in self.records() if keep(record)]
+        lines = [json.dumps(record) + "\n" for record in kept]
         write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
+        self.lines = len(kept)
+        return kept
 
 
 def find(folder: Path) -> list[Path]:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rtpd.config import from_dict, to_dict
+from rtpd.config import flat, from_dict, to_dict
 from rtpd.errors import RtpdError, RunError
 from rtpd.files import contents, discard, is_temporary, lock, write_atomic
 from rtpd.run import LOCK, Run, now
-from rtpd.suite.plan import Job, as_toml, flat
+from rtpd.suite.plan import Job, as_toml
 
 REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
 PATIENCE_SECONDS = 20.0  # for a process that is about to die

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.config import Config, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config import Config, flat, from_dict, layered, presets, read_toml, to_dict
 from rtpd.errors import ConfigError, RtpdError, unknown
 
 Table = dict[str, Any]
@@ -197,15 +197,6 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
     config = resolve(config, is_image=next(iter(specs.values())).is_image)
     agents.describe(Learner(config, specs))  # every net can be built
     return Cell(config.env, variant, preset, config, source.variant if source else None)
-
-
-def flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        nested = isinstance(value, Mapping)
-        found |= flat(value, f"{path}{key}.") if nested else {path + key: value}
-    return found
 
 
 def as_toml(config: Config) -> str:
