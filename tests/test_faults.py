@@ -26,6 +26,9 @@ from rtpd.monitor import Monitor
 from rtpd.run import LOCK, Run, locked
 from rtpd.training import resume, train
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import soak_calls
+
 pytestmark = pytest.mark.xdist_group("faults")  # its runs are made once, by one worker
 TINY = Config(
     env="gym/CartPole-v1",
@@ -209,6 +212,20 @@ def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves, whole)
     resume(tmp_path / "killed")
     settings = Run.open(tmp_path / "killed").manifest["config"]
     assert outcome(tmp_path / "killed") == whole(from_dict(settings))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc where a call writes")
+@pytest.mark.parametrize(("number", "when"), [(1, "after"), (3, "after"), (30, "before")])
+def test_a_run_killed_at_a_call_that_writes_leaves_nothing_behind(tmp_path, number, when, whole):
+    """A sample of scripts/soak_calls.py: the folder, its manifest, the middle of a checkpoint."""
+    path = tmp_path / "killed"
+    assert soak_calls.broken(path, number, when, tmp_path / "calls")
+    assert main(soak_calls.go_on(path)) == 0
+    settings = Run.open(path).manifest["config"]
+    assert outcome(path) == whole(from_dict(settings))
+    assert not [name for name in soak_calls.names(path) if ".tmp" in name]
+    saved = list((path / "checkpoints").iterdir())
+    assert len(saved) == 2 and all((folder / "sha256.json").exists() for folder in saved)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
