@@ -11,13 +11,15 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
+import math
 import os
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Buffer, Callable
+from collections.abc import Buffer, Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -25,6 +27,7 @@ from rtpd.errors import CheckpointError, RequestError, RunError
 
 MOST_BYTES = 2**30  # of a file that is read as a whole
 MOST_JSON_BYTES = 2**26
+MOST_LINES, MOST_ODD_LINES = 2**22, 1_000  # of a file of records
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -169,7 +172,9 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
     """
     try:
         text = data.decode("utf-8")
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
+        return json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -178,11 +183,37 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name is twice in an object")
     return found
+
+
+def records(data: bytes, source: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects in lines of text; a few lines that are none are passed over.
+
+    CheckpointError once there are too many of those, or of all: that is no file of records.
+    """
+    odd = 0
+    for number, line in enumerate(io.BytesIO(data)):
+        record = None
+        if line.startswith(b"{"):  # else it is not worth a parse and its error
+            with contextlib.suppress(ValueError):
+                record = parse_json(line)
+        odd += record is None
+        if odd > MOST_ODD_LINES or number >= MOST_LINES:
+            most = f"{MOST_ODD_LINES:,} lines that are no records, {MOST_LINES:,} in all"
+            raise CheckpointError(f"{source} is damaged: more than {most}")
+        if record is not None:
+            yield record
 
 
 def contents(path: Path, most: int = MOST_BYTES) -> bytes:

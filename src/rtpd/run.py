@@ -19,7 +19,9 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, unknown
 from rtpd.files import (
@@ -30,8 +32,8 @@ from rtpd.files import (
     is_locked,
     is_temporary,
     lock,
-    parse_json,
     read_json,
+    records,
     remove_temporaries,
     sync_folder,
     write_atomic,
@@ -44,6 +46,16 @@ PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gym
 LOCK = ".lock"
 PARTS = ("agents", "checkpoints")
 STARTING = "starting"  # the status before all is there that training needs
+
+
+class _Manifest(msgspec.Struct):
+    """What is relied on of a manifest; the rest is for people."""
+
+    config: dict[str, Any]
+    agents: dict[str, Any] = {}
+    step: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    resumed: list[Any] = []
+    rollbacks: list[Any] = []
 
 
 class Run:
@@ -95,9 +107,10 @@ class Run:
         run = cls(path)
         if not isinstance(run.manifest, dict) or "config" not in run.manifest:
             raise RunError(f"'{path}' is not a run folder: its manifest.json holds no config")
-        for name in ("config", "agents"):
-            if not isinstance(run.manifest.get(name, {}), dict):
-                raise CheckpointError(f"'{path}/manifest.json' is damaged: {name} is no object")
+        try:
+            msgspec.convert(run.manifest, _Manifest)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"'{path}/manifest.json' is damaged: {error}") from None
         return run
 
     @property
@@ -152,18 +165,12 @@ class Run:
         sync_folder(self.path)
 
     def records(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl."""
+        """All whole lines of metrics.jsonl; CheckpointError if it is something else."""
+        file = inside(self.path, "metrics.jsonl")
         try:
-            lines = contents(inside(self.path, "metrics.jsonl")).split(b"\n")
+            return list(records(contents(file), file))
         except RequestError:
             return []
-        records = []
-        for line in lines:
-            with contextlib.suppress(ValueError):  # a line that a crash cut short
-                record = parse_json(line)
-                if isinstance(record, dict):
-                    records.append(record)
-        return records
 
     def cut(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
         """Keep only the records for which `keep(record)` holds; returns them."""

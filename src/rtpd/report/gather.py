@@ -1,5 +1,6 @@
 """Run folders as plain data: what was asked, every evaluation, every agreement, by game."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +163,9 @@ def _lines(folder: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
     except CheckpointError as error:
         raise RunError(str(error)) from None
     found: dict[str, list[Any]] = {"eval": [], "train": []}
-    *whole, _ = data.split(b"\n")
-    for number, line in enumerate(whole, 1):
+    for number, line in enumerate(io.BytesIO(data), 1):
+        if not line.endswith(b"\n"):
+            break
         try:
             row = msgspec.json.decode(line)
             if row["kind"] == "rollback":

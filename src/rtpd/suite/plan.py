@@ -101,15 +101,17 @@ def read(file: Path) -> Suite:
     _check_name(f"{file}: name", name)
     _check_preset(f"{file}: preset", suite.preset)
     _check_table(f"{file}: settings", suite.settings)
+    games = set(suite.games)
     for game, table in suite.game_settings.items():
-        if game not in suite.games:
+        if game not in games:
             raise ConfigError(f"{file}: game_settings: {unknown('game', game, suite.games)}")
         _check_table(f"{file}: game_settings.{game}", table)
+    trained = {name: None for name, table in suite.variants.items() if "distill" not in table}
     for variant, table in suite.variants.items():
         _check_name(f"{file}: variants", variant)
         _check_preset(f"{file}: variants.{variant}.preset", table.get("preset"))
         _check_table(f"{file}: variants.{variant}", _settings_of(table))
-        _check_teacher(f"{file}: variants.{variant}.distill", table, suite.variants)
+        _check_teacher(f"{file}: variants.{variant}.distill", table, trained)
     return replace(suite, name=name, seeds=seeds, variants=suite.variants or {"default": {}})
 
 
@@ -209,11 +211,10 @@ def _settings_of(variant: Table) -> Table:
     return {key: value for key, value in variant.items() if key not in ("preset", "distill")}
 
 
-def _check_teacher(where: str, variant: Table, variants: Mapping[str, Table]) -> None:
+def _check_teacher(where: str, variant: Table, trained: Mapping[str, None]) -> None:
     """ConfigError unless the variant that is to be distilled, if any, trains teachers."""
     name = variant.get("distill")
-    trained = [other for other, table in variants.items() if "distill" not in table]
-    if name is not None and name not in trained:
+    if name is not None and not (isinstance(name, str) and name in trained):
         raise ConfigError(f"{where}: {unknown('variant with teachers of its own', name, trained)}")
 
 
@@ -238,9 +239,11 @@ def _check_name(where: str, text: str) -> None:
 
 
 def _check_once(where: str, values: list[Any]) -> None:
-    for i, value in enumerate(values):
-        if value in values[:i]:
+    seen = set()
+    for value in values:
+        if value in seen:
             raise ConfigError(f"{where}: '{value}' is listed twice")
+        seen.add(value)
 
 
 def _run(out: Path, cell: Cell, variant: str, seed: int) -> Path:
