@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,9 +41,12 @@ from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json,
 from rtpd.listing import runs
 from rtpd.report.gather import read as read_run
 from rtpd.run import Run
+from rtpd.sources import options_of
 from rtpd.suite.plan import read as read_suite
 from rtpd.training import train
 from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.validate import validate
+from rtpd.watch.state import State
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from fuzz import mutated, mutated_value
@@ -127,6 +132,8 @@ def test_agents_with_any_description_or_weights(agent, tmp_path_factory, seed):
         ("dueling", "yes"),
         ("agent", None),
         ("\ud800", 1),  # half of a character, which JSON can name
+        ("stack", 2**40),
+        ("net", "mlp" + "9" * 5000),
     ],
 )
 def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
@@ -138,6 +145,37 @@ def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
     with pytest.raises(CheckpointError):
         refused_or_valid(policy.load, path)
         policy.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", ["weight", "centre", "scale"])
+def test_weights_and_statistics_of_an_agent_are_finite_numbers(agent, tmp_path, which, value):
+    path = tmp_path / "x.safetensors"
+    arrays = {k: v.copy() for k, v in safetensors.numpy.load(agent.read_bytes()).items()}
+    name = next(name for name in arrays if name.endswith(which))
+    arrays[name].reshape(-1)[0] = value
+    signed(
+        path, json.loads(agent.with_suffix(".json").read_bytes()), safetensors.numpy.save(arrays)
+    )
+    with pytest.raises(CheckpointError, match="holds what is no finite number"):
+        policy.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("noop_max", 2147483646), ("frame_skip", 2**62), ("max_episode_frames", 10**20),
+        ("threads", 10**6),
+    ],
+)  # fmt: skip
+def test_how_an_agent_s_game_is_played_has_bounds(agent, tmp_path, capsys, name, value):
+    path = tmp_path / "x.safetensors"
+    about = json.loads(agent.with_suffix(".json").read_bytes())
+    signed(path, about | {"environment": {name: value}}, agent.read_bytes())
+    with pytest.raises(CheckpointError, match=f"'environment' is damaged: {name} is {value}: allo"):
+        options_of(policy.load(path))
+    assert main(["evaluate", str(path), "--episodes", "1"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +220,11 @@ def padded(model):
     model.graph.node[0].attribute.add(name="pads", ints=[2**40] * 4, type=7)
 
 
+def not_finite(model):
+    weights = next(t for t in model.graph.initializer if t.data_type == 1)
+    weights.raw_data = b"\0\0\x80\x7f" + weights.raw_data[4:]
+
+
 def inside_another(model):
     model.graph.node[0].attribute.add(name="axis", type=5)
 
@@ -207,8 +250,8 @@ def of_other_frames(model):
 @pytest.mark.parametrize(
     "change",
     [
-        outside, doubled, claimed, looping, padded, inside_another, of_others, with_more_actions,
-        of_a_module, of_other_frames,
+        outside, doubled, claimed, looping, padded, not_finite, inside_another, of_others,
+        with_more_actions, of_a_module, of_other_frames,
     ],
 )  # fmt: skip
 def test_onnx_files_that_rtpd_has_not_written_never_reach_the_runtime(
@@ -326,6 +369,8 @@ def test_names_of_agents_are_inside(tmp_path, name):
         b"\xef\xbb\xbf{}",
         b"\x00",
         b"",
+        b'{"a": 1e999}',
+        b'{"a": -1e999}',
     ],
 )
 def test_json_that_is_made_to_hurt(tmp_path, data):
@@ -426,6 +471,9 @@ TOMLS = [
     b"td = [{" + b"a." * 20_000 + b"a = 1}]",
     b"td." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
     b"#" * 2**19,
+    b"seed = 0x" + b"f" * 50_000,
+    b"steps = 0b" + b"1" * 100,
+    b"[[td]]\na = [0x" + b"f" * 50_000 + b"]",
 ]
 
 
@@ -510,3 +558,81 @@ def test_any_error_is_one_line(capsys, monkeypatch, error):
     monkeypatch.setenv("RTPD_TRACEBACK", "1")
     with pytest.raises(type(error)):
         main(["games"])
+
+
+# ---- time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"0", b'{"kind": 1}', b'{"a":'])
+def test_metrics_that_hold_no_records_cost_no_time(tmp_path, line):
+    run_folder(tmp_path, json.dumps(MANIFEST).encode(), (line + b"\n") * (2**22 // (len(line) + 1)))
+    for look in (runs, lambda path: State(path).look(), read_run):
+        took = time.thread_time()
+        with contextlib.suppress(RtpdError):
+            look(tmp_path)
+        assert time.thread_time() - took < 5
+
+
+SUITES = {
+    "seeds": b"games = ['pong']\nseeds = " + str(list(range(40_000))).encode(),
+    "games": b"games = " + str([f"g{i}" for i in range(28_000)]).encode(),
+    "variants": b"games = ['pong']\n" + b"".join(b"[variants.v%d]\n" % i for i in range(8_000)),
+    "distilled": b"games = ['pong']\n[variants.a]\n"
+    + b"".join(b"[variants.v%d]\ndistill='a'\n" % i for i in range(6_000)),
+}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_long_suite_files_take_no_more_time_than_reading_them(tmp_path, name):
+    file = tmp_path / "suite.toml"
+    file.write_bytes(SUITES[name])
+    began = time.thread_time()
+    with contextlib.suppress(RtpdError):
+        read_suite(file)
+    assert time.thread_time() - began < 6
+
+
+def test_settings_that_name_thousands_are_refused_at_once():
+    games = replace(load_config("double-dqn"), env="+".join(["pong"] * 60_000))
+    students = replace(games, env="pong", students=tuple(f"mlp{i}:kl" for i in range(1, 4_000)))
+    for asked in (games, students):
+        began = time.thread_time()
+        with pytest.raises(ConfigError, match=r"allowed: (128|256)"):
+            validate(asked)
+        assert time.thread_time() - began < 2
+
+
+# ---- what errors say ---------------------------------------------------------------------------
+
+
+TEXTS = ["a\nb", "\x1b[31mred", "\u202egnop", "x" * 10**7, "\x9b" * 10**6]
+
+
+@pytest.mark.parametrize("leaf", [RtpdError, ConfigError, CheckpointError, RequestError])
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:5]))
+def test_every_error_is_one_short_printable_line_where_it_is_made(leaf, text):
+    said = str(leaf(f"cannot read {text}: why"))
+    assert said.isprintable() and len(said) <= 2000 and said.startswith("cannot read ")
+    assert str(leaf(said)) == said  # so an error about an error is not spelt out twice
+
+
+def test_numbers_too_long_to_print_are_told_by_their_length():
+    with pytest.raises(ConfigError, match=r"--seed \(a number of 16,610 bits\): allowed: 0 to"):
+        validate(replace(load_config("double-dqn"), seed=10**5_000))
+    with pytest.raises(ConfigError, match="--actors"):
+        validate(replace(load_config("double-dqn"), actors="teacher=" + "9" * 5_000))
+    with pytest.raises(ConfigError, match="--steps 10000000000: allowed: 1 to"):
+        validate(replace(load_config("double-dqn"), steps=10**10))
+
+
+def test_rows_are_clean_where_they_are_made(tmp_path):
+    evil = "\u202e\x1b[31m" + "x" * 10_000
+    agents = {"teacher": {"parameters": 1, "net": evil, "loss": evil}}
+    config = MANIFEST["config"] | {"env": evil}
+    manifest = MANIFEST | {"agents": agents, "config": config, "status": evil}
+    run_folder(tmp_path, json.dumps(manifest).encode(), b"")
+    (row,) = runs(tmp_path)
+    page = State(tmp_path).look()
+    shown = [row["env"], row["state"], page["env"], page["status"], *page["facts"]]
+    for text in (*shown, page["agents"][0]["net"]):
+        assert text.isprintable() and len(text) < 500

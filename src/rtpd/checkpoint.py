@@ -147,6 +147,13 @@ def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], sou
     return jax.tree.unflatten(treedef, arrays)
 
 
+def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
+    """CheckpointError if weights or statistics that a policy acts by are not finite numbers."""
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise CheckpointError(f"{source}: '{name}' holds what is no finite number")
+
+
 def arrays_of(tree: object) -> dict[str, np.ndarray]:
     """The arrays of a pytree under their paths, as `restore` takes them."""
     return {name: np.asarray(leaf) for name, leaf in _leaves(tree).items()}

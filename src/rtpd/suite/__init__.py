@@ -47,6 +47,8 @@ from rtpd.suite.local import Local, available_cores
 from rtpd.suite.plan import jobs_of, read
 from rtpd.suite.rows import Row, described, results
 
+MOST = 10_000  # jobs, cores, retries
+
 __all__ = ["print_result", "run_suite"]
 
 
@@ -81,8 +83,8 @@ def run_suite(
         RequestError: if the request cannot be met; nothing has been started or written then.
     """
     for flag, value, least in (("jobs", jobs, 1), ("cores", cores, 1), ("retries", retries, 0)):
-        if value is not None and value < least:
-            raise RequestError(f"--{flag} {value}: allowed: {least} or more")
+        if value is not None and not least <= value <= MOST:
+            raise RequestError(f"--{flag} {value}: allowed: {least} or more, up to {MOST:,}")
     stream = stream or sys.stdout  # as it is now: Ray's own words go elsewhere
     suite = read(file)
     folder = out or Path("suites") / suite.name
