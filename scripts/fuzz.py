@@ -166,7 +166,7 @@ def targets(folder: Path) -> dict[str, Any]:
             with locked(run):
                 opened = Run.open(run)
                 opened.tidy()
-                opened.append({"kind": "train", "step": 1})
+                opened.append({"kind": "train", "step": 1, "seconds": 1.0})
                 opened.sync()
                 opened.note(step=1)
                 checkpoint.save(opened.checkpoints / "0000000200", {"a": np.ones(3)}, {})
