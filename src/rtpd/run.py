@@ -56,6 +56,7 @@ class _Manifest(msgspec.Struct):
     step: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     resumed: list[Any] = []
     rollbacks: list[Any] = []
+    frozen: dict[str, str] = {}  # digests of the weights of teachers that are distilled
 
 
 class Run:

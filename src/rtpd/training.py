@@ -11,7 +11,8 @@ import jax
 from rtpd import agents, checkpoint, config, envs, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config, StudentConfig, TeacherConfig
-from rtpd.errors import ConfigError, DivergedError, RunError
+from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
+from rtpd.files import contents, sha256
 from rtpd.health import MOST_ROLLBACKS
 from rtpd.lane import emulators, replay_columns, replay_rows
 from rtpd.learner import Learner
@@ -98,7 +99,7 @@ def begin(
             run = Run.create(path, manifest)
             for game, teacher in policies.items():  # to go on without their source
                 policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
-            run.note(status="running")
+            run.note(status="running", frozen={name: _weights(run, name) for name in run.agents})
             with run.noting_its_end():
                 return _go(run, settings, lanes, monitors, policies)
 
@@ -133,10 +134,7 @@ def resume(
         monitors = [monitor or Monitor(), *trackers(track)]
         with emulators(settings) as lanes:
             check_memory(settings, {game: env.spec for game, env in lanes.items()})
-            policies = frozen_teachers(folder) if settings.teacher == "frozen" else {}
-            if settings.teacher == "frozen" and len(policies) < len(settings.games):
-                hint = "start it again with the same --out" if status == STARTING else "it is lost"
-                raise RunError(f"'{run}' does not hold the teacher that it distils: {hint}")
+            policies = _own_teachers(folder, settings)
             with folder.noting_its_end():
                 return _go(folder, settings, lanes, monitors, policies, resumed=True)
 
@@ -193,6 +191,26 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
     names = [name for name in run.agents if name == teacher_of(name)]
     found = [policy.load(run.agent_path(name)) for name in names]
     return {envs.short(teacher.spec.name): teacher for teacher in found}
+
+
+def _own_teachers(run: Run, settings: Config) -> dict[str, Policy]:
+    """The frozen teachers with which a run goes on: those that it began with."""
+    if settings.teacher != "frozen":
+        return {}
+    found = frozen_teachers(run)
+    if len(found) < len(settings.games):
+        starting = run.manifest.get("status") == STARTING
+        hint = "start it again with the same --out" if starting else "it is lost"
+        raise RunError(f"'{run.path}' does not hold the teacher that it distils: {hint}")
+    for name, digest in run.manifest.get("frozen", {}).items():
+        if _weights(run, name) != digest:
+            raise CheckpointError(f"{run.agent_path(name)} is not the teacher of this run")
+    return found
+
+
+def _weights(run: Run, name: str) -> str:
+    """The digest of an agent's weights, by which a frozen teacher is known again."""
+    return sha256(contents(run.agent_path(name)))
 
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:
