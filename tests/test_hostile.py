@@ -33,6 +33,7 @@ from rtpd.config import (
     EvaluationConfig,
     ReplayConfig,
     TeacherConfig,
+    from_dict,
     load_config,
     to_dict,
 )
@@ -623,6 +624,12 @@ def test_numbers_too_long_to_print_are_told_by_their_length():
         validate(replace(load_config("double-dqn"), actors="teacher=" + "9" * 5_000))
     with pytest.raises(ConfigError, match="--steps 10000000000: allowed: 1 to"):
         validate(replace(load_config("double-dqn"), steps=10**10))
+
+
+@pytest.mark.parametrize("key", ["env", "teacher", "on_divergence", "\ud800"])
+def test_settings_with_half_of_a_character_are_refused(key):
+    with pytest.raises(RequestError):
+        validate(from_dict({key: "\ud800"}))
 
 
 def test_rows_are_clean_where_they_are_made(tmp_path):

@@ -243,7 +243,7 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
     try:
         _refuse_unknown(data, Config, source)
         return msgspec.convert(_merge(to_dict(Config()), data), Config)
-    except (msgspec.ValidationError, EnvError) as error:
+    except (ValueError, EnvError) as error:  # of the schema, or of half a character
         raise ConfigError(f"{source}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source}: it is nested too deeply") from None

@@ -90,7 +90,7 @@ def check_numbers(episodes: int, epsilon: float, seed: int) -> None:
 def _options(known: object, where: str) -> EnvOptions:
     try:
         return msgspec.convert(known or {}, EnvOptions)
-    except (msgspec.ValidationError, EnvError) as error:
+    except (ValueError, EnvError) as error:  # of the schema, or of half a character
         raise CheckpointError(f"{where}: its 'environment' is damaged: {error}") from None
 
 
