@@ -201,8 +201,9 @@ def test_slow_connections_hold_few_threads_and_none_for_long(run, monkeypatch):
         assert busy == [b"HTTP/1.1 503"] * 44
         assert threading.active_count() <= before + 16
         for link in slow[:16]:
-            link.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
-        assert all(link.recv(100) == b"" for link in slow[:16])  # closed, though not by us
+            with contextlib.suppress(ConnectionError):  # it may be closed by now
+                link.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+                assert link.recv(100) == b""
         assert told(url)["env"] == "ale/pong"
 
 
