@@ -55,10 +55,11 @@ def watched(folder, number, when, log):
             os.write(log, f"{name} {where.removeprefix(folder)}\n".encode())
         if mine and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        found = original(path, *args, **options)
-        if mine:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        try:
+            return original(path, *args, **options)
+        finally:  # also where the call fails, as that of a folder that is there
+            if mine:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     for name in CALLS:
         setattr(os, name, partial(call, getattr(os, name), name))
