@@ -3,16 +3,19 @@
     nice -n 5 python scripts/fuzz.py --minutes 15 --seed 0 --keep broken/
 
 Each input is a valid file with bytes flipped, cut, doubled or spliced, or with a value replaced by
-another type; digests are made to fit, as whoever writes a file can. A reader must give something
-or raise RtpdError with a one-line message. Whatever else happens is kept, under the name of its
-exception, for tests/test_hostile.py.
+another type; digests are made to fit, as whoever writes a file can; names lead to pipes and links;
+checkpoints are another run's. A reader must give something that keeps the bounds, or raise
+RtpdError with one short printable line, and be done in seconds. Whatever else happens is kept,
+under the name of its exception, for tests/test_hostile.py.
 """
 
 import argparse
 import copy
 import json
 import multiprocessing
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -26,10 +29,18 @@ from typing import Any
 
 import numpy as np
 
+MOST_SECONDS = 40  # for one input, on a machine that has other work too
+PLACES = (
+    ".lock", "manifest.json", "metrics.jsonl", "agents", "agents/teacher.safetensors",
+    "agents/teacher.json", "checkpoints", "checkpoints/0000000100", "checkpoints/.0000000200.tmp",
+    "checkpoints/0000000100/sha256.json", "checkpoints/0000000100/meta.json",
+    ".manifest.json.a.tmp",
+)  # fmt: skip
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2**31, 2**63, 10**400, 0.5, -1e308, 1e308, "", "../../x", "/etc/passwd",
     "a\x1b[31m[red]", "\u202e", "\ud800", "x" * 5000, "\0", [], {}, [[]], [1, 2, 3], [2**40] * 3,
-    {"a": 1}, {"": {}}, "mlp0", "conv1-1-1x1", "teacher", ["a", "a"],
+    {"a": 1}, {"": {}}, "mlp0", "conv1-1-1x1", "teacher", ["a", "a"], "a\nb", "a\r\n\tb", "\u2028",
+    "\x9b", 2**31 - 2, 2**62, 10**20, 1e-320, "9" * 5000, "mlp" + "9" * 5000, "a+a", ["mlp8"] * 999,
 )  # fmt: skip
 
 
@@ -88,13 +99,17 @@ def targets(folder: Path) -> dict[str, Any]:
     import jax.random as jr
     import test_hostile as valid
 
-    from rtpd import checkpoint, nets, policy
+    from rtpd import checkpoint, identity, nets, policy
     from rtpd.archive import Archive
-    from rtpd.config import load_config
-    from rtpd.files import sha256
+    from rtpd.config import flat, from_dict, load_config, to_dict
+    from rtpd.files import discard, sha256
+    from rtpd.run import Run, is_running, locked
+    from rtpd.sources import options_of
     from rtpd.suite.plan import read as read_suite
     from rtpd.torchfile import state_dict
     from rtpd.types import EnvSpec, Policy, Preprocess
+    from rtpd.validate import validate
+    from rtpd.watch.state import State
 
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
     facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
@@ -110,7 +125,9 @@ def targets(folder: Path) -> dict[str, Any]:
             valid.signed(folder / "x.safetensors", mutated_value(about, rng), weights)
         else:
             valid.signed(folder / "x.safetensors", about, mutated(weights, rng))
-        policy.load(folder / "x.safetensors")
+        found = policy.load(folder / "x.safetensors")
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)), "not finite"
+        assert options_of(found).noop_max <= 1_000, "out of bounds"
 
     def runs(rng: np.random.Generator) -> None:
         manifest = valid.MANIFEST if rng.random() < 0.3 else mutated_value(valid.MANIFEST, rng)
@@ -119,6 +136,61 @@ def targets(folder: Path) -> dict[str, Any]:
         texts = [mutated(text, rng) if rng.random() < 0.2 else text for text in texts]
         valid.run_folder(folder / "run", texts[0], b"\n".join([*texts[1:], b""]))
         valid.read_all(folder / "run")
+        State(folder / "run").look()
+
+    def places(rng: np.random.Generator) -> None:
+        run, outside = folder / "placed", folder / "outside"
+        discard(run), discard(outside)
+        for path in (run, outside):  # a link leads to what would do
+            valid.run_folder(path, json.dumps(valid.MANIFEST).encode(), b"")
+            (path / "checkpoints" / "0000000100").mkdir(parents=True)
+            (path / "checkpoints" / "0000000100" / "sha256.json").write_text("{}")
+            (path / "agents").mkdir()
+            (path / "agents" / "teacher.safetensors").write_text("mine")
+        for name in rng.choice(PLACES, int(rng.integers(1, 4))):
+            path = run / str(name)
+            if not path.parent.is_dir() or path.parent.is_symlink():
+                continue
+            discard(path)
+            targets = [outside / str(name), Path("/dev/zero"), path, outside]
+            match int(rng.integers(4)):
+                case 0:
+                    os.mkfifo(path)
+                case 1:
+                    path.mkdir()
+                case _:
+                    path.symlink_to(targets[int(rng.integers(len(targets)))])
+        before = {p: p.read_bytes() for p in outside.rglob("*") if p.is_file()}
+        try:
+            is_running(run)
+            with locked(run):
+                opened = Run.open(run)
+                opened.tidy()
+                opened.append({"kind": "train", "step": 1, "seconds": 1.0})
+                opened.sync()
+                opened.note(step=1)
+                checkpoint.save(opened.checkpoints / "0000000200", {"a": np.ones(3)}, {})
+                opened.cut(lambda record: True)
+        except FileExistsError:
+            pass  # an OSError tells of a place that is taken
+        finally:
+            now = {p: p.read_bytes() for p in outside.rglob("*") if p.is_file()}
+            assert now == before, "it was written outside"
+        valid.read_all(run)
+
+    def strangers(rng: np.random.Generator) -> None:
+        own = from_dict({"env": "probe/endless", "students": ["mlp8:kl"]})
+        valid.run_folder(folder / "run", json.dumps(valid.MANIFEST | {"id": "a"}).encode(), b"")
+        run = Run.open(folder / "run")
+        whole = identity.stamp(run, own) | {"progress": {"step": 100, "learn_from": 5}}
+        about, saved = mutated_value(whole, rng), folder / "checkpoints" / "0000000100"
+        checkpoint.save(saved, {"a": np.arange(4)}, about)
+        like = {"a": jax.ShapeDtypeStruct((4,), np.int64)}
+        checkpoint.load(saved, like, lambda user: identity.check(saved, user, run, own))
+        theirs = flat(to_dict(from_dict(about["settings"])))
+        odd = {key for key, value in flat(to_dict(own)).items() if theirs[key] != value}
+        assert about["run"] == "a" and about["progress"]["step"] == 100, "another run's"
+        assert odd <= set(identity.MAY_CHANGE), odd
 
     def checkpoints(rng: np.random.Generator) -> None:
         checkpoint.SEGMENT_BYTES = 64
@@ -147,8 +219,14 @@ def targets(folder: Path) -> dict[str, Any]:
         read_suite(folder / "x.toml")
 
     def settings(rng: np.random.Generator) -> None:
-        (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[td]\ngamma = 0.9\n", rng))
-        load_config(None, folder / "x.toml")
+        if rng.random() < 0.5:
+            (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[td]\ngamma = 0.9\n", rng))
+            found = load_config(None, folder / "x.toml")
+        else:
+            found = from_dict(mutated_value(to_dict(load_config("double-dqn")), rng))
+        validate(found)
+        numbers = [v for v in flat(to_dict(found)).values() if isinstance(v, int | float)]
+        assert all(abs(number) < 2**31 for number in numbers), "out of bounds"
 
     def archives(rng: np.random.Generator) -> None:
         data = zips[int(rng.integers(len(zips)))].read_bytes()
@@ -158,6 +236,7 @@ def targets(folder: Path) -> dict[str, Any]:
         state_dict((folder / "x.zip").read_bytes(), "x.zip")
 
     found = {"agent": agents, "run": runs, "suite": suites, "toml": settings}
+    found |= {"places": places, "strangers": strangers}
     found["checkpoint"] = checkpoints
     if find_spec("onnx") and find_spec("onnxruntime"):
         from rtpd.export import onnx
@@ -166,6 +245,10 @@ def targets(folder: Path) -> dict[str, Any]:
         whole = (folder / "agent.onnx").read_bytes()
         runtime, found["onnx"] = ProcessPoolExecutor(1, spawn), exports
     return found | ({"torch": archives} if zips else {})
+
+
+def _late(*_: object) -> None:
+    raise TimeoutError("it waits")
 
 
 def _load_onnx(path: Path) -> None:
@@ -181,8 +264,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--keep", type=Path, default=None, help="folder for what broke")
     given = parser.parse_args()
-    from rtpd.errors import RtpdError
+    from rtpd.errors import MOST_CHARACTERS, RtpdError
 
+    signal.signal(signal.SIGALRM, _late)
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="rtpd-fuzz-") as name:
         readers = targets(Path(name))
@@ -191,17 +275,23 @@ def main() -> int:
             number += 1
             for target, read in readers.items():
                 rng = np.random.default_rng((given.seed, number))
+                signal.alarm(MOST_SECONDS)
+                began = time.thread_time()
                 try:
                     read(rng)
                     said = "loaded"
                 except RtpdError as error:
-                    said = "refused" if "\n" not in str(error) else "BROKE: two lines"
+                    plain = str(error).isprintable() and len(str(error)) <= MOST_CHARACTERS
+                    said = "refused" if plain else "BROKE: no short line"
                 except Exception as error:
                     said = f"BROKE: {type(error).__name__}"
                     if not counts[f"{target}: {said}"]:
                         print(f"{target} seed {given.seed} number {number}", file=sys.stderr)
                         traceback.print_exc(limit=-4)
                         _keep(given.keep, Path(name), f"{target}-{type(error).__name__}-{number}")
+                signal.alarm(0)
+                if time.thread_time() - began > MOST_SECONDS / 4:
+                    said = "BROKE: slow"
                 counts[f"{target}: {said}"] += 1
     print(f"seed {given.seed}, {number:,} inputs a reader")
     for line, count in sorted(counts.items()):

@@ -45,7 +45,7 @@ def watch(arguments, minutes, every, path):
     """Samples of (seconds, resident bytes, folder bytes), and (seconds, steps) of the metrics."""
     began = time.monotonic()
     limit = ["--minutes", str(minutes), "--out", str(path), "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "rtpd", "train", *arguments, *limit])
+    process = subprocess.Popen([sys.executable, "-P", "-m", "rtpd", "train", *arguments, *limit])
     about, samples = psutil.Process(process.pid), []
     while process.poll() is None:
         time.sleep(every)

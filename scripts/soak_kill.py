@@ -45,7 +45,7 @@ class Attempt:
     def __init__(self, arguments):
         self.lines = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rtpd", *arguments],
+            [sys.executable, "-P", "-m", "rtpd", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip

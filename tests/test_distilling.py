@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
+import jax.numpy as jnp
 import pytest
 
 from rtpd import sb3
@@ -18,8 +19,8 @@ from rtpd.config import (
     load_config,
 )
 from rtpd.distilling import distill
-from rtpd.errors import RequestError
-from rtpd.policy import load_policy
+from rtpd.errors import CheckpointError, RequestError
+from rtpd.policy import load_policy, save
 from rtpd.run import Run
 from rtpd.training import resume, train
 
@@ -104,6 +105,14 @@ def test_a_resumed_distillation_equals_one_that_was_never_stopped(source, tmp_pa
     distill(source, replace(whole, steps=600), out=tmp_path / "parts")
     resume(tmp_path / "parts", steps=800)
     assert agents(tmp_path / "parts") == agents(tmp_path / "whole")
+
+
+def test_a_distillation_does_not_go_on_with_another_teacher(source, tmp_path):
+    distill(source, replace(DISTILL, steps=600), out=tmp_path / "run")
+    teacher, path = load_policy(tmp_path / "run"), Run.open(tmp_path / "run").agent_path("teacher")
+    save(path, eqx.tree_at(lambda p: p.preprocess.scale, teacher, jnp.float32(2)))
+    with pytest.raises(CheckpointError, match=f"{path} is not the teacher of this run"):
+        resume(tmp_path / "run", steps=800)
 
 
 def test_the_teachers_of_two_games_are_distilled_into_one_student(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,13 @@ from rtpd import checkpoint, health
 from rtpd.cli import main
 from rtpd.config import Config, EvaluationConfig, ReplayConfig, TeacherConfig, from_dict
 from rtpd.errors import CheckpointError, DivergedError, RunError
+from rtpd.files import sha256
+from rtpd.monitor import Monitor
 from rtpd.run import LOCK, Run, locked
 from rtpd.training import resume, train
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import soak_calls
 
 pytestmark = pytest.mark.xdist_group("faults")  # its runs are made once, by one worker
 TINY = Config(
@@ -208,6 +214,20 @@ def test_a_killed_run_ends_as_one_that_was_never_stopped(tmp_path, saves, whole)
     assert outcome(tmp_path / "killed") == whole(from_dict(settings))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc where a call writes")
+@pytest.mark.parametrize(("number", "when"), [(1, "after"), (3, "after"), (30, "before")])
+def test_a_run_killed_at_a_call_that_writes_leaves_nothing_behind(tmp_path, number, when, whole):
+    """A sample of scripts/soak_calls.py: the folder, its manifest, the middle of a checkpoint."""
+    path = tmp_path / "killed"
+    assert soak_calls.broken(path, number, when, tmp_path / "calls")
+    assert main(soak_calls.go_on(path)) == 0
+    settings = Run.open(path).manifest["config"]
+    assert outcome(path) == whole(from_dict(settings))
+    assert not [name for name in soak_calls.names(path) if ".tmp" in name]
+    saved = list((path / "checkpoints").iterdir())
+    assert len(saved) == 2 and all((folder / "sha256.json").exists() for folder in saved)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
 def test_a_run_that_gets_no_more_memory_goes_on_from_its_checkpoint(tmp_path, whole):
     final = ["--steps", "800", "--evaluation.final-episodes", "1"]
@@ -360,3 +380,122 @@ def test_a_checkpoint_of_other_settings_is_refused_in_one_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"no checkpoint to go on from: .*0000000600"):
         resume(path, steps=800)
     assert steps_saved(path) == [600, 400]
+
+
+# ---- whose a checkpoint is ---------------------------------------------------------------------
+
+
+class Listener(Monitor):
+    def __init__(self):
+        self.said = ""
+
+    def warn(self, text):
+        self.said += text + "\n"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Two finished runs that differ in their seed alone; copy them to change them."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for seed in (0, 1):
+        train(replace(TINY, seed=seed), out=folder / f"seed-{seed}")
+    return folder
+
+
+@pytest.fixture
+def path(tiny, tmp_path):
+    return shutil.copytree(tiny / "seed-0", tmp_path / "run")
+
+
+def change(path, key, value):
+    manifest = json.loads((path / "manifest.json").read_text())
+    *parts, last = key.split(".")
+    table = manifest
+    for part in parts:
+        table = table[part]
+    table[last] = value
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("config.td.gamma", 0.9, "saved with td.gamma = 0.99, the run has 0.9 now"),
+        ("config.seed", 1, "saved with seed = 0, the run has 1 now"),
+        ("config.teacher", "dqn", "saved with teacher = 'double-dqn', the run has 'dqn' now"),
+        ("config.students", ["mlp8:mse"], "mlp8:mse"),
+        ("config.td.optimizer.learning_rate", 1.25e-4, "learning_rate"),
+        ("id", "0" * 32, "is a checkpoint of another run"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings_than_its_checkpoint_s(path, key, value, said):
+    change(path, key, value)
+    with pytest.raises(CheckpointError, match="holds no checkpoint to go on from") as error:
+        resume(path, steps=640)
+    assert said in str(error.value)
+    assert steps_saved(path) == [600, 400]
+
+
+def test_what_may_change_on_purpose_does_not_keep_a_run_from_going_on(path):
+    change(path, "config.evaluation.final_episodes", 2)
+    summary = resume(path, steps=640, minutes=30, on_divergence="rollback")
+    assert (summary["status"], summary["step"]) == ("finished", 640)
+
+
+@pytest.mark.parametrize("name", ["0000000600", "99999999999999999999"])
+def test_a_checkpoint_of_another_run_is_named_and_takes_no_place(tiny, path, name):
+    saved = path / "checkpoints"
+    if name == "0000000600":
+        shutil.rmtree(saved / name)
+    shutil.copytree(tiny / "seed-1" / "checkpoints" / "0000000600", saved / name)
+    listener = Listener()
+    assert resume(path, steps=1000, monitor=listener)["status"] == "finished"
+    assert f"{name} is a checkpoint of another run" in listener.said
+    assert steps_saved(path)[-2:] == [1000, 800]
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_not_taken(path):
+    saved = path / "checkpoints"
+    os.rename(saved / "0000000600", saved / "0000000700")
+    listener = Listener()
+    assert resume(path, steps=640, monitor=listener)["status"] == "finished"
+    assert "0000000700 was saved at step 600, not at that of its name" in listener.said
+
+
+@pytest.mark.parametrize("progress", [{}, {"step": "600"}, {"step": 600, "learn_from": -1}, 7])
+def test_the_progress_of_a_checkpoint_is_checked(path, progress):
+    for folder in checkpoint.newest(path / "checkpoints"):
+        meta = json.loads((folder / "meta.json").read_text())
+        meta["user"]["progress"] = progress
+        (folder / "meta.json").write_text(json.dumps(meta))
+        digests = json.loads((folder / "sha256.json").read_text())
+        digests["meta.json"] = sha256((folder / "meta.json").read_bytes())
+        (folder / "sha256.json").write_text(json.dumps(digests))
+    with pytest.raises(CheckpointError, match="holds no checkpoint to go on from"):
+        resume(path, steps=640)
+
+
+# ---- metrics -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [None, 0, 3])
+def test_metrics_that_are_missing_are_said_to_be(path, keep):
+    file = path / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.unlink() if keep is None else file.write_text("".join(lines[:keep]))
+    listener = Listener()
+    resume(path, steps=640, monitor=listener)
+    assert listener.said.count("\n") == 1
+    told = f"metrics.jsonl has {keep or 0} of the {len(lines) - 1} lines that were written up to"
+    assert told in listener.said  # without the final evaluation, which comes after
+    again = Listener()
+    resume(path, steps=680, monitor=again)
+    assert not again.said
+
+
+def test_metrics_reach_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
+    order, save, sync = [], checkpoint.save, Run.sync
+    monkeypatch.setattr(Run, "sync", lambda run: (order.append("metrics"), sync(run)))
+    monkeypatch.setattr(checkpoint, "save", lambda *args: (order.append("save"), save(*args)))
+    train(replace(TINY, steps=200), out=tmp_path / "run")
+    assert order == ["metrics", "save"]

@@ -17,7 +17,7 @@ FLOORS = (
     "models pace evaluation playing completion",
     "students teaching journal export watch",
     "learner lane health",
-    "agents",
+    "agents identity",
     "session",
     "training bench",
     "distilling report",

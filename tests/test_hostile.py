@@ -4,11 +4,14 @@ The mutations are those of scripts/fuzz.py, which runs them for longer; what bro
 the tables here.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -19,19 +22,32 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtpd import checkpoint, console, nets, onnxfile, policy
 from rtpd.cli import main
-from rtpd.config import load_config, to_dict
+from rtpd.config import (
+    Config,
+    EvaluationConfig,
+    ReplayConfig,
+    TeacherConfig,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
 from rtpd.listing import runs
 from rtpd.report.gather import read as read_run
 from rtpd.run import Run
+from rtpd.sources import options_of
 from rtpd.suite.plan import read as read_suite
+from rtpd.training import train
 from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.validate import validate
+from rtpd.watch.state import State
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from fuzz import mutated, mutated_value
@@ -117,6 +133,8 @@ def test_agents_with_any_description_or_weights(agent, tmp_path_factory, seed):
         ("dueling", "yes"),
         ("agent", None),
         ("\ud800", 1),  # half of a character, which JSON can name
+        ("stack", 2**40),
+        ("net", "mlp" + "9" * 5000),
     ],
 )
 def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
@@ -128,6 +146,37 @@ def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
     with pytest.raises(CheckpointError):
         refused_or_valid(policy.load, path)
         policy.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", ["weight", "centre", "scale"])
+def test_weights_and_statistics_of_an_agent_are_finite_numbers(agent, tmp_path, which, value):
+    path = tmp_path / "x.safetensors"
+    arrays = {k: v.copy() for k, v in safetensors.numpy.load(agent.read_bytes()).items()}
+    name = next(name for name in arrays if name.endswith(which))
+    arrays[name].reshape(-1)[0] = value
+    signed(
+        path, json.loads(agent.with_suffix(".json").read_bytes()), safetensors.numpy.save(arrays)
+    )
+    with pytest.raises(CheckpointError, match="holds what is no finite number"):
+        policy.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("noop_max", 2147483646), ("frame_skip", 2**62), ("max_episode_frames", 10**20),
+        ("threads", 10**6),
+    ],
+)  # fmt: skip
+def test_how_an_agent_s_game_is_played_has_bounds(agent, tmp_path, capsys, name, value):
+    path = tmp_path / "x.safetensors"
+    about = json.loads(agent.with_suffix(".json").read_bytes())
+    signed(path, about | {"environment": {name: value}}, agent.read_bytes())
+    with pytest.raises(CheckpointError, match=f"'environment' is damaged: {name} is {value}: allo"):
+        options_of(policy.load(path))
+    assert main(["evaluate", str(path), "--episodes", "1"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +221,11 @@ def padded(model):
     model.graph.node[0].attribute.add(name="pads", ints=[2**40] * 4, type=7)
 
 
+def not_finite(model):
+    weights = next(t for t in model.graph.initializer if t.data_type == 1)
+    weights.raw_data = b"\0\0\x80\x7f" + weights.raw_data[4:]
+
+
 def inside_another(model):
     model.graph.node[0].attribute.add(name="axis", type=5)
 
@@ -197,8 +251,8 @@ def of_other_frames(model):
 @pytest.mark.parametrize(
     "change",
     [
-        outside, doubled, claimed, looping, padded, inside_another, of_others, with_more_actions,
-        of_a_module, of_other_frames,
+        outside, doubled, claimed, looping, padded, not_finite, inside_another, of_others,
+        with_more_actions, of_a_module, of_other_frames,
     ],
 )  # fmt: skip
 def test_onnx_files_that_rtpd_has_not_written_never_reach_the_runtime(
@@ -316,6 +370,8 @@ def test_names_of_agents_are_inside(tmp_path, name):
         b"\xef\xbb\xbf{}",
         b"\x00",
         b"",
+        b'{"a": 1e999}',
+        b'{"a": -1e999}',
     ],
 )
 def test_json_that_is_made_to_hurt(tmp_path, data):
@@ -343,6 +399,68 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path):
         read_json(big)
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A finished run; copy it to change it."""
+    path = tmp_path_factory.mktemp("run") / "run"
+    evaluation = EvaluationConfig(period_steps=0, episodes=1, final_episodes=1)
+    replay = ReplayConfig(capacity=200, warmup_steps=100)
+    td = TeacherConfig(net="mlp8")
+    config = Config("probe/endless", students=("mlp4:kl",), steps=200, checkpoint_steps=0)
+    train(replace(config, td=td, replay=replay, evaluation=evaluation), out=path)
+    return path
+
+
+@contextlib.contextmanager
+def not_for_ever():
+    """Whatever is still waiting after a minute is ended by an error."""
+
+    def late(*_):
+        raise TimeoutError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link out"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".lock", "manifest.json", ".manifest.json.tmp", "metrics.jsonl", "agents",
+        "agents/teacher.safetensors", "checkpoints", "checkpoints/0000000200",
+        "checkpoints/.0000000240.tmp", "checkpoints/0000000200/arrays.safetensors",
+    ],
+)  # fmt: skip
+def test_a_pipe_or_a_link_in_a_run_is_not_waited_for_nor_written_through(
+    small_run, tmp_path, capsys, name, kind
+):
+    run, mine = tmp_path / "runs" / "run", tmp_path / "mine"
+    shutil.copytree(small_run, run)
+    shutil.copytree(small_run, mine)  # so that a link leads to what could be used
+    before = {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()}
+    if (run / name).is_dir():
+        shutil.rmtree(run / name)
+    (run / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    else:
+        os.symlink(mine / name, run / name)
+    with not_for_ever():
+        assert main(["ls", str(run.parent)]) in (0, 2)
+        code = main(["train", "--resume", str(run), "--steps", "240", "--quiet"])
+        if code:
+            main(["report", str(run), "--out", str(tmp_path / "x.html"), "--no-clip"])
+            main(["evaluate", str(run), "--episodes", "1", "--json"])
+    assert code == 0 if name.endswith(".tmp") else code in (0, 1, 2)
+    assert {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == before
+    assert "Traceback" not in capsys.readouterr().err
+
+
 TOMLS = [
     b"a = " + b"[" * DEEP,
     b"a = " + b"{a=" * 10_000,
@@ -354,6 +472,9 @@ TOMLS = [
     b"td = [{" + b"a." * 20_000 + b"a = 1}]",
     b"td." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
     b"#" * 2**19,
+    b"seed = 0x" + b"f" * 50_000,
+    b"steps = 0b" + b"1" * 100,
+    b"[[td]]\na = [0x" + b"f" * 50_000 + b"]",
 ]
 
 
@@ -438,3 +559,87 @@ def test_any_error_is_one_line(capsys, monkeypatch, error):
     monkeypatch.setenv("RTPD_TRACEBACK", "1")
     with pytest.raises(type(error)):
         main(["games"])
+
+
+# ---- time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"0", b'{"kind": 1}', b'{"a":'])
+def test_metrics_that_hold_no_records_cost_no_time(tmp_path, line):
+    run_folder(tmp_path, json.dumps(MANIFEST).encode(), (line + b"\n") * (2**22 // (len(line) + 1)))
+    for look in (runs, lambda path: State(path).look(), read_run):
+        took = time.thread_time()
+        with contextlib.suppress(RtpdError):
+            look(tmp_path)
+        assert time.thread_time() - took < 5
+
+
+SUITES = {
+    "seeds": b"games = ['pong']\nseeds = " + str(list(range(40_000))).encode(),
+    "games": b"games = " + str([f"g{i}" for i in range(28_000)]).encode(),
+    "variants": b"games = ['pong']\n" + b"".join(b"[variants.v%d]\n" % i for i in range(8_000)),
+    "distilled": b"games = ['pong']\n[variants.a]\n"
+    + b"".join(b"[variants.v%d]\ndistill='a'\n" % i for i in range(6_000)),
+}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_long_suite_files_take_no_more_time_than_reading_them(tmp_path, name):
+    file = tmp_path / "suite.toml"
+    file.write_bytes(SUITES[name])
+    began = time.thread_time()
+    with contextlib.suppress(RtpdError):
+        read_suite(file)
+    assert time.thread_time() - began < 6
+
+
+def test_settings_that_name_thousands_are_refused_at_once():
+    games = replace(load_config("double-dqn"), env="+".join(["pong"] * 60_000))
+    students = replace(games, env="pong", students=tuple(f"mlp{i}:kl" for i in range(1, 4_000)))
+    for asked in (games, students):
+        began = time.thread_time()
+        with pytest.raises(ConfigError, match=r"allowed: (128|256)"):
+            validate(asked)
+        assert time.thread_time() - began < 2
+
+
+# ---- what errors say ---------------------------------------------------------------------------
+
+
+TEXTS = ["a\nb", "\x1b[31mred", "\u202egnop", "x" * 10**7, "\x9b" * 10**6]
+
+
+@pytest.mark.parametrize("leaf", [RtpdError, ConfigError, CheckpointError, RequestError])
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:5]))
+def test_every_error_is_one_short_printable_line_where_it_is_made(leaf, text):
+    said = str(leaf(f"cannot read {text}: why"))
+    assert said.isprintable() and len(said) <= 2000 and said.startswith("cannot read ")
+    assert str(leaf(said)) == said  # so an error about an error is not spelt out twice
+
+
+def test_numbers_too_long_to_print_are_told_by_their_length():
+    with pytest.raises(ConfigError, match=r"--seed \(a number of 16,610 bits\): allowed: 0 to"):
+        validate(replace(load_config("double-dqn"), seed=10**5_000))
+    with pytest.raises(ConfigError, match="--actors"):
+        validate(replace(load_config("double-dqn"), actors="teacher=" + "9" * 5_000))
+    with pytest.raises(ConfigError, match="--steps 10000000000: allowed: 1 to"):
+        validate(replace(load_config("double-dqn"), steps=10**10))
+
+
+@pytest.mark.parametrize("key", ["env", "teacher", "on_divergence", "\ud800"])
+def test_settings_with_half_of_a_character_are_refused(key):
+    with pytest.raises(RequestError):
+        validate(from_dict({key: "\ud800"}))
+
+
+def test_rows_are_clean_where_they_are_made(tmp_path):
+    evil = "\u202e\x1b[31m" + "x" * 10_000
+    agents = {"teacher": {"parameters": 1, "net": evil, "loss": evil}}
+    config = MANIFEST["config"] | {"env": evil}
+    manifest = MANIFEST | {"agents": agents, "config": config, "status": evil}
+    run_folder(tmp_path, json.dumps(manifest).encode(), b"")
+    (row,) = runs(tmp_path)
+    page = State(tmp_path).look()
+    shown = [row["env"], row["state"], page["env"], page["status"], *page["facts"]]
+    for text in (*shown, page["agents"][0]["net"]):
+        assert text.isprintable() and len(text) < 500

@@ -1,12 +1,16 @@
 """Run folders: what they refuse, what they number, and records that outlive a crash."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from rtpd import run as run_module
 from rtpd.errors import CheckpointError, RunError
-from rtpd.run import Run, check_free, next_folder
+from rtpd.files import write_atomic, write_json
+from rtpd.run import STARTING, Run, check_free, claim, next_folder
 
 MANIFEST = {"config": {"env": "pong"}, "status": "running", "agents": {"teacher": {}, "net4": {}}}
 
@@ -228,3 +232,83 @@ def test_without_git_the_commit_is_unknown(monkeypatch):
 
     monkeypatch.setattr(run_module.subprocess, "run", fail)
     assert run_module.provenance("cpu")["commit"] is None
+
+
+# ---- beginnings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "remains",
+    [
+        [".lock"],
+        [".lock", ".manifest.json.0a1b2c3d.tmp"],
+        [".lock", "agents/", "checkpoints/"],
+        [".lock", "manifest.json", "agents/", "agents/.teacher.safetensors.0a1b2c3d.tmp"],
+        [".lock", "manifest.json", "agents/", "agents/old.safetensors", "checkpoints/"],
+    ],
+)
+def test_a_folder_in_which_a_run_was_killed_at_its_very_start_is_free(tmp_path, remains):
+    path = tmp_path / "run"
+    path.mkdir()
+    for name in remains:
+        if name == "manifest.json":
+            write_json(path / name, MANIFEST | {"status": STARTING})
+        elif name.endswith("/"):
+            (path / name).mkdir()
+        else:
+            (path / name).touch()
+    check_free(path)
+    Run.create(path, MANIFEST)
+    found = {str(p.relative_to(path)) for p in path.rglob("*")}
+    assert found == {".lock", "manifest.json", "agents", "checkpoints"}
+
+
+def test_the_manifest_is_the_first_of_a_run_that_is_seen(tmp_path, monkeypatch):
+    def crash(path, mode=0o777):
+        raise OSError("power cut")
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(os, "mkdir", crash)
+    with pytest.raises(OSError, match="power cut"):
+        Run.create(tmp_path / "run", MANIFEST)
+    assert Run.open(tmp_path / "run").manifest == MANIFEST
+
+
+def test_of_many_that_start_a_run_at_the_same_instant_each_has_a_folder_of_its_own(tmp_path):
+    gate = threading.Barrier(16)
+
+    def start(_):
+        gate.wait()
+        return claim(tmp_path / "runs", "pong")
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(start, range(16)))
+    assert len(set(found)) == 16 and all(path.is_dir() for path in found)
+
+
+def test_files_that_are_written_at_the_same_instant_are_whole(tmp_path):
+    texts = [bytes([65 + i]) * 2**20 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(write_atomic, tmp_path / "x"), texts))
+    assert (tmp_path / "x").read_bytes() in texts
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_what_a_crash_has_left_is_removed_under_the_lock_and_nothing_else(run):
+    (run.path / "agents" / "pong").mkdir()
+    left = [
+        ".manifest.json.0a1b2c3d.tmp", "agents/.net4.json.0a1b2c3d.tmp",
+        "agents/pong/.net4.safetensors.0a1b2c3d.tmp", "checkpoints/.0000000400.tmp/a.zlib",
+        "checkpoints/0000000200/a.zlib",
+    ]  # fmt: skip
+    kept = [
+        "notes.txt", "agents/net4.safetensors", ".hidden", "checkpoints/0000000300/sha256.json",
+        "checkpoints/notes/a.txt", "tensorboard/.x.tmp",
+    ]  # fmt: skip
+    for name in (*left, *kept):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("x")
+    run.tidy()
+    assert not any((run.path / name).exists() for name in left)
+    assert all((run.path / name).exists() for name in kept)
+    assert not (run.path / "checkpoints" / "0000000200").exists()

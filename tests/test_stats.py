@@ -412,3 +412,10 @@ def test_a_teacher_no_better_than_chance_gives_no_time():
 def test_curves_that_are_none_are_refused(steps, scores, line):
     with pytest.raises(RequestError, match=line):
         time_to_expert(steps, [1.0, 2.0], scores, 100)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, -0.7, 1e-300, 1e300])
+@pytest.mark.parametrize("counts", [(3,), (5, 7), range(1, 60)])
+def test_the_iqm_of_equal_scores_is_that_score(value, counts):
+    scores = {f"g{i}": [value] * n for i, n in enumerate(counts)}
+    assert float(iqm(Runs.of(scores))) == value

@@ -279,6 +279,24 @@ assert "jax" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_suite_runs_no_code_of_the_current_folder(tmp_path):
+    """Neither what checks it nor what runs it, however plain the names of that folder's modules."""
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for name in ("tyro", "multiprocessing", "rtpd", "runpy", "numpy"):
+        write(strange / f"{name}.py", "open('mark', 'w').close()\nraise SystemExit(7)")
+    file = write(strange / "cart.toml", CART.format(steps=1_600, seeds=1))
+    begin = (
+        "import sys\nfrom rtpd.cli import main\nif __name__ == '__main__':\n    sys.exit(main())"
+    )
+    command = write(tmp_path / "rtpd", begin)
+    done = subprocess.run(
+        [sys.executable, command, "suite", file.name], cwd=strange, capture_output=True, text=True
+    )
+    assert not (strange / "mark").exists()
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_suite_and_two_at_once_are_refused(tmp_path, capsys):
     file = write(tmp_path / "cart.toml", CART.format(steps=1_000_000, seeds=1))
@@ -575,6 +593,20 @@ def test_on_ray_a_lost_worker_s_run_goes_on_elsewhere(tmp_path):
     assert [run["state"] for run in result["runs"]] == ["finished"] * 2
     assert len(Run.open(run).manifest["resumed"]) == 1
     assert all(row["seeds"] == 2 for row in result["results"])
+
+
+@pytest.mark.slow
+def test_on_ray_no_code_of_the_current_folder_is_run(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="needs the cluster extra")
+    from rtpd.suite.cluster import Cluster
+
+    monkeypatch.chdir(tmp_path)
+    cluster = Cluster("local", 1, 1, 0)
+    try:
+        path = ray.get(ray.remote(lambda: sys.path).remote())
+    finally:
+        cluster.close()
+    assert str(tmp_path) not in path and "" not in path
 
 
 @pytest.mark.slow

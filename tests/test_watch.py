@@ -1,13 +1,17 @@
 """A run in the browser: what is served to whom, what it says of a run that changes, who plays."""
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +32,7 @@ from rtpd.playing import play
 from rtpd.policy import save
 from rtpd.run import Run
 from rtpd.types import EnvSpec, Policy, Preprocess
-from rtpd.watch import serving, stage
+from rtpd.watch import server, serving, stage
 from rtpd.watch.metrics import MOST_POINTS, Metrics, thinned
 from rtpd.watch.server import PAGES, Server
 from rtpd.watch.stage import Stage
@@ -150,6 +154,57 @@ def test_pages_elsewhere_cannot_read_it(url, path):
     for site in ("cross-site", "same-site"):
         assert ask(url, path, Sec_Fetch_Site=site)[0] == (200 if path == "/" else 403)
     assert "Access-Control-Allow-Origin" not in ask(url, path, Origin="http://evil.example")[1]
+
+
+def raw(url, data, patience=30):
+    """What is answered to these bytes, until the connection is closed."""
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), patience) as link:
+        link.sendall(data)
+        with contextlib.suppress(ConnectionResetError):
+            return b"".join(iter(lambda: link.recv(2**16), b""))
+
+
+HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_an_address_that_is_none_is_told_so(url):
+    answer = raw(url, b"GET http://[::1/run.json" + HEAD + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("more", [b"Content-Length: 60\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_the_body_of_a_request_is_no_second_request(url, more):
+    answer = raw(url, b"GET /icon.svg" + HEAD + more + b"\r\nGET /style.css" + HEAD + b"\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1 and b"Connection: close" in answer
+
+
+def test_two_hundred_at_once_are_all_answered(url):
+    gate = threading.Barrier(200)
+
+    def one(_):
+        gate.wait()
+        return raw(url, b"GET /run.json" + HEAD + b"Connection: close\r\n\r\n", 60)
+
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(one, range(200)))
+    assert [answer[:15] for answer in answers] == [b"HTTP/1.1 200 OK"] * 200
+
+
+def test_slow_connections_hold_few_threads_and_none_for_long(run, monkeypatch):
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 16)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 3.0)
+    with serving(run.path) as url, contextlib.ExitStack() as links:
+        place = urlsplit(url).hostname, urlsplit(url).port
+        before = threading.active_count()
+        slow = [links.enter_context(socket.create_connection(place, 60)) for _ in range(60)]
+        busy = [link.recv(100)[:12] for link in slow[16:]]
+        assert busy == [b"HTTP/1.1 503"] * 44
+        assert threading.active_count() <= before + 16
+        for link in slow[:16]:
+            with contextlib.suppress(ConnectionError):  # it may be closed by now
+                link.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+                assert link.recv(100) == b""
+        assert told(url)["env"] == "ale/pong"
 
 
 def test_it_listens_on_this_machine_alone(run):

@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from rtpd.archive import why
 from rtpd.errors import CheckpointError, RequestError
 from rtpd.files import (
     contents,
+    discard,
     inside,
     link_or_copy,
     read_json,
@@ -48,31 +49,36 @@ MOST_FILE_BYTES = 2**34  # arrays.safetensors of many games
 
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
     """Write `tree` (arrays as leaves, random keys among them) and JSON-ready `meta`."""
+    before = [p for p in newest(folder.parent) if int(p.name) <= int(folder.name)]
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    discard(temporary)
     temporary.mkdir(parents=True)
     try:
-        digests = _write(temporary, tree, meta, _segments_of(newest(folder.parent)))
+        digests = _write(temporary, tree, meta, _segments_of(before))
         write_json(temporary / "sha256.json", digests)
         sync_folder(temporary)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint must not fill the disk
         raise
     if folder.exists():  # only after a crash between this rename and the caller's next note
-        shutil.rmtree(folder)
+        remove(folder)
     os.replace(temporary, folder)
     sync_folder(folder.parent)
 
 
-def load[Tree](folder: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
+def load[Tree](
+    folder: Path, like: Tree, check: Callable[[dict[str, Any]], None] = lambda meta: None
+) -> tuple[Tree, dict[str, Any]]:
     """Read back a tree with the structure, shapes and dtypes of `like`, and its metadata.
 
     Large arrays of `like` are overwritten in place, so that a replay is never in memory twice:
-    do not use `like` afterwards. It may also be abstract (`jax.eval_shape`).
+    do not use `like` afterwards. It may also be abstract (`jax.eval_shape`). `check` sees the
+    metadata before any array is read, and may raise CheckpointError.
     """
     files = _verified(folder)
-    meta = read_json(folder / "meta.json")
+    meta = read_json(inside(folder, "meta.json"))
     try:
+        check(meta["user"])
         arrays = safetensors.numpy.load(_contents(files["arrays.safetensors"]))
         found = dict[str, "np.ndarray | _Segments"](arrays)
         for name, (shape, dtype, count) in meta["large"].items():
@@ -141,6 +147,13 @@ def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], sou
     return jax.tree.unflatten(treedef, arrays)
 
 
+def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
+    """CheckpointError if weights or statistics that a policy acts by are not finite numbers."""
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise CheckpointError(f"{source}: '{name}' holds what is no finite number")
+
+
 def arrays_of(tree: object) -> dict[str, np.ndarray]:
     """The arrays of a pytree under their paths, as `restore` takes them."""
     return {name: np.asarray(leaf) for name, leaf in _leaves(tree).items()}
@@ -148,7 +161,7 @@ def arrays_of(tree: object) -> dict[str, np.ndarray]:
 
 def newest(parent: Path) -> list[Path]:
     """Complete checkpoints in a folder, newest first; their names are step counts."""
-    numbered = (p for p in parent.glob("[0-9]*") if p.name.isdecimal())
+    numbered = (p for p in parent.glob("[0-9]*") if p.name.isdecimal() and not p.is_symlink())
     whole = (p for p in numbered if (p / "sha256.json").is_file())
     return sorted(whole, key=lambda p: int(p.name), reverse=True)
 
@@ -225,18 +238,18 @@ def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
         return {}
     folder = checkpoints[0]
     try:
-        digests = read_json(folder / "sha256.json")
+        digests = read_json(inside(folder, "sha256.json"))
         if _digest(folder / "meta.json") != digests["meta.json"]:
             return {}
-        found = read_json(folder / "meta.json").get("contents", {})
-        return {name: _Segment(folder / name, found[name], digests[name]) for name in found}
+        found = read_json(inside(folder, "meta.json")).get("contents", {})
+        return {name: _Segment(inside(folder, name), found[name], digests[name]) for name in found}
     except (CheckpointError, LookupError, TypeError, AttributeError):
         return {}
 
 
 def _verified(folder: Path) -> dict[str, Path]:
     """The files of a checkpoint by name; CheckpointError unless each has its digest."""
-    listed = read_json(folder / "sha256.json")
+    listed = read_json(inside(folder, "sha256.json"))
     there = {"arrays.safetensors", "meta.json", *(p.name for p in folder.glob("*.zlib"))}
     if not isinstance(listed, dict) or not there <= listed.keys():
         raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")

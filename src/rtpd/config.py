@@ -7,7 +7,7 @@ Units are in the names: steps are agent steps (one action in one env), updates a
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import reduce
+from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,15 @@ import msgspec
 import tyro
 
 from rtpd import envs
-from rtpd.errors import CheckpointError, ConfigError, EnvError, RequestError, unknown
+from rtpd.errors import (
+    CheckpointError,
+    ConfigError,
+    EnvError,
+    RequestError,
+    shortened,
+    told,
+    unknown,
+)
 from rtpd.files import contents
 
 MOST_TOML_BYTES = 2**18
@@ -219,6 +227,7 @@ class Config:
         return {envs.short(name): name for name in self.env.split("+")}
 
 
+@cache
 def presets() -> dict[str, Path]:
     """The presets that ship with rtpd, by name."""
     folder = Path(str(resources.files("rtpd") / "presets"))
@@ -245,7 +254,7 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
     try:
         _refuse_unknown(data, Config, source)
         return msgspec.convert(_merge(to_dict(Config()), data), Config)
-    except (msgspec.ValidationError, EnvError) as error:
+    except (ValueError, EnvError) as error:  # of the schema, or of half a character
         raise ConfigError(f"{source}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source}: it is nested too deeply") from None
@@ -256,6 +265,15 @@ def to_dict(config: Config) -> dict[str, Any]:
     return msgspec.to_builtins(config)
 
 
+def flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{path}{key}.") if nested else {path + key: value}
+    return found
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; ConfigError in one line if it cannot be read."""
     try:
@@ -263,7 +281,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         dots = max(line.count(b".") for line in data.split(b"\n"))
         if dots > MOST_DOTS:
             raise ConfigError(f"{path}: a line has {dots:,} dots: allowed: {MOST_DOTS}")
-        return tomllib.loads(data.decode())
+        table = tomllib.loads(data.decode())
+        _refuse_long_numbers(table, path)
+        return table
     except ConfigError:
         raise
     except (RequestError, CheckpointError) as error:
@@ -272,6 +292,18 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
+
+
+def _refuse_long_numbers(value: object, path: Path, key: str = "") -> None:
+    """TOML's integers have 64 bits; Python reads longer ones, which it then cannot print."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ConfigError(f"{path}: {key} is {shortened(told(value), 100)}: allowed: 64 bits")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_long_numbers(item, path, f"{key}.{name}" if key else name)
+    if isinstance(value, list):
+        for item in value:
+            _refuse_long_numbers(item, path, key)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,17 +20,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rtpd.errors import shortened
+from rtpd.errors import MOST_CHARACTERS, clean, shortened
 
 Row = Mapping[str, Any]
-MOST_ERROR_CHARACTERS = 2000
 _BLOCKS = "▁▂▃▄▅▆▇█"
 FLAT_NOTE = "! collapsed: its outputs hardly differ from state to state"
-
-
-def clean(text: object) -> str:
-    """The text with every control character spelt out, so that it stays on its line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def show(value: float | None, form: str = ",.0f", unit: str = "") -> str:
@@ -310,7 +304,7 @@ def print_bench(result: Row, *, console: Console | None = None) -> None:
 
 def error_line(error: BaseException) -> str:
     """The one line by which the command line reports an error."""
-    text = shortened(str(error).strip(), MOST_ERROR_CHARACTERS)
+    text = shortened(str(error).strip(), MOST_CHARACTERS)
     return f"rtpd: error: {clean(text) or type(error).__name__}"
 
 

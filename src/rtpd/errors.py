@@ -17,11 +17,22 @@ and not a word, as with other tools.
 import difflib
 from collections.abc import Iterable
 
+MOST_CHARACTERS = 2_000  # of a message
+MOST_NAMES = 2_000  # that are compared with one that is unknown
+
 
 class RtpdError(Exception):
-    """Base of everything rtpd reports; `exit_code` is what the command line exits with."""
+    """Base of everything rtpd reports; `exit_code` is what the command line exits with.
+
+    Messages quote what strangers have written, so each is made one printable line of at most
+    `MOST_CHARACTERS` here, for whoever shows or logs it.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        text = clean(shortened(str(message), MOST_CHARACTERS))
+        super().__init__(shortened(text, MOST_CHARACTERS))
 
 
 class RequestError(RtpdError):
@@ -50,10 +61,23 @@ class DivergedError(RtpdError):
     """A training has losses or weights that are not finite, or a loss beyond all reason."""
 
 
+def clean(text: object) -> str:
+    """The text with every control character spelt out, so that it stays on its line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def told(value: object) -> str:
+    """A value as text; of a number too long to be written out, its length."""
+    try:
+        return str(value)
+    except ValueError:
+        return f"(a number of {value.bit_length():,} bits)" if isinstance(value, int) else "(?)"
+
+
 def unknown(kind: str, value: object, allowed: Iterable[str], *, most: int = 12) -> str:
     """One line for a name that is not in a table: the value, the nearest match, what is allowed."""
-    names, text = list(allowed), shortened(str(value), 200)
-    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    names, text = list(allowed), shortened(told(value), 200)
+    near = difflib.get_close_matches(text, names[:MOST_NAMES], n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     shown = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
     return f"unknown {kind} '{text}': {hint}allowed: {shown}"
@@ -63,5 +87,5 @@ def shortened(text: str, most: int) -> str:
     """The text, its middle left out if it has more than `most` characters."""
     if len(text) <= most:
         return text
-    half = most // 2 - 2
+    half = (most - len(" ... ")) // 2
     return f"{text[:half]} ... {text[-half:]}"

@@ -1,16 +1,25 @@
 """Reading files of strangers under limits; writing so that a crash leaves the old or the new one.
 
 Every reader goes through `contents`, which takes no more memory than it is told to and waits for no
-pipe, and through `parse_json`, which knows how JSON can be made to hurt.
+pipe, and through `parse_json`, which knows how JSON can be made to hurt. Every writer makes a new
+file (`write_synced`) or adds to a regular one (`appended`): what a stranger may have left under
+that name, a pipe or a link, is neither waited for nor written through. `inside` finds files of a
+folder that may be a stranger's.
 """
 
+import contextlib
+import errno
 import fcntl
 import hashlib
+import io
 import json
+import math
 import os
+import secrets
+import shutil
 import stat
 import time
-from collections.abc import Buffer, Callable
+from collections.abc import Buffer, Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -18,22 +27,48 @@ from rtpd.errors import CheckpointError, RequestError, RunError
 
 MOST_BYTES = 2**30  # of a file that is read as a whole
 MOST_JSON_BYTES = 2**26
+MOST_LINES, MOST_ODD_LINES = 2**22, 1_000  # of a file of records
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write beside `path`, flush to disk, rename over it, flush the folder."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    write_synced(temporary, data)
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write_synced(temporary, data)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write and flush to disk."""
-    with path.open("wb") as file:
+    """Write a new file and flush it to disk; FileExistsError if anything has that name."""
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is what a writer makes before it is renamed."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder in which nobody writes now."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_temporary(path.name):
+            discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; links are not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -41,7 +76,23 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        write_synced(target, source.read_bytes())
+        write_synced(target, contents(source))
+
+
+def appended(path: Path) -> IO[bytes]:
+    """A regular file to append to, made if need be; RunError for a link, a pipe, a folder."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    refused = RunError(f"'{path}' is a link, a pipe or a folder: a plain file is needed")
+    try:
+        file = open(os.open(path, flags, 0o666), "ab")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise refused from None
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise refused
+    return file
 
 
 def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[bytes]:
@@ -50,9 +101,10 @@ def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[byte
     The lock ends with its holders, however they die.
 
     Raises:
-        RunError: with the text of `taken`, if another holds it for `patience` seconds.
+        RunError: with the text of `taken`, if another holds it for `patience` seconds; if the path
+            leads to what is no plain file.
     """
-    file = path.open("ab")
+    file = appended(path)
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -68,7 +120,7 @@ def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[byte
 def is_locked(path: Path) -> bool:
     """Whether a process holds `lock(path)`; False where there is no such file."""
     try:
-        with path.open("rb") as file:
+        with opened(path, os.O_NOFOLLOW) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -120,13 +172,22 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
     """
     try:
         text = data.decode("utf-8")
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
+        return json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,6 +197,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def records(data: bytes, source: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects in lines of text; a few lines that are none are passed over.
+
+    CheckpointError once there are too many of those, or of all: that is no file of records.
+    """
+    odd = 0
+    for number, line in enumerate(io.BytesIO(data)):
+        record = None
+        if line.startswith(b"{"):  # else it is not worth a parse and its error
+            with contextlib.suppress(ValueError):
+                record = parse_json(line)
+        odd += record is None
+        if odd > MOST_ODD_LINES or number >= MOST_LINES:
+            most = f"{MOST_ODD_LINES:,} lines that are no records, {MOST_LINES:,} in all"
+            raise CheckpointError(f"{source} is damaged: more than {most}")
+        if record is not None:
+            yield record
+
+
 def contents(path: Path, most: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file, of which there may be `most`.
 
@@ -143,7 +223,7 @@ def contents(path: Path, most: int = MOST_BYTES) -> bytes:
     Pipes and devices count as no file, and are not waited for.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with opened(path) as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise RequestError(f"there is no file '{path}'")
@@ -159,13 +239,28 @@ def contents(path: Path, most: int = MOST_BYTES) -> bytes:
     return data
 
 
+def opened(path: Path, flags: int = 0) -> IO[bytes]:
+    """Open to read whatever is there, without waiting for whoever might write to a pipe."""
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags), "rb")
+
+
 def inside(folder: Path, name: str) -> Path:
-    """`folder/name`; CheckpointError if a name from a file of strangers would lead elsewhere."""
+    """`folder/name`; CheckpointError if that would lead out of the folder.
+
+    Neither a name from a file of strangers nor a link in their folder may.
+    """
     parts = name.split("/")
     plain = name.isprintable() and 0 < len(name) <= 200 and not PurePosixPath(name).is_absolute()
     if not plain or not {"", ".", ".."}.isdisjoint(parts):
         raise CheckpointError(f"{folder}: {name[:200]!r} is no name of a file in it")
-    return folder / name
+    path = folder / name
+    try:
+        within = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        within = False
+    if not within:
+        raise CheckpointError(f"{path} is a link that leads out of '{folder}'")
+    return path
 
 
 def sha256(data: Buffer) -> str:

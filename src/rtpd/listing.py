@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from rtpd.errors import RtpdError
-from rtpd.run import Run, find, is_running
+from rtpd.errors import RtpdError, clean, shortened
+from rtpd.run import STARTING, Run, find, is_running
 from rtpd.types import teacher_of
 
 
@@ -66,19 +66,24 @@ def _row(path: Path) -> dict[str, Any]:
         lines = [msgspec.convert(record, _Line) for record in run.records()]
     except (RtpdError, OSError, ValueError, RecursionError):
         return row
-    killed = about.status == "running" and not is_running(path)
+    killed = about.status in ("running", STARTING) and not is_running(path)
     last = lines[-1] if lines else about
     evaluated = next((line.agents for line in reversed(lines) if line.kind == "eval"), {})
     return {
-        "env": about.config.env,
-        "state": "killed" if killed else about.status,
+        "env": _short(about.config.env),
+        "state": "killed" if killed else _short(about.status),
         "step": about.step or last.step,
         "steps": about.config.steps,
         "minutes": about.config.minutes,
         "seconds": about.seconds or last.seconds,
-        "started": about.started,
-        **_scores({name: score.mean for name, score in evaluated.items()}),
+        "started": about.started and _short(about.started),
+        **_scores({_short(name): score.mean for name, score in evaluated.items()}),
     }
+
+
+def _short(text: str) -> str:
+    """What stands in the file, on one line."""
+    return clean(shortened(text, 200))
 
 
 def _scores(means: Mapping[str, float | None]) -> dict[str, Any]:

@@ -355,6 +355,8 @@ def _products(jaxpr: core.Jaxpr) -> int:
 
 def parse(text: str) -> Shape:
     """The shape that a net's text names; ConfigError in one line if it names none."""
+    if len(text) > 200:
+        raise ConfigError(f"net '{text[:40]} ...' has {len(text):,} characters: allowed: 200")
     if text in NETS:
         return NETS[text]
     if match := re.fullmatch(rf"conv({_CONV}(?:-{_CONV})*)x(\d+(?:-\d+)*)", text):

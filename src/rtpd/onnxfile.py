@@ -144,6 +144,10 @@ def _odd(onnx: ModuleType, model: Any) -> Iterator[str]:  # noqa: ANN401
         size = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
         if any(dim < 0 for dim in dims) or prod(dims) * size != len(tensor.raw_data):
             yield f"the weights {tensor.name!r} do not have the size that they claim"
+            continue
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            yield f"the weights {tensor.name!r} hold what is no finite number"
 
 
 def _misfits(onnx: ModuleType, graph: Any, spec: EnvSpec) -> Iterator[str]:  # noqa: ANN401

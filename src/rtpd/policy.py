@@ -77,7 +77,11 @@ def load(path: Path) -> Policy:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
         rule = TEACHERS[about.teacher]
     like = _shapes(about, spec, rule.atoms if rule else 1, path)
-    net, preprocess = checkpoint.restore(like, _arrays(data, path), path)
+    arrays = _arrays(data, path)
+    net, preprocess = checkpoint.restore(like, arrays, path)
+    checkpoint.check_finite(arrays, path)
+    if not preprocess.scale > 0:
+        raise CheckpointError(f"{path}: it divides frames by {float(preprocess.scale)}")
     known = ("format", "parameters", "spec")
     facts = {key: value for key, value in meta.items() if key not in known}
     return Policy(net, preprocess, spec, facts, rule.q_values if rule else as_they_are)

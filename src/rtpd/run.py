@@ -6,28 +6,37 @@ agents/         NAME.safetensors and NAME.json: teacher and students, to act wit
 checkpoints/    STEP/: all that is needed to go on
 """
 
+import contextlib
+import glob
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from rtpd import cpu
-from rtpd.errors import CheckpointError, RequestError, RunError, unknown
+from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, unknown
 from rtpd.files import (
+    appended,
     contents,
+    discard,
     inside,
     is_locked,
+    is_temporary,
     lock,
-    parse_json,
     read_json,
+    records,
+    remove_temporaries,
+    sync_folder,
     write_atomic,
     write_json,
 )
@@ -36,6 +45,19 @@ PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gym
 
 
 LOCK = ".lock"
+PARTS = ("agents", "checkpoints")
+STARTING = "starting"  # the status before all is there that training needs
+
+
+class _Manifest(msgspec.Struct):
+    """What is relied on of a manifest; the rest is for people."""
+
+    config: dict[str, Any]
+    agents: dict[str, Any] = {}
+    step: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    resumed: list[Any] = []
+    rollbacks: list[Any] = []
+    frozen: dict[str, str] = {}  # digests of the weights of teachers that are distilled
 
 
 class Run:
@@ -44,17 +66,39 @@ class Run:
     def __init__(self, path: Path) -> None:
         """Wrap a folder that is known to be a run."""
         self.path = path
-        self.manifest: dict[str, Any] = read_json(path / "manifest.json")
+        self.lines = 0  # of metrics.jsonl that `append` has written, and those that `cut` has kept
+        self.manifest: dict[str, Any] = read_json(inside(path, "manifest.json"))
 
     @classmethod
     def create(cls, path: Path, manifest: dict[str, Any]) -> "Run":
-        """Start a run in a new or empty folder; RunError if something is there."""
+        """Start a run in a new or empty folder; RunError if something is there.
+
+        The manifest comes first, as a whole, and says whose folder it is. With the status
+        "starting" the folder is free again, whatever else is in it when its process dies.
+        """
         check_free(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("agents", "checkpoints"):
-            (path / name).mkdir()
         write_json(path / "manifest.json", manifest)
-        return cls(path)
+        run = cls(path)
+        for name in PARTS:  # of one that was starting
+            discard(path / name)
+        run.tidy()
+        return run
+
+    def tidy(self) -> None:
+        """Have the folders that a run needs, and nothing that a killed process left half done.
+
+        For whoever has the folder `locked`.
+        """
+        for name in PARTS:
+            inside(self.path, name).mkdir(exist_ok=True)
+        agents = self.path / "agents"
+        for folder in (self.path, agents, *(p for p in agents.iterdir() if not p.is_symlink())):
+            remove_temporaries(folder)
+        for path in self.checkpoints.iterdir():
+            half = path.name.isdecimal() and not (path / "sha256.json").exists()
+            if is_temporary(path.name) or (half and path.is_dir()):
+                discard(path)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -65,15 +109,16 @@ class Run:
         run = cls(path)
         if not isinstance(run.manifest, dict) or "config" not in run.manifest:
             raise RunError(f"'{path}' is not a run folder: its manifest.json holds no config")
-        for name in ("config", "agents"):
-            if not isinstance(run.manifest.get(name, {}), dict):
-                raise CheckpointError(f"'{path}/manifest.json' is damaged: {name} is no object")
+        try:
+            msgspec.convert(run.manifest, _Manifest)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"'{path}/manifest.json' is damaged: {error}") from None
         return run
 
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
-        return self.path / "checkpoints"
+        return inside(self.path, "checkpoints")
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -83,7 +128,8 @@ class Run:
 
     def agent_path(self, name: str) -> Path:
         """The weights of an agent; its description is beside it, ending in .json."""
-        return inside(self.path / "agents", f"{name}.safetensors")
+        inside(self.path, f"agents/{name}.json")
+        return inside(self.path, f"agents/{name}.safetensors")
 
     def check_agents(self, names: tuple[str, ...]) -> None:
         """RunError if an agent asked for is not there."""
@@ -109,27 +155,32 @@ class Run:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl; values that are not finite become null."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+        line = json.dumps(_finite(record), allow_nan=False) + "\n"
+        with appended(self.path / "metrics.jsonl") as file:
+            file.write(line.encode())
+        self.lines += 1
+
+    def sync(self) -> None:
+        """Flush metrics.jsonl to disk."""
+        with appended(self.path / "metrics.jsonl") as file:
+            os.fsync(file.fileno())
+        sync_folder(self.path)
 
     def records(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl."""
+        """All whole lines of metrics.jsonl; CheckpointError if it is something else."""
+        file = inside(self.path, "metrics.jsonl")
         try:
-            lines = contents(self.path / "metrics.jsonl").split(b"\n")
+            return list(records(contents(file), file))
         except RequestError:
             return []
-        records = []
-        for line in lines:
-            try:
-                records.append(parse_json(line))
-            except ValueError:
-                continue  # a line that a crash cut short
-        return records
 
-    def cut(self, keep: Any) -> None:  # noqa: ANN401
-        """Keep only the records for which `keep(record)` holds."""
-        lines = [json.dumps(record) + "\n" for record in self.records() if keep(record)]
+    def cut(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """Keep only the records for which `keep(record)` holds; returns them."""
+        kept = [record for record in self.records() if keep(record)]
+        lines = [json.dumps(record) + "\n" for record in kept]
         write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
+        self.lines = len(kept)
+        return kept
 
 
 def find(folder: Path) -> list[Path]:
@@ -169,16 +220,21 @@ def is_running(path: Path) -> bool:
 
 
 def _taken(path: Path) -> str:
-    holder = (path / LOCK).read_text(errors="replace")[:200] or "another process"
+    holder = ""
+    with contextlib.suppress(RtpdError):
+        holder = contents(path / LOCK, 1000).decode(errors="replace")
+    holder = holder[:200] or "another process"
     return f"'{path}' is being written by {holder}: wait for it, or stop it"
 
 
 def check_free(path: Path) -> None:
     """RunError if a run cannot be started in this folder; writes nothing."""
-    if path.is_dir() and any(p.name != LOCK for p in path.iterdir()):
+    if path.is_dir() and not all(map(_is_remains, path.iterdir())):
         if (path / "manifest.json").is_file():
-            manifest = read_json(path / "manifest.json")
+            manifest = read_json(inside(path, "manifest.json"))
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
+            if status == STARTING:
+                return
             hint = "" if status == "finished" else f"; `rtpd train --resume {path}` goes on with it"
             raise RunError(f"'{path}' already holds a run (status: {status}){hint}")
         raise RunError(f"'{path}' is not empty: choose another --out")
@@ -189,10 +245,26 @@ def check_free(path: Path) -> None:
         raise RunError(f"'{parent}' cannot be written to: choose another --out")
 
 
+def _is_remains(path: Path) -> bool:
+    """Whether a process that was killed before it wrote a manifest can have left this."""
+    empty = path.name in PARTS and path.is_dir() and not any(path.iterdir())
+    return empty or path.name == LOCK or is_temporary(path.name)
+
+
 def next_folder(parent: Path, name: str) -> Path:
-    """`parent/name-N` with the first N that is free."""
-    taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{name}-*")]
-    return parent / f"{name}-{max((int(n) for n in taken if n.isdigit()), default=0) + 1}"
+    """`parent/name-N` with the first N above all that are there."""
+    taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{glob.escape(name)}-*")]
+    return parent / f"{name}-{max((int(n) for n in taken if n.isdecimal()), default=0) + 1}"
+
+
+def claim(parent: Path, name: str) -> Path:
+    """Make `next_folder`, or the next one where another process makes that at the same time."""
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = next_folder(parent, name)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -10,14 +10,29 @@ envs start anew from a seed of (seed, step), in a run that goes on as in one tha
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import msgspec
 
-from rtpd import actor, agents, checkpoint, compute, config, health, memory, nets, policy, validate
+from rtpd import (
+    actor,
+    agents,
+    checkpoint,
+    compute,
+    config,
+    health,
+    identity,
+    memory,
+    nets,
+    policy,
+    validate,
+)
 from rtpd import replay as ring
 from rtpd.config import Config
 from rtpd.errors import CheckpointError
@@ -32,19 +47,21 @@ from rtpd.teaching import Best
 from rtpd.types import Preprocess, VectorEnv
 
 KEEP_CHECKPOINTS = 2
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 @dataclass
 class Progress:
     """What the host counts; saved with every checkpoint."""
 
-    learn_from: int  # step of the first update since the replay was last empty
-    step: int = 0
-    updates: int = 0
-    updates_before: int = 0  # updates made before `learn_from`
+    learn_from: Count  # step of the first update since the replay was last empty
+    step: Count = 0
+    updates: Count = 0
+    updates_before: Count = 0  # updates made before `learn_from`
     warmed_up: bool = False  # the centre and scale are known
     seconds: float = 0.0
-    episodes: int = 0
+    episodes: Count = 0
+    lines: Count | None = None  # of metrics.jsonl up to here
     best: dict[str, float] = field(default_factory=dict)  # teachers' best mean return so far
     recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
 
@@ -267,12 +284,17 @@ class Session:
         progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
         if progress.step != self.saved_step:
             folder = self.run.checkpoints / f"{progress.step:010d}"
-            checkpoint.save(folder, self._saved(), {"progress": vars(progress)})
+            self.run.sync()  # the lines that the checkpoint counts on
+            progress.lines = self.run.lines
+            about = identity.stamp(self.run, self.config) | {"progress": vars(progress)}
+            checkpoint.save(folder, self._saved(), about)
             self.saved_step = progress.step
         for name, agent in self._policies().items():
             policy.save(self.run.agent_path(name), agent)
         self.run.note(step=progress.step, saved=now())
-        for old in checkpoint.newest(self.run.checkpoints)[KEEP_CHECKPOINTS:]:
+        found = checkpoint.newest(self.run.checkpoints)
+        behind = [p for p in found if int(p.name) <= progress.step]  # none that was passed over
+        for old in behind[KEEP_CHECKPOINTS:]:
             checkpoint.remove(old)
 
     def _trained(self) -> dict[str, nets.QNet]:
@@ -287,7 +309,7 @@ class Session:
         return learning | ({"replay": self.replays} if self.config.replay.save else {})
 
     def restore(self) -> None:
-        """Take up the newest checkpoint that is whole; a damaged one is named and passed over.
+        """Take up the newest checkpoint that is whole and of this run; others are named and left.
 
         A run that was stopped before its first one begins anew.
         """
@@ -297,7 +319,7 @@ class Session:
             return
         for folder in found:
             try:
-                tree, meta = checkpoint.load(folder, self._saved())
+                tree, meta = checkpoint.load(folder, self._saved(), partial(self._check, folder))
                 break
             except CheckpointError as error:
                 first = first or str(error)
@@ -305,7 +327,7 @@ class Session:
         else:
             raise CheckpointError(f"'{self.run.path}' holds no checkpoint to go on from: {first}")
         self.state, self.rollout = tree["state"], tree["rollout"]
-        self.progress = Progress(**meta["progress"])
+        self.progress = msgspec.convert(meta["progress"], Progress)
         self.saved_step = self.progress.step
         self.updates_logged = self.progress.updates
         for name, recent in self.progress.recent_returns.items():
@@ -323,7 +345,29 @@ class Session:
         again = self._due(self.config.evaluation.period_steps, reached)
         finished = self.run.manifest.get("status") == "finished"
         kept = ("train", "rollback") + (("eval",) if finished and not again else ())
-        self.run.cut(lambda r: r["step"] < reached + (r["kind"] in kept))
+        self._cut_metrics(reached, kept)
+
+    def _check(self, folder: Path, about: dict[str, Any]) -> None:
+        """CheckpointError unless a checkpoint is of this run, and goes on as it says."""
+        identity.check(folder, about, self.run, self.config)
+        msgspec.convert(about["progress"], Progress)
+
+    def _cut_metrics(self, reached: int, kept: tuple[str, ...]) -> None:
+        """Cut what was written after the checkpoint; of its own step only these kinds stay.
+
+        A warning tells of lines before it that are not there any more.
+        """
+        found = self.run.cut(
+            lambda r: type(r.get("step")) is int and r["step"] < reached + (r.get("kind") in kept)
+        )
+        before = [r["step"] for r in found if r["step"] < reached or r["kind"] == "train"]
+        written = self.progress.lines
+        if written is not None and len(before) != written:
+            which = f"steps {min(before):,} to {max(before):,}" if before else "none"
+            self.journal.warn(
+                f"{self.run.path}/metrics.jsonl has {len(before)} of the {written} lines that were "
+                f"written up to step {reached:,} ({which}): the others are lost"
+            )
 
     def _finish(self, status: str) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""

@@ -17,7 +17,7 @@ import msgspec
 
 from rtpd import onnxfile, zoo
 from rtpd.envs import EnvOptions
-from rtpd.errors import CheckpointError, ConfigError, RunError, unknown
+from rtpd.errors import CheckpointError, ConfigError, EnvError, RunError, unknown
 from rtpd.policy import file_of, load, load_policy
 from rtpd.run import Run
 from rtpd.types import HostPolicy, Policy, num_parameters
@@ -90,7 +90,7 @@ def check_numbers(episodes: int, epsilon: float, seed: int) -> None:
 def _options(known: object, where: str) -> EnvOptions:
     try:
         return msgspec.convert(known or {}, EnvOptions)
-    except msgspec.ValidationError as error:
+    except (ValueError, EnvError) as error:  # of the schema, or of half a character
         raise CheckpointError(f"{where}: its 'environment' is damaged: {error}") from None
 
 

@@ -92,7 +92,9 @@ def iqm(runs: Runs) -> Float[np.ndarray, "..."]:
     cut = total // 4
     kept = np.diff(np.clip(rank, cut, total - cut), axis=-1, prepend=cut)
     ordered = np.take_along_axis(runs.values, order, axis=-1)
-    return (kept * ordered).sum(axis=-1) / (total - 2 * cut)
+    found = (kept / (total - 2 * cut) * ordered).sum(axis=-1)
+    # However it was rounded, never outside of what it is a mean of.
+    return np.clip(found, ordered[..., 0], ordered[..., -1])
 
 
 def mean(runs: Runs) -> Float[np.ndarray, "..."]:

@@ -6,12 +6,13 @@ nothing, unless the user has told the tool to (WANDB_MODE=online).
 
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rtpd.console import Row
 from rtpd.errors import ConfigError, RequestError, unknown
-from rtpd.files import read_json
+from rtpd.files import inside, read_json
 from rtpd.monitor import Monitor
 
 
@@ -20,21 +21,25 @@ class Tracker(Monitor):
 
     package = ""  # what must be installed
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         """RequestError if the tool is not installed; nothing is written before the run starts."""
-        self.folder = folder
         self.is_open = False
         try:
             self._load()
         except ImportError:
-            name = next(name for name, kind in TRACKERS.items() if kind is type(self))
             raise RequestError(
-                f"--track {name} needs '{self.package}': pip install {self.package}"
+                f"--track {self.name} needs '{self.package}': pip install {self.package}"
             ) from None
 
+    @property
+    def name(self) -> str:
+        """What it is called in TRACKERS, and its folder in that of the run."""
+        return next(name for name, kind in TRACKERS.items() if kind is type(self))
+
     def start(self, info: Row) -> None:
-        """Open it, now that the run folder exists."""
-        del info
+        """Open it, now that the run folder exists; CheckpointError if a link leads it elsewhere."""
+        self.folder = Path(info["run"])
+        inside(self.folder, self.name)
         self._open(read_json(self.folder / "manifest.json")["config"])
         self.is_open = True
 
@@ -122,12 +127,14 @@ class Trackio(Tracker):
     package = "trackio"
 
     def _load(self) -> None:
+        if find_spec("trackio") is None:
+            raise ImportError("trackio")
+
+    def _open(self, config: dict[str, Any]) -> None:
         os.environ.setdefault("TRACKIO_DIR", str((self.folder / "trackio").absolute()))
         import trackio  # which reads TRACKIO_DIR now
 
         self._trackio = trackio
-
-    def _open(self, config: dict[str, Any]) -> None:
         self._run = self._trackio.init(
             project="rtpd", name=self.folder.name, config=config, resume="allow"
         )
@@ -146,12 +153,12 @@ TRACKERS: dict[str, type[Tracker]] = {
 }
 
 
-def trackers(names: Iterable[str], folder: Path) -> list[Monitor]:
+def trackers(names: Iterable[str]) -> list[Monitor]:
     """A tracker for each name; RequestError if one is unknown or not installed."""
     for name in names:
         if name not in TRACKERS:
             raise ConfigError(f"--track: {unknown('tracker', name, TRACKERS)}")
-    return [TRACKERS[name](folder) for name in dict.fromkeys(names)]
+    return [TRACKERS[name]() for name in dict.fromkeys(names)]
 
 
 def _numbers(value: Any, path: str) -> list[tuple[str, float]]:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ import jax
 from rtpd import agents, checkpoint, config, cpu, envs, memory, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config, StudentConfig, TeacherConfig
-from rtpd.errors import ConfigError, DivergedError, RunError
+from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
+from rtpd.files import contents, sha256
 from rtpd.health import MOST_ROLLBACKS
 from rtpd.lane import emulators, replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
-from rtpd.run import Run, check_free, locked, next_folder, now, provenance
+from rtpd.run import STARTING, Run, check_free, claim, locked, next_folder, now, provenance
 from rtpd.session import Session
 from rtpd.track import trackers
 from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
@@ -70,9 +72,9 @@ def begin(
     """
     validate.validate(settings)
     policies = policies or {}
-    path = Path(out) if out else next_folder(Path("runs"), "+".join(settings.games))
-    check_free(path)
-    monitors = [monitor or Monitor(), *trackers(track, path)]
+    numbered = Path("runs"), "+".join(settings.games)
+    check_free(Path(out) if out else next_folder(*numbered))
+    monitors = [monitor or Monitor(), *trackers(track)]
     with emulators(settings) as lanes:
         specs = {game: env.spec for game, env in lanes.items()}
         validate.check_alike(specs)
@@ -82,7 +84,8 @@ def begin(
             validate.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
         learner = Learner(settings, specs, policies)
         manifest = {
-            "status": "running",
+            "status": STARTING,
+            "id": uuid.uuid4().hex,
             "preset": preset,
             "seed": settings.seed,
             **provenance(_device()),
@@ -91,11 +94,13 @@ def begin(
             **(about or {}),
             "config": config.to_dict(settings),
         }
+        path = Path(out) if out else claim(*numbered)
         with locked(path):
             run = Run.create(path, manifest)
+            for game, teacher in policies.items():  # to go on without their source
+                policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
+            run.note(status="running", frozen={name: _weights(run, name) for name in run.agents})
             with run.noting_its_end():
-                for game, teacher in policies.items():  # to go on without their source
-                    policy.save(run.agent_path(learner.agent(game, "teacher")), teacher)
                 return _go(run, settings, lanes, monitors, policies)
 
 
@@ -117,18 +122,19 @@ def resume(
     path = Run.open(Path(run)).path
     with locked(path):
         folder = Run.open(path)  # again, since its last writer may just have ended
+        folder.tidy()
         limits = {"steps": steps, "minutes": minutes, "on_divergence": on_divergence}
         data = dict(folder.manifest["config"])
         data |= {name: value for name, value in limits.items() if value is not None}
         settings = config.from_dict(data, f"{path}/manifest.json")
         validate.validate(settings)
-        reached = folder.manifest.get("step", 0)
-        if folder.manifest.get("status") == "finished" and settings.steps <= reached:
+        reached, status = folder.manifest.get("step", 0), folder.manifest.get("status")
+        if status == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
-        monitors = [monitor or Monitor(), *trackers(track, path)]
+        monitors = [monitor or Monitor(), *trackers(track)]
         with emulators(settings) as lanes:
             check_memory(settings, {game: env.spec for game, env in lanes.items()})
-            policies = frozen_teachers(folder) if settings.teacher == "frozen" else {}
+            policies = _own_teachers(folder, settings)
             with folder.noting_its_end():
                 return _go(folder, settings, lanes, monitors, policies, resumed=True)
 
@@ -198,6 +204,26 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
     names = [name for name in run.agents if name == teacher_of(name)]
     found = [policy.load(run.agent_path(name)) for name in names]
     return {envs.short(teacher.spec.name): teacher for teacher in found}
+
+
+def _own_teachers(run: Run, settings: Config) -> dict[str, Policy]:
+    """The frozen teachers with which a run goes on: those that it began with."""
+    if settings.teacher != "frozen":
+        return {}
+    found = frozen_teachers(run)
+    if len(found) < len(settings.games):
+        starting = run.manifest.get("status") == STARTING
+        hint = "start it again with the same --out" if starting else "it is lost"
+        raise RunError(f"'{run.path}' does not hold the teacher that it distils: {hint}")
+    for name, digest in run.manifest.get("frozen", {}).items():
+        if _weights(run, name) != digest:
+            raise CheckpointError(f"{run.agent_path(name)} is not the teacher of this run")
+    return found
+
+
+def _weights(run: Run, name: str) -> str:
+    """The digest of an agent's weights, by which a frozen teacher is known again."""
+    return sha256(contents(run.agent_path(name)))
 
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:

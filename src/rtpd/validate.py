@@ -10,7 +10,7 @@ import jax
 
 from rtpd import compute, envs, nets
 from rtpd.config import Config, StudentConfig, layered, to_dict
-from rtpd.errors import ConfigError, unknown
+from rtpd.errors import ConfigError, told, unknown
 from rtpd.losses import LOSSES
 from rtpd.teachers import TEACHERS, kind
 from rtpd.types import EnvSpec
@@ -37,36 +37,40 @@ class StudentSpec:
         return ":".join((self.net, self.loss, *(["int8"] if self.int8 else []), *self.own))
 
 
+MOST_STEPS = 2**31 - 1  # what an int32 on the device counts
+MOST_STUDENTS = 256
+MOST_GAMES = 128
+
 RANGES: dict[str, tuple[float, float]] = {
-    "steps": (1, math.inf),
-    "minutes": (0, math.inf),
+    "steps": (1, MOST_STEPS),
+    "minutes": (0, 10**7),
     "seed": (0, 2**31 - 1),
     "num_envs": (1, 4096),
-    "checkpoint_steps": (0, math.inf),
-    "log_steps": (1, math.inf),
+    "checkpoint_steps": (0, MOST_STEPS),
+    "log_steps": (1, MOST_STEPS),
     "td.n_step": (1, 100),
     "td.gamma": (0, 1),
     "td.optimizer.learning_rate": (0, 10),
     "td.optimizer.eps": (0, 10),
     "td.optimizer.decay": (0, 1),
-    "td.optimizer.max_grad_norm": (0, math.inf),
+    "td.optimizer.max_grad_norm": (0, 1e9),
     "td.optimizer.anneal": (0, 1),
     "student.optimizer.anneal": (0, 1),
-    "td.target_period_updates": (1, math.inf),
+    "td.target_period_updates": (1, MOST_STEPS),
     "td.target_rate": (1e-9, 1),
     "td.average_decay": (0, 0.999999),
     "student.optimizer.learning_rate": (0, 10),
     "student.optimizer.eps": (0, 10),
     "student.optimizer.decay": (0, 1),
-    "student.optimizer.max_grad_norm": (0, math.inf),
+    "student.optimizer.max_grad_norm": (0, 1e9),
     "student.temperature": (1e-9, 1e9),
     "student.updates": (1, 100),
     "student.newest_steps": (1, 10**9),
     "student.average_decay": (0, 0.999999),
-    "student.td_weight": (0, math.inf),
+    "student.td_weight": (0, 1e9),
     "replay.capacity": (1, 10**9),
     "replay.batch_size": (1, 65_536),
-    "replay.warmup_steps": (1, math.inf),
+    "replay.warmup_steps": (1, MOST_STEPS),
     "replay.steps_per_update": (1, 10**6),
     "replay.priority": (0, 10),
     "replay.importance": (0, 1),
@@ -76,8 +80,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "rollout.trace": (0, 1),
     "explore.start": (0, 1),
     "explore.end": (0, 1),
-    "explore.decay_steps": (0, math.inf),
-    "evaluation.period_steps": (0, math.inf),
+    "explore.decay_steps": (0, MOST_STEPS),
+    "evaluation.period_steps": (0, MOST_STEPS),
     "evaluation.episodes": (1, 10_000),
     "evaluation.final_episodes": (1, 10_000),
     "evaluation.epsilon": (0, 1),
@@ -127,10 +131,11 @@ def _check_ranges(config: Config, whose: str = "") -> None:
         for part in path.split("."):
             value = getattr(value, part)
         if not low <= value <= high:  # also catches NaN
-            limit = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-            raise ConfigError(f"{whose}{flag(path)} {value}: allowed: {limit}")
-        if value == math.inf:
-            raise ConfigError(f"{whose}{flag(path)} {value}: must be finite")
+            limit = (
+                f"{low:g} to {high:,}" if high < MOST_STEPS or value > high else f"{low:g} or more"
+            )
+            finite = "a finite number, " if value in (math.inf, -math.inf) else ""
+            raise ConfigError(f"{whose}{flag(path)} {told(value)}: allowed: {finite}{limit}")
 
 
 def _check_students(config: Config) -> None:
@@ -162,11 +167,13 @@ def _check_students(config: Config) -> None:
 def _check_games(config: Config) -> None:
     """Every game can be played, and none is named twice."""
     names = config.env.split("+")
+    if len(names) > MOST_GAMES:
+        raise ConfigError(f"'{config.env}' names {len(names):,} games: allowed: {MOST_GAMES}")
     for name in names:
         envs.check(name, config.environment)
     shorts = [envs.short(envs.canonical(name)) for name in names]
     for short in shorts:
-        if shorts.count(short) > 1:
+        if shorts.count(short) > 1:  # of 128 at most
             raise ConfigError(f"'{config.env}' names '{short}' twice")
 
 
@@ -204,6 +211,8 @@ def parse_students(config: Config) -> tuple[StudentSpec, ...]:
     texts = config.students
     if texts in ((), ("none",)):
         return ()
+    if len(texts) > MOST_STUDENTS:
+        raise ConfigError(f"--students names {len(texts):,}: allowed: {MOST_STUDENTS}")
     if "none" in texts:
         raise ConfigError(f"--students {' '.join(texts)}: 'none' stands alone")
     found: list[StudentSpec] = []
@@ -274,7 +283,7 @@ def parse_actors(config: Config) -> dict[str, slice]:
         name, _, text = part.strip().partition("=")
         if name not in names:
             raise ConfigError(f"--actors {config.actors}: {unknown('agent', name, names)}")
-        if name in crew or not (text.isdecimal() and int(text)):
+        if name in crew or not (text.isdecimal() and len(text) < 10 and int(text)):
             raise ConfigError(
                 f"--actors {config.actors}: '{part}': allowed: each agent once, with a number of "
                 "envs, as in teacher=6,net1.7=2"

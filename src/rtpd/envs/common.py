@@ -7,9 +7,16 @@ from importlib.resources import files
 import numpy as np
 from jaxtyping import Int
 
-from rtpd.errors import EnvError
+from rtpd.errors import EnvError, told
 
 IMPORT = "RTPD_IMPORT"  # variable: modules, parted by commas, that register envs
+# An emulator does not listen while it plays the frames of one step or of a start.
+_RANGES = {
+    "noop_max": (0, 1_000),
+    "frame_skip": (1, 1_000),
+    "max_episode_frames": (1, 10**8),
+    "threads": (0, 1_024),
+}
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,10 @@ class EnvOptions:
         """
         if not 0 <= self.sticky_actions < 1:
             raise EnvError(f"sticky_actions is {self.sticky_actions}: allowed: 0 <= p < 1")
-        least = {"noop_max": 0, "frame_skip": 1, "max_episode_frames": 1, "threads": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise EnvError(f"{name} is {getattr(self, name)}: allowed: {minimum} or more")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                value = told(getattr(self, name))
+                raise EnvError(f"{name} is {value}: allowed: {low} or more, up to {high:,}")
 
 
 def env_seeds(seed: int, num_envs: int) -> Int[np.ndarray, " E"]:

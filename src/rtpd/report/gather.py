@@ -1,5 +1,6 @@
 """Run folders as plain data: what was asked, every evaluation, every agreement, by game."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,21 +149,23 @@ def read(path: Path) -> Record:
         raise RunError(f"'{file}' is damaged: {error}") from None
     if not isinstance(manifest.config.get("env"), str):
         raise RunError(f"'{file}' is damaged: its config names no env")
-    evaluations, training = _lines(path / "metrics.jsonl")
+    evaluations, training = _lines(path)
     return Record(path, manifest, evaluations, training, _settings(manifest, path))
 
 
-def _lines(file: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
+def _lines(folder: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
     """The lines of metrics.jsonl; a last one that is still being written is left out."""
+    file = folder / "metrics.jsonl"
     try:
-        data = contents(file)
+        data = contents(inside(folder, file.name))
     except RequestError:
         data = b""
     except CheckpointError as error:
         raise RunError(str(error)) from None
     found: dict[str, list[Any]] = {"eval": [], "train": []}
-    *whole, _ = data.split(b"\n")
-    for number, line in enumerate(whole, 1):
+    for number, line in enumerate(io.BytesIO(data), 1):
+        if not line.endswith(b"\n"):
+            break
         try:
             row = msgspec.json.decode(line)
             if row["kind"] == "rollback":

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rtpd.errors import RequestError
-from rtpd.files import contents, write_atomic
+from rtpd.files import contents, remove_temporaries, write_atomic
 from rtpd.run import check_free
 from rtpd.suite.attempt import find, lock
 from rtpd.suite.board import board, print_result
@@ -46,6 +46,8 @@ from rtpd.suite.conduct import Conductor, Workers
 from rtpd.suite.local import Local, available_cores
 from rtpd.suite.plan import jobs_of, read
 from rtpd.suite.rows import Row, described, results
+
+MOST = 10_000  # jobs, cores, retries
 
 __all__ = ["print_result", "run_suite"]
 
@@ -81,8 +83,8 @@ def run_suite(
         RequestError: if the request cannot be met; nothing has been started or written then.
     """
     for flag, value, least in (("jobs", jobs, 1), ("cores", cores, 1), ("retries", retries, 0)):
-        if value is not None and value < least:
-            raise RequestError(f"--{flag} {value}: allowed: {least} or more")
+        if value is not None and not least <= value <= MOST:
+            raise RequestError(f"--{flag} {value}: allowed: {least} or more, up to {MOST:,}")
     stream = stream or sys.stdout  # as it is now: Ray's own words go elsewhere
     suite = read(file)
     folder = out or Path("suites") / suite.name
@@ -100,6 +102,7 @@ def run_suite(
         folder.mkdir(parents=True, exist_ok=True)
         with lock(mark, lambda: f"another `rtpd suite` is running '{folder}'"):
             rows = [Row(job, find(job)) for job in planned]
+            remove_temporaries(folder)
             _keep_copy(file, folder / "suite.toml")
             interrupted = _conduct(rows, workers, stream, retries)
     finally:

@@ -7,18 +7,17 @@ still being written to.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rtpd.config import from_dict, to_dict
-from rtpd.errors import RunError
-from rtpd.files import lock, write_atomic
+from rtpd.config import flat, from_dict, to_dict
+from rtpd.errors import RtpdError, RunError
+from rtpd.files import contents, discard, is_temporary, lock, write_atomic
 from rtpd.run import LOCK, Run, now
-from rtpd.suite.plan import Job, as_toml, flat
+from rtpd.suite.plan import Job, as_toml
 
 REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
 PATIENCE_SECONDS = 20.0  # for a process that is about to die
@@ -68,6 +67,7 @@ def launch(
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     taken = f"'{job.folder}' is still being written by another process"
     with lock(job.log, lambda: taken, PATIENCE_SECONDS) as log:
+        _tidy(job)
         state = find(job).state
         if state == "finished":
             raise RunError(f"'{job.folder}' is finished")
@@ -84,7 +84,7 @@ def launch(
         log.write(f"--- {now()} rtpd {' '.join(command)}\n".encode())
         log.flush()
         return subprocess.Popen(
-            [sys.executable, "-m", "rtpd.suite.child", cores, *command],
+            [sys.executable, "-P", "-m", "rtpd.suite.child", cores, *command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -96,8 +96,8 @@ def launch(
 def last_line(job: Job) -> str:
     """The last line that a run printed, where it says why it failed."""
     try:
-        lines = job.log.read_text(errors="replace").splitlines()
-    except OSError:
+        lines = contents(job.log).decode(errors="replace").splitlines()
+    except RtpdError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
@@ -119,16 +119,25 @@ def _check_ours(job: Job) -> None:
     """RunError unless the folder holds what this suite's own start of the run has left, if that."""
     if job.folder.is_dir():
         names = {path.name for path in job.folder.iterdir()}
-        begun = names <= {"agents", "checkpoints", LOCK, ".manifest.json.tmp"}
+        begun = all(n in ("agents", "checkpoints", LOCK) or is_temporary(n) for n in names)
         if not names or (job.settings.is_file() and (begun or "manifest.json" in names)):
             return
     raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")
 
 
+def _waste(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.waste")
+
+
+def _tidy(job: Job) -> None:
+    """Remove what a suite that was killed has left half done for this run."""
+    discard(_waste(job.folder))
+    for path in job.folder.parent.glob(f".{job.settings.name}.*.tmp"):
+        discard(path)
+
+
 def _discard(folder: Path) -> None:
     """Remove what a run left that never reached a checkpoint; renamed first, so never by halves."""
     if folder.exists():
-        waste = folder.with_name(f".{folder.name}.waste")
-        shutil.rmtree(waste, ignore_errors=True)
-        os.replace(folder, waste)
-        shutil.rmtree(waste)
+        os.replace(folder, _waste(folder))
+        discard(_waste(folder))

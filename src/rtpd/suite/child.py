@@ -1,7 +1,8 @@
-"""The process of one run: `python -m rtpd.suite.child CORES train ...`.
+"""The process of one run: `python -P -m rtpd.suite.child CORES train ...`.
 
 Like `rtpd train ...`, but on the cores "0,1" (empty: all), and killed as soon as standard input
-ends, which is when the process that holds its other end is gone.
+ends, which is when the process that holds its other end is gone. Without -P, Python would look for
+modules in the current folder first, which may be that of a stranger's suite file.
 """
 
 import os

@@ -75,7 +75,8 @@ class Cluster:
         self._undo.enter_context(contextlib.redirect_stdout(sys.stderr))
         self._undo.callback(ray.shutdown)
         try:
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
+            with contextlib.chdir("/"):  # Ray's workers look for modules in this folder first
+                ray.init(address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray has no error of its own for all that can go wrong
             self.close()
             raise RequestError(f"--ray {address}: {str(error).partition('\n')[0]}") from None

@@ -2,10 +2,12 @@
 
 import json
 import multiprocessing
+import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.config import Config, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config import Config, flat, from_dict, layered, presets, read_toml, to_dict
 from rtpd.errors import ConfigError, RtpdError, unknown
 
 Table = dict[str, Any]
@@ -99,15 +101,17 @@ def read(file: Path) -> Suite:
     _check_name(f"{file}: name", name)
     _check_preset(f"{file}: preset", suite.preset)
     _check_table(f"{file}: settings", suite.settings)
+    games = set(suite.games)
     for game, table in suite.game_settings.items():
-        if game not in suite.games:
+        if game not in games:
             raise ConfigError(f"{file}: game_settings: {unknown('game', game, suite.games)}")
         _check_table(f"{file}: game_settings.{game}", table)
+    trained = {name: None for name, table in suite.variants.items() if "distill" not in table}
     for variant, table in suite.variants.items():
         _check_name(f"{file}: variants", variant)
         _check_preset(f"{file}: variants.{variant}.preset", table.get("preset"))
         _check_table(f"{file}: variants.{variant}", _settings_of(table))
-        _check_teacher(f"{file}: variants.{variant}.distill", table, suite.variants)
+        _check_teacher(f"{file}: variants.{variant}.distill", table, trained)
     return replace(suite, name=name, seeds=seeds, variants=suite.variants or {"default": {}})
 
 
@@ -118,7 +122,7 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
     """
     context = multiprocessing.get_context("spawn")
     ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process
-    with ProcessPoolExecutor(1, context, initializer=ignore) as pool:
+    with _safe_path(), ProcessPoolExecutor(1, context, initializer=ignore) as pool:
         grid = pool.submit(cells, file, suite).result()
     assert isinstance(suite.seeds, list)  # `read` has made it one
     return [
@@ -131,6 +135,24 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
         for cell in grid
         for seed in suite.seeds
     ]
+
+
+@contextmanager
+def _safe_path() -> Generator[None]:
+    """Pythons started inside do not look for modules in the current folder (-P) before they begin.
+
+    `multiprocessing` starts its own with -c, which puts that folder first; then it hands over the
+    path of this one, by which a module that the user may import is found all the same.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def cells(file: Path, suite: Suite) -> list[Cell]:
@@ -179,15 +201,6 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
     return Cell(config.env, variant, preset, config, source.variant if source else None)
 
 
-def flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        nested = isinstance(value, Mapping)
-        found |= flat(value, f"{path}{key}.") if nested else {path + key: value}
-    return found
-
-
 def as_toml(config: Config) -> str:
     """The complete settings, a line each; JSON writes these values as TOML does."""
     pairs = flat(to_dict(config)).items()
@@ -198,11 +211,10 @@ def _settings_of(variant: Table) -> Table:
     return {key: value for key, value in variant.items() if key not in ("preset", "distill")}
 
 
-def _check_teacher(where: str, variant: Table, variants: Mapping[str, Table]) -> None:
+def _check_teacher(where: str, variant: Table, trained: Mapping[str, None]) -> None:
     """ConfigError unless the variant that is to be distilled, if any, trains teachers."""
     name = variant.get("distill")
-    trained = [other for other, table in variants.items() if "distill" not in table]
-    if name is not None and name not in trained:
+    if name is not None and not (isinstance(name, str) and name in trained):
         raise ConfigError(f"{where}: {unknown('variant with teachers of its own', name, trained)}")
 
 
@@ -227,9 +239,11 @@ def _check_name(where: str, text: str) -> None:
 
 
 def _check_once(where: str, values: list[Any]) -> None:
-    for i, value in enumerate(values):
-        if value in values[:i]:
+    seen = set()
+    for value in values:
+        if value in seen:
             raise ConfigError(f"{where}: '{value}' is listed twice")
+        seen.add(value)
 
 
 def _run(out: Path, cell: Cell, variant: str, seed: int) -> Path:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from rtpd.console import Row as Record
 from rtpd.console import progress
 from rtpd.errors import CheckpointError
-from rtpd.files import parse_json
+from rtpd.files import opened, parse_json
 from rtpd.run import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
@@ -28,13 +29,15 @@ class Tail:
     def records(self) -> list[dict[str, Any]]:
         """The whole lines since the last call; all of them where the file has been replaced."""
         try:
-            with self._path.open("rb") as file:
+            with opened(self._path, os.O_NOFOLLOW) as file:
                 found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode):
+                    return []
                 if found.st_ino != self._inode or found.st_size < self._read:
                     self._inode, self._read = found.st_ino, 0
                 file.seek(self._read)
                 lines = file.read().splitlines(keepends=True)
-        except FileNotFoundError:
+        except OSError:  # not written yet, or a link
             return []
         whole = [line for line in lines if line.endswith(b"\n")]
         self._read += sum(map(len, whole))

@@ -1,5 +1,6 @@
 """metrics.jsonl while it grows: the curves of every agent, each line read once."""
 
+import io
 import os
 import stat
 from collections import defaultdict
@@ -8,7 +9,8 @@ from typing import Annotated
 
 import msgspec
 
-from rtpd.files import MOST_BYTES
+from rtpd.errors import CheckpointError
+from rtpd.files import MOST_BYTES, MOST_LINES, MOST_ODD_LINES
 
 MARK_BYTES = 512  # before the place to read on from: a line or more, so two runs differ in them
 MOST_POINTS = 1_000  # of a curve, more than a screen has room for
@@ -88,12 +90,16 @@ class Metrics:
         self.version = (0, 0)
         self.written: float | None = None  # when, in seconds since 1970
         self._mark = b""
+        self._odd, self._lines = 0, 0
 
     def read(self) -> bool:
-        """Take in every whole line that is new; whether there is anything else to see now."""
+        """Take in every whole line that is new; whether there is anything else to see now.
+
+        CheckpointError if too many of its lines are no records, as long as it is that file.
+        """
         before = self.version
         try:
-            handle = os.open(self.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.open(self.file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:  # not written yet, or removed
             self._forget()
             return self.version != before
@@ -110,20 +116,28 @@ class Metrics:
         if os.pread(handle, len(self._mark), start - len(self._mark)) != self._mark:
             self._forget()
             start = 0
+        self._check()
         data = os.pread(handle, max(min(about.st_size, MOST_BYTES) - start, 0), start)
         whole = data[: data.rfind(b"\n") + 1]  # the last line may still be being written
-        for line in whole.splitlines():
+        for line in io.BytesIO(whole):
             self._add(line)
+            self._check()
         end = start + len(whole)
         self._mark = os.pread(handle, min(end, MARK_BYTES), max(end - MARK_BYTES, 0))
         self.written = about.st_mtime
         self.version = (about.st_ino, end)
 
+    def _check(self) -> None:
+        if self._odd > MOST_ODD_LINES or self._lines > MOST_LINES:
+            raise CheckpointError(f"{self.file} is damaged: too many of its lines are no records")
+
     def _add(self, line: bytes) -> None:
         """Book a line; one that cannot be read is passed over, as everywhere."""
+        self._lines += 1
         try:
             row = _LINES.decode(line)
         except (ValueError, RecursionError):
+            self._odd += 1
             return
         if isinstance(row, Evaluation):
             self.scores |= row.agents

@@ -4,8 +4,11 @@ The page and its scripts are files of this package, known by their whole address
 leads to any other file. What is told of the run is JSON, which the scripts show as text.
 """
 
+import contextlib
 import re
+import socket
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -40,6 +43,9 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+MOST_CONNECTIONS = 256
+HEAD_SECONDS = 15.0  # for the head of a request, from its connection or the answer before
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -53,10 +59,14 @@ HEADERS = {
 class Server(ThreadingHTTPServer):
     """Serves a run folder until it is shut down."""
 
+    request_queue_size = 128  # that may wait to be taken in
+
     def __init__(self, run: Path, port: int) -> None:
         """Listen at once; OSError if the port is taken."""
         self.stage = Stage(run)
         self._state, self._lock = State(run), threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._due: dict[socket.socket, float] = {}  # when the head of a request must be there
         super().__init__((ADDRESS, port), Handler)
 
     @property
@@ -70,8 +80,44 @@ class Server(ThreadingHTTPServer):
             return self._state.look(seen)
 
     def service_actions(self) -> None:
-        """Called twice a second by `serve_forever`."""
+        """Called twice a second by `serve_forever`, and after each connection."""
         self.stage.tidy()
+        now = time.monotonic()
+        for connection, due in list(self._due.items()):
+            if now > due:
+                self.arrived(connection)
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # which wakes its thread
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Give a connection a thread; one too many is told so and closed."""
+        if self._places.acquire(blocking=False):
+            try:
+                super().process_request(request, client_address)
+            except BaseException:
+                self._places.release()
+                raise
+            return
+        with contextlib.suppress(OSError):
+            request.setblocking(False)
+            request.send(BUSY)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer a connection until it is closed."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._due.pop(request, None)
+            self._places.release()
+
+    def expect(self, connection: socket.socket) -> None:
+        """A request must come now, with all its headers, before long."""
+        self._due[connection] = time.monotonic() + HEAD_SECONDS
+
+    def arrived(self, connection: socket.socket) -> None:
+        """It has come."""
+        self._due.pop(connection, None)
 
     def server_close(self) -> None:
         """Also end the games."""
@@ -89,11 +135,27 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "rtpd", ""
     timeout = 60  # seconds; a browser opens another connection when it needs one
 
+    def handle_one_request(self) -> None:
+        """Read a request and answer it."""
+        cast(Server, self.server).expect(self.connection)
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Read its headers, now that its first line is there."""
+        whole = super().parse_request()
+        cast(Server, self.server).arrived(self.connection)
+        return whole
+
     def do_GET(self) -> None:
         """A file of the page, or what is told of the run."""
+        if {"content-length", "transfer-encoding"} & {name.lower() for name in self.headers}:
+            self.close_connection = True  # its body is not read, and is no request
         if not HOST.fullmatch(", ".join(self.headers.get_all("Host", []))):
             return self._send(HTTPStatus.FORBIDDEN, b"this is not my name", "text/plain")
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            return self._send(HTTPStatus.BAD_REQUEST, b"this is no address", "text/plain")
         if url.path in PAGES:
             name, kind = PAGES[url.path]
             return self._send(HTTPStatus.OK, files("rtpd").joinpath(name).read_bytes(), kind)
@@ -127,6 +189,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**HEADERS, "Content-Type": kind + coded}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rtpd.errors import clean
 from rtpd.playing.game import Cast, Moment, Tally, check_alike, moments
 from rtpd.playing.picture import actions_of
 from rtpd.sources import agents_of
@@ -26,7 +27,7 @@ class Show:
             mine, its = found.policies[first].spec, found.policies[name].spec
             check_alike(mine, its, f"'{name}' beside '{first}'")
         casts = {n: Cast({n: found.policies[n], **found.policies}, str(run)) for n in names}
-        self.actions = actions_of(casts[first])
+        self.actions = [clean(action) for action in actions_of(casts[first])]
         self.trained_steps = found.policies[first].provenance.get("step")
         self.number = 0
         self.answer: dict[str, Any] = {}

@@ -107,7 +107,7 @@ class State:
                     name=name,
                     game=name.rpartition("/")[0],
                     teacher=name == teacher_of(name),
-                    net=about.net + (f", {about.loss}" if about.loss else ""),
+                    net=_short(about.net + (f", {about.loss}" if about.loss else "")),
                     parameters=show(about.parameters),
                     share=share_text(about.share),
                     trained=show(told.get("return"), ",.1f"),
@@ -132,6 +132,11 @@ class State:
         return found
 
 
+def _short(text: str) -> str:
+    """What stands in the file, as it can stand on the page."""
+    return clean(shortened(text, 100))
+
+
 def _head(manifest: _Manifest, metrics: Metrics) -> dict[str, Any]:
     """What stands above the curves."""
     settings, last = manifest.config, metrics.last
@@ -146,10 +151,10 @@ def _head(manifest: _Manifest, metrics: Metrics) -> dict[str, Any]:
     if manifest.status == "running" and last:
         facts += [show(last.steps_per_second, unit=" steps/s"), f"ETA {eta_text(eta)}"]
     return {
-        "env": clean(shortened(settings.env, 100)),
-        "status": clean(shortened(manifest.status, 40)),
+        "env": _short(settings.env),
+        "status": _short(manifest.status),
         "done": done,
-        "facts": [clean(shortened(fact, 100)) for fact in facts if fact],
+        "facts": [_short(fact) for fact in facts if fact],
         "agents_come": f"every {show(settings.checkpoint_steps)} steps"
         if settings.checkpoint_steps
         else "at the end",
