@@ -41,7 +41,8 @@ def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=Non
     about = {"agent": name or text, "net": text, "num_outputs": outputs, "dueling": dueling}
     about |= {"norm": norm, "step": 12}
     head = rule.q_values if rule else as_they_are
-    return Policy(net, Preprocess(centre, jnp.float32(37.5)), spec, about, head)
+    scale = jr.uniform(jr.key(2), spec.scale_shape, minval=0.1, maxval=37.5)
+    return Policy(net, Preprocess(centre, scale), spec, about, head)
 
 
 def observations(spec, count=9):

@@ -127,6 +127,7 @@ def _overwrite(array: jax.Array, part: jax.Array, row: int) -> jax.Array:
 def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], source: Path) -> Tree:
     """`like` with the arrays of the same names; CheckpointError if a shape or dtype differs."""
     wanted = _shapes(like)
+    found = _one_scale_each(wanted, found)
     if wanted.keys() != found.keys():
         odd = sorted(wanted.keys() ^ found.keys())
         raise CheckpointError(f"{source} holds other arrays than asked for, first: '{odd[0]}'")
@@ -139,6 +140,19 @@ def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], sou
     leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
     arrays = [_restored(leaf, found[jax.tree_util.keystr(path)]) for path, leaf in leaves]
     return jax.tree.unflatten(treedef, arrays)
+
+
+def _one_scale_each(
+    wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+    found: Mapping[str, "np.ndarray | _Segments"],
+) -> dict[str, "np.ndarray | _Segments"]:
+    """What was saved while vectors had one scale for all their features, as one for each."""
+    made = dict(found)
+    for name, (shape, _) in wanted.items():
+        value = found.get(name)
+        if name.endswith(".scale") and isinstance(value, np.ndarray) and value.shape == ():
+            made[name] = np.full(shape, value)
+    return made
 
 
 def arrays_of(tree: object) -> dict[str, np.ndarray]:

@@ -139,7 +139,7 @@ def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, 
             atoms=atoms,
             norm=about.norm,
         )
-        return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
+        return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(spec.scale_shape))
 
     try:
         return jax.eval_shape(build)

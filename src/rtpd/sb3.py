@@ -107,7 +107,7 @@ def read(path: str | Path, spec: EnvSpec) -> Policy:
         },
     }
     scale = 255.0 if kind.extractor == _NATURE else 1.0
-    preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.float32(scale))
+    preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.full(spec.scale_shape, scale))
     return Policy(net, preprocess, spec, facts)
 
 

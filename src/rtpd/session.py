@@ -178,7 +178,7 @@ class Session:
         scale = validate.parse_scale(self.config.scale)
         return Preprocess(
             mean if centre is None else jnp.full(lane.spec.frame_shape, centre, jnp.float32),
-            std if scale is None else jnp.float32(scale),
+            std if scale is None else jnp.full(lane.spec.scale_shape, scale, jnp.float32),
         )
 
     def choose(self) -> None:

@@ -42,6 +42,11 @@ class EnvSpec:
         """Whether a frame is an image, that is whether convolutional nets apply."""
         return len(self.frame_shape) == 2
 
+    @property
+    def scale_shape(self) -> tuple[int, ...]:
+        """Shape of what frames are divided by: one number for images, one a feature for vectors."""
+        return () if self.is_image else self.frame_shape
+
 
 class Timestep(NamedTuple):
     """What E envs say after a step. NumPy arrays, owned by the receiver.
@@ -114,11 +119,12 @@ class Preprocess(eqx.Module):
 
     Both are part of what an observation *is*: a small net that sees frame / 255 sees little but
     the bright constant background, and collapses to one output for every frame (docs/LOG.md).
-    They are estimated once, frozen, and travel with every policy and export.
+    They are estimated once, frozen, and travel with every policy and export. The pixels of images
+    share one scale; each feature of a vector has its own (one for all in agents saved before).
     """
 
     centre: Float[Array, " *F"]
-    scale: Float[Array, ""]
+    scale: Float[Array, " *S"]
 
     def __call__(self, obs: Array) -> Float[Array, "..."]:
         """Map [... K *F] to [... H W K] for images and to [... K*D] for vectors."""

@@ -112,13 +112,14 @@ def _values(graph: Graph, policy: Policy) -> str:
     spec, net = policy.spec, policy.net
     assert isinstance(net, QNet)
     x = "frames"
-    centre = np.asarray(policy.preprocess.centre, np.float32)
+    sees = policy.preprocess
+    constants = [np.asarray(part, np.float32) for part in (sees.centre, sees.scale)]
     if spec.is_image:
         x = graph.add("Cast", x, to=_float())
-    else:
-        centre = np.tile(centre.reshape(-1), spec.stack)
-    x = graph.add("Sub", x, centre)
-    x = graph.add("Div", x, np.array(policy.preprocess.scale, np.float32))
+    else:  # the vectors of a stack come one after the other
+        constants = [np.tile(np.broadcast_to(c, spec.frame_shape), spec.stack) for c in constants]
+    for op, constant in zip(("Sub", "Div"), constants, strict=True):
+        x = graph.add(op, x, constant)
     flat = not spec.is_image
     for layer in net.torso:
         if isinstance(layer, Dense):
