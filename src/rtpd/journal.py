@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtpd.config import Config
+from rtpd.envs import is_atari
 from rtpd.evaluation import compare, play
 from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
@@ -190,6 +191,19 @@ class Journal:
         self.run.append(record)
         for monitor in self.monitors:
             monitor.record(record)
+
+    def warn_if_clipped(self, env: str, reward: np.ndarray) -> None:
+        """Once per env outside Atari, at the first reward [E] whose size learning does not see."""
+        td = self.config.teacher != "frozen" or any(":kl-td" in s for s in self.config.students)
+        if not (td and self.config.td.clip_rewards) or is_atari(env) or env in self._warned:
+            return
+        largest = reward[np.abs(reward).argmax()]
+        if abs(largest) > 1:
+            self._warned.add(env)
+            self.warn(
+                f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
+                "learning: --td.no-clip-rewards learns from their sizes"
+            )
 
     def _warn_if_collapsed(self, name: str, row: dict[str, Any], updates: int) -> None:
         """Once per student: the same output for every state, long after the start."""

@@ -122,6 +122,7 @@ class Session:
         for game, lane in self.lanes.items():
             for name, total in lane.receive():
                 self.journal.book(self.learner.agent(game, name), total)
+            self.journal.warn_if_clipped(lane.spec.name, lane.timestep.reward)
             lane.store()
         self.progress.step = after
         self.choose()

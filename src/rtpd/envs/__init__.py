@@ -16,7 +16,7 @@ from rtpd.errors import EnvError, unknown
 if TYPE_CHECKING:  # the command line reads EnvOptions and must not wait for JAX
     from rtpd.types import Screen, VectorEnv
 
-__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make", "screen", "short"]
+__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "is_atari", "make", "screen", "short"]
 
 FAMILIES = {"ale": "rtpd.envs.ale", "gym": "rtpd.envs.gym", "probe": "rtpd.envs.probe"}
 
@@ -36,6 +36,12 @@ def canonical(name: str) -> str:
 def short(name: str) -> str:
     """What a game is called beside others: "ale/pong" -> "pong"."""
     return name.rpartition("/")[2]
+
+
+def is_atari(name: str) -> bool:
+    """Whether a game is one of ale-py's, for which the presets of Atari are made."""
+    family, slash, _ = name.partition("/")
+    return not slash or family.lower() == "ale"
 
 
 def check(name: str, options: EnvOptions) -> None:
