@@ -10,7 +10,7 @@ import numpy as np
 
 from rtpd.config import Config
 from rtpd.envs import is_atari
-from rtpd.evaluation import compare, play
+from rtpd.evaluation import compare, play, untaught_of
 from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
 from rtpd.run import Run
@@ -177,7 +177,7 @@ class Journal:
             seed=self.config.seed + 1,
             stop=stop,
         )
-        rows = compare(results)
+        rows = compare(results, self.run.random_scores, untaught_of(policies))
         self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
         return rows
 

@@ -80,6 +80,13 @@ class Run:
         listed = self.manifest.get("agents", {})
         return tuple(name for name in listed if self.agent_path(name).is_file())
 
+    @property
+    def random_scores(self) -> dict[str, float]:
+        """Mean returns of random play that the run has measured, by env."""
+        found = self.manifest.get("random_scores", {})
+        known = found.items() if isinstance(found, dict) else ()
+        return {env: float(mean) for env, mean in known if type(mean) in (int, float)}
+
     def agent_path(self, name: str) -> Path:
         """The weights of an agent; its description is beside it, ending in .json."""
         return inside(self.path / "agents", f"{name}.safetensors")

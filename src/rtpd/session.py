@@ -20,7 +20,9 @@ import jax.random as jr
 from rtpd import actor, agents, checkpoint, config, health, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
+from rtpd.envs.baselines import has_baseline
 from rtpd.errors import CheckpointError
+from rtpd.evaluation import random_scores
 from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
 from rtpd.lane import Lane
@@ -98,6 +100,7 @@ class Session:
             with interruptible(self._interrupt):
                 self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
+                self._play_randomly()
                 self.restart_envs()
                 if not self.progress.warmed_up:
                     plays = "the teacher's" if self.learner.policies else "uniformly random"
@@ -107,6 +110,19 @@ class Session:
                 return self._finish("interrupted" if self.interrupted else "finished")
         finally:
             self.journal.close()
+
+    def _play_randomly(self) -> None:
+        """Measure what random play scores, once, where the literature does not tell."""
+        games = {lane.spec.name for lane in self.lanes.values()}
+        known = self.run.random_scores
+        if all(game in known or has_baseline(game) for game in games):
+            return
+        self.journal.phase("random play, from which shares of the teacher are counted")
+        found = random_scores(
+            games, self.config.environment, known=known, seed=self.config.seed,
+            stop=lambda: self.interrupted,
+        )  # fmt: skip
+        self.run.note(random_scores=found)
 
     def iterate(self) -> None:
         """Step every env of every game once and learn what is due."""
@@ -237,6 +253,7 @@ class Session:
             environment=config.to_dict(self.config)["environment"],
             seed=self.config.seed,
             step=self.progress.step,
+            updates=self.progress.updates,
             commit=self.run.manifest.get("commit"),
         )
 
