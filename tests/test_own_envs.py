@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from rtpd import cli
+from rtpd import cli, envs, files
 from rtpd.config import (
     Config,
     EvaluationConfig,
@@ -17,9 +17,13 @@ from rtpd.config import (
     TeacherConfig,
     load_config,
 )
-from rtpd.errors import ConfigError
+from rtpd.envs import EnvOptions
+from rtpd.errors import ConfigError, RtpdError
+from rtpd.evaluation import compare, evaluate
 from rtpd.monitor import Monitor
+from rtpd.run import Run
 from rtpd.training import default_preset, train
+from rtpd.types import EvalResult
 
 FAST = Config(
     students=("none",),
@@ -130,3 +134,91 @@ def test_a_run_that_would_end_in_its_warm_up_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"--steps 499 .*--replay.warmup-steps 500"):
         train(replace(FAST, env="gym/RtpdSizes-v0", steps=499), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Faulty(gymnasium.Env):
+    """Gives a value that is no number at its 30th step."""
+
+    observation_space, action_space = Box(-1, 1, (2,), np.float64), Discrete(2)
+
+    def __init__(self, reward=0.0, seen=0.0):
+        self.bad_reward, self.bad_seen = reward, seen
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2), {}
+
+    def step(self, action):
+        self.steps += 1
+        bad = self.steps == 30
+        seen = np.array([0.0, self.bad_seen if bad else 0.0])
+        return seen, self.bad_reward if bad else 1.0, False, False, {}
+
+
+FAULTS = {
+    "Reward": ({"reward": np.nan}, "reward nan at step 30"),
+    "Large": ({"reward": 1e300}, "reward inf at step 30"),
+    "Seen": ({"seen": -np.inf}, r"observation -inf \(number 1 of it\) at step 30"),
+}
+for name, (kwargs, _) in FAULTS.items():
+    gymnasium.register(
+        f"Rtpd{name}-v0", Faulty, kwargs=kwargs, max_episode_steps=40, disable_env_checker=True
+    )
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_value_that_is_no_number_is_told_with_env_field_and_step(name, tmp_path):
+    said = f"gym/Rtpd{name}-v0 gave {FAULTS[name][1]}"
+    env = envs.make(f"gym/Rtpd{name}-v0", 2, EnvOptions())
+    env.reset(0)
+    with pytest.raises(RtpdError, match=said):
+        for _ in range(40):
+            env.send(np.zeros(2, int))
+            env.recv()
+    with pytest.raises(RtpdError, match=said):
+        train(replace(FAST, env=f"gym/Rtpd{name}-v0"), out=tmp_path / "run")
+
+
+def test_what_is_printed_and_written_is_json_whatever_the_numbers(tmp_path, capsys):
+    odd = {"a": [np.nan, {"b": -np.inf}], "c": (1.5, 2)}
+    cli._show(odd, print, as_json=True)
+    files.write_json(tmp_path / "x.json", files.finite(odd))
+    expected = {"a": [None, {"b": None}], "c": [1.5, 2]}
+    assert files.parse_json(capsys.readouterr().out.encode()) == expected
+    assert files.read_json(tmp_path / "x.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "options"), [("gym/MountainCar-v0", {}), ("gym/CartPole-v1", {"seed": 3})]
+)
+def test_random_play_is_measured_where_nobody_knows_it(env, options, tmp_path):
+    summary = train(replace(FAST, env=env, steps=600, **options), out=tmp_path / "run")
+    score = Run.open(tmp_path / "run").random_scores[env]
+    assert score == -200 if "Car-v0" in env else 15 < score < 35
+    teacher = summary["agents"]["teacher"]
+    share = teacher["percent_of_teacher"]
+    assert share == (100 if teacher["mean"] > score else None)
+
+
+def test_a_share_counts_from_random_play_to_the_teacher():
+    def played(name, score):
+        return EvalResult(name, "gym/Acrobot-v1", (score, score), (9, 9), 0.05)
+
+    results = {"teacher": played("teacher", -80.0), "mlp8": played("mlp8", -290.0)}
+    measured = {"gym/Acrobot-v1": -500.0}
+    row = compare(results, measured)["mlp8"]
+    assert row["percent_of_teacher"] == pytest.approx(50)
+    assert row["percent_interval"] == pytest.approx([50, 50])
+    for untaught in ("teacher", "mlp8"):
+        row = compare(results, measured, {untaught})["mlp8"]
+        assert row["percent_of_teacher"] is row["percent_interval"] is None
+
+
+def test_an_agent_that_was_saved_in_the_warm_up_has_no_share(tmp_path):
+    settings = replace(FAST, env="gym/CartPole-v1", minutes=1e-6)
+    summary = train(settings, out=tmp_path / "run")
+    assert summary["step"] < FAST.replay.warmup_steps
+    assert summary["agents"]["teacher"]["percent_of_teacher"] is None
+    found = evaluate(tmp_path / "run", episodes=2)
+    assert found["agents"]["teacher"]["percent_of_teacher"] is None

@@ -41,7 +41,7 @@ from rtpd.config import Config, load_config
 from rtpd.envs import FAMILIES
 from rtpd.envs.common import IMPORT
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
-from rtpd.files import write_json
+from rtpd.files import finite, write_json
 from rtpd.monitor import monitor as choose_monitor
 
 
@@ -366,7 +366,7 @@ def _teachers(args: list[str]) -> int:
 def _show[T](result: T, show: Callable[[T], object], *, as_json: bool) -> None:
     """Print a result for people, or as JSON."""
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(finite(result), indent=2, allow_nan=False))
     else:
         show(result)
 
@@ -388,7 +388,7 @@ def _bench(args: list[str]) -> int:
         tell=_tell,
     )
     if command.out:
-        write_json(command.out, result)
+        write_json(command.out, finite(result))
     _show(result, console.print_bench, as_json=command.json)
     return 0
 

@@ -22,6 +22,7 @@ from typing import Any
 from rtpd.errors import CheckpointError, RequestError, RunError, unknown
 from rtpd.files import (
     contents,
+    finite,
     inside,
     is_locked,
     lock,
@@ -116,7 +117,7 @@ class Run:
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl; values that are not finite become null."""
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+            file.write(json.dumps(finite(record), allow_nan=False) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl."""
@@ -134,7 +135,8 @@ class Run:
 
     def cut(self, keep: Any) -> None:  # noqa: ANN401
         """Keep only the records for which `keep(record)` holds."""
-        lines = [json.dumps(record) + "\n" for record in self.records() if keep(record)]
+        kept = [record for record in self.records() if keep(record)]
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
         write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
 
 
@@ -243,14 +245,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if changes else "")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """The same JSON with numbers that are not finite replaced by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not (-float("inf") < value < float("inf")):
-        return None
-    return value

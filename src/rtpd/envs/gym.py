@@ -139,9 +139,11 @@ class GymEnv:
         self._action = None
         obs, _ = self._native.reset(seed=env_seeds(seed, self.num_envs).tolist())
         no = np.zeros(self.num_envs, bool)
-        self._last = no
+        self._last, self._steps = no, np.zeros(self.num_envs, int)
         reward = np.zeros(self.num_envs, np.float32)
-        return Timestep(self._convert(obs), reward, no.copy(), no.copy(), ~no, no.copy())
+        return self._checked(
+            Timestep(self._convert(obs), reward, no.copy(), no.copy(), ~no, no.copy())
+        )
 
     def send(self, action: Int[np.ndarray, " E"]) -> None:
         """Note the actions, 0 <= action < num_actions whatever number the space starts at."""
@@ -156,10 +158,22 @@ class GymEnv:
         obs, reward, over, cut, _ = self._native.step(actions)
         terminal, truncated = over.copy(), cut & ~over
         first, self._last = self._last, over | cut
-        frame = self._convert(obs)
-        return Timestep(
-            frame, reward.astype(np.float32), terminal, truncated, first, self._last.copy()
-        )
+        frame, reward = self._convert(obs), _float32(reward)
+        self._steps = np.where(first, 0, self._steps + 1)
+        return self._checked(Timestep(frame, reward, terminal, truncated, first, self._last.copy()))
+
+    def _checked(self, timestep: Timestep) -> Timestep:
+        """RtpdError for the first number that is not finite: nothing could be learnt from it."""
+        for field, values in (("reward", timestep.reward), ("observation", timestep.frame)):
+            if np.isfinite(values).all():
+                continue
+            env, *feature = np.argwhere(~np.isfinite(values))[0].tolist()
+            where = f" (number {feature[0]} of it)" if feature else ""
+            raise RtpdError(
+                f"{self.spec.name} gave {field} {values[env, *feature]:g}{where} at step "
+                f"{self._steps[env]} of an episode: it must be a finite float32"
+            )
+        return timestep
 
     def close(self) -> None:
         """Close every copy; calling it twice is harmless."""
@@ -201,11 +215,17 @@ def _frames(env_id: str, space: Space) -> tuple[tuple[int, ...], Callable]:
             return (_SIDE, _SIDE), lambda obs: np.stack([_luminance(image) for image in obs])
         case Box() if space.dtype != np.uint8 or len(space.shape) < 2:
             size = int(np.prod(space.shape))
-            return (size,), lambda obs: np.array(obs, np.float32).reshape(len(obs), size)
+            return (size,), lambda obs: _float32(obs).reshape(len(obs), size)
     raise EnvError(
         f"'{env_id}' has observations {space}: allowed: Discrete, a Box of numbers, "
         "or a uint8 Box of shape (H, W), (H, W, 1) or (H, W, 3)"
     )
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """A copy in float32; what does not fit becomes infinite, of which `GymEnv` tells."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32)
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:
