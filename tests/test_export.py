@@ -81,6 +81,14 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
     q, action = session.run(None, {"frames": obs.reshape(shape)})
     assert action.dtype == np.int64
     np.testing.assert_array_equal(action, q.argmax(axis=1))
+    counted = Policy(
+        policy.net, policy.preprocess, replace(policy.spec, first_action=-1), {}, policy.head
+    )
+    onnx_target.write(counted, path, None)
+    assert onnxfile.load(path).spec.first_action == -1
+    session = onnxfile.runtime().InferenceSession(path.read_bytes())
+    given = session.run(["action"], {"frames": obs.reshape(shape)})[0]
+    np.testing.assert_array_equal(given, action - 1)
 
 
 def test_an_onnx_file_says_what_it_holds_whatever_its_names_are(tmp_path):

@@ -103,6 +103,12 @@ class Journal:
         for monitor in self.monitors:
             monitor.warn(text)
 
+    def warn_once(self, text: str) -> None:
+        """The same, but never the same twice."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.warn(text)
+
     def book(self, player: str, total: float) -> None:
         """Count an episode of the training and its unclipped return."""
         self.recent[player].append(total)

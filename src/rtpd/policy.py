@@ -99,7 +99,8 @@ def file_of(source: str | Path) -> Path | None:
 def load_policy(source: str | Path, agent: str = "teacher") -> Policy:
     """An agent of a run folder, an agent's .safetensors file, `zoo:GAME/NAME`, or a Hub folder.
 
-    `policy(obs)` maps one raw observation (Atari: u8[4 84 84], oldest frame first) to f32[A].
+    `policy(obs)` maps one raw observation (Atari: u8[4 84 84], oldest frame first) to f32[A]. An
+    action's index plus `policy.spec.first_action` is what `env.step` takes.
     RequestError if there is no such run or agent, CheckpointError if its files are damaged.
     """
     file = file_of(source)

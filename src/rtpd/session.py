@@ -216,6 +216,8 @@ class Session:
         """Start every env anew: the boundary."""
         for lane in self.lanes.values():
             lane.restart(self.progress.step)
+            for text in getattr(lane.env, "warnings", ()):
+                self.journal.warn_once(f"{lane.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:

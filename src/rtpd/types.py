@@ -24,7 +24,8 @@ class EnvSpec:
     """What a net must know of an environment.
 
     `frame_dtype` is "uint8" for images (values 0..255) and "float32" for vectors.
-    `action_meanings` has `num_actions` names, in the order of the action indices.
+    `action_meanings` has `num_actions` names, in the order of the action indices; the env itself
+    takes an index plus `first_action`.
     The bounds hold where a spec is read from a file (`msgspec.convert`). A name with a colon
     would have Gymnasium import a module.
     """
@@ -36,6 +37,7 @@ class EnvSpec:
     stack: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
     frames_per_step: _Size = 4
     action_meanings: tuple[Annotated[str, msgspec.Meta(max_length=200)], ...] = ()
+    first_action: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
 
     @property
     def is_image(self) -> bool:

@@ -2,8 +2,9 @@
 
 A name is `family/name`, and a bare name means `ale/`. A family is a module, imported on demand,
 with three functions: `canonical(name) -> name`, `check(name)` and
-`make(name, num_envs, options) -> VectorEnv`; one whose games can be watched has also
-`screen(name, options) -> Screen | None`. To add one, write it and add a line to `FAMILIES`.
+`make(name, num_envs, options) -> VectorEnv`, whose `warnings`, if it has any, a run tells; one
+whose games can be watched has also `screen(name, options) -> Screen | None`. To add one, write
+it and add a line to `FAMILIES`.
 """
 
 from importlib import import_module

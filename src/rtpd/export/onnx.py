@@ -2,7 +2,7 @@
 
 The input `frames` is uint8 [N K H W], oldest frame first, or float32 [N F] for vectors (the K
 vectors of a stack one after the other); centre and scale are inside the graph. The outputs are
-`q_values` float32 [N A] and `action` int64 [N]. N is free.
+`q_values` float32 [N A] and `action` int64 [N], as `env.step` takes it. N is free.
 """
 
 import json
@@ -47,7 +47,8 @@ def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
     else:
         q = _quantised_values(graph, quantised, spec.stack)
     graph.add("Identity", q, output="q_values")
-    graph.add("ArgMax", "q_values", output="action", axis=1, keepdims=0)
+    best = graph.add("ArgMax", "q_values", axis=1, keepdims=0)
+    graph.add("Add", best, np.array(spec.first_action, np.int64), output="action")
     if spec.is_image:
         shape, dtype = (spec.stack, *spec.frame_shape), onnx.TensorProto.UINT8
     else:
