@@ -1,7 +1,7 @@
 """Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are)."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +33,7 @@ class _About(msgspec.Struct):
     num_outputs: Annotated[int, msgspec.Meta(ge=1, le=2**24)]
     dueling: bool
     norm: bool = False
+    activation: _Name = "relu"
     agent: _Name = ""
     teacher: _Name = ""
 
@@ -129,6 +130,9 @@ def _described(meta: dict[str, Any], path: Path) -> _About:
 
 def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, Preprocess]:
     """What must be in the file, as shapes alone: its own word takes no memory."""
+    if about.activation not in nets.ACTIVATIONS:
+        said = unknown("activation", about.activation, nets.ACTIVATIONS)
+        raise CheckpointError(f"{path}: {said}")
 
     def build() -> tuple[nets.QNet, Preprocess]:
         net = nets.build(
@@ -140,6 +144,7 @@ def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, 
             atoms=atoms,
             norm=about.norm,
         )
+        net = replace(net, activation=about.activation)
         return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(spec.scale_shape))
 
     try:

@@ -86,6 +86,7 @@ def _dense(policy: Policy) -> tuple[Dense, ...]:
     net = policy.net
     layers = (*net.torso, *net.streams[0]) if isinstance(net, QNet) else ()
     plain = all(isinstance(layer, Dense) and not layer.norm for layer in layers)
+    plain = plain and isinstance(net, QNet) and net.activation == "relu"
     if (
         not layers
         or len(net.streams) > 1

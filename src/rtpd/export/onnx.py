@@ -34,6 +34,8 @@ def check(policy: Policy, *, int8: bool) -> None:
     onnxfile.runtime()
     if not isinstance(policy.net, QNet):
         raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
+    if policy.net.activation != "relu":
+        raise RequestError(f"ONNX: a net with {policy.net.activation} is not supported")
     _head(policy)
 
 

@@ -75,6 +75,8 @@ def check(policy: Policy) -> None:
         what = f"a net of type {type(net).__name__}"
     elif not spec.is_image or spec.frame_dtype != "uint8":
         what = f"vectors of {spec.frame_dtype} ({spec.name})"
+    elif net.activation != "relu":
+        what = f"a net with {net.activation}"
     elif len(net.streams) > 1:
         what = "a dueling net"
     elif policy.head is not as_they_are and _atoms(policy) > 1:
