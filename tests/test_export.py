@@ -302,7 +302,7 @@ def test_policies_of_any_number_and_kind_live_in_one_program(pong, tmp_path):
     ("text", "how"), [("mlp8", {"dueling": True}), ("mlp8", {"norm": True, "teacher": "pqn"})]
 )
 def test_nets_of_vectors_that_c_does_not_take(text, how):
-    with pytest.raises(RequestError, match=r"--to c takes nets of vectors.* --to onnx takes this"):
+    with pytest.raises(RequestError, match=r"--to c takes nets of vectors.* --to onnx takes more"):
         c_target.check(make(text, **how), int8=False)
 
 

@@ -39,10 +39,10 @@ class Frames(NamedTuple):
     convert: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def flattened(env: gymnasium.Env) -> gymnasium.Env:
+def flattened(env: gymnasium.Env) -> gymnasium.Wrapper:
     """The env, its observations made one Box of numbers where they have several parts."""
     parts = isinstance(env.observation_space, Tuple | Dict | MultiDiscrete | MultiBinary)
-    return FlattenObservation(env) if parts else env
+    return FlattenObservation(env) if parts else gymnasium.Wrapper(env)
 
 
 def check(env_id: str, space: Space) -> None:

@@ -83,21 +83,16 @@ def _integers(policy: Policy, quantised: Quantised, name: str) -> dict[str, Any]
 
 def _dense(policy: Policy) -> tuple[Dense, ...]:
     """The layers of a net of dense layers; RequestError for another net of vectors."""
-    net = policy.net
-    layers = (*net.torso, *net.streams[0]) if isinstance(net, QNet) else ()
-    plain = all(isinstance(layer, Dense) and not layer.norm for layer in layers)
-    plain = plain and isinstance(net, QNet) and net.activation == "relu"
-    if (
-        not layers
-        or len(net.streams) > 1
-        or not plain
-        or layers[-1].bias.size != (policy.spec.num_actions)
-    ):
-        raise RequestError(
-            "--to c takes nets of vectors that have dense layers, one stream and one output per "
-            "action, as students have; --to onnx takes this one"
-        )
-    return cast("tuple[Dense, ...]", layers)
+    net, actions = policy.net, policy.spec.num_actions
+    if isinstance(net, QNet) and len(net.streams) == 1 and net.activation == "relu":
+        layers = (*net.torso, *net.streams[0])
+        plain = all(isinstance(layer, Dense) and not layer.norm for layer in layers)
+        if plain and net.num_outputs == actions:
+            return cast("tuple[Dense, ...]", layers)
+    raise RequestError(
+        "--to c takes nets of vectors that have dense layers with ReLU, one stream and one output "
+        "per action, as students have; --to onnx takes more"
+    )
 
 
 def _floats(policy: Policy, name: str) -> dict[str, Any]:
