@@ -12,6 +12,7 @@ import pytest
 
 from rtpd import checkpoint, files
 from rtpd.errors import CheckpointError
+from rtpd.types import Preprocess
 
 
 class Part(NamedTuple):
@@ -311,3 +312,9 @@ def test_where_links_are_refused_segments_are_copied(saved, monkeypatch):
     checkpoint.save(later, with_row(5), META)
     assert not set(inodes(saved).values()) & set(inodes(later).values())
     assert_same(checkpoint.load(later, tree())[0], with_row(5))
+
+
+def test_the_one_scale_of_vectors_of_earlier_versions_is_that_of_each_feature(tmp_path):
+    checkpoint.save(tmp_path / "1", {"sees": Preprocess(jnp.zeros(3), jnp.float32(2))}, {})
+    found, _ = checkpoint.load(tmp_path / "1", {"sees": Preprocess(jnp.ones(3), jnp.ones(3))})
+    np.testing.assert_array_equal(found["sees"].scale, [2, 2, 2])

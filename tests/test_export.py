@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -41,7 +40,8 @@ def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=Non
     about = {"agent": name or text, "net": text, "num_outputs": outputs, "dueling": dueling}
     about |= {"norm": norm, "step": 12}
     head = rule.q_values if rule else as_they_are
-    return Policy(net, Preprocess(centre, jnp.float32(37.5)), spec, about, head)
+    scale = jr.uniform(jr.key(2), spec.scale_shape, minval=0.1, maxval=37.5)
+    return Policy(net, Preprocess(centre, scale), spec, about, head)
 
 
 def observations(spec, count=9):
@@ -81,6 +81,14 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
     q, action = session.run(None, {"frames": obs.reshape(shape)})
     assert action.dtype == np.int64
     np.testing.assert_array_equal(action, q.argmax(axis=1))
+    counted = Policy(
+        policy.net, policy.preprocess, replace(policy.spec, first_action=-1), {}, policy.head
+    )
+    onnx_target.write(counted, path, None)
+    assert onnxfile.load(path).spec.first_action == -1
+    session = onnxfile.runtime().InferenceSession(path.read_bytes())
+    given = session.run(["action"], {"frames": obs.reshape(shape)})[0]
+    np.testing.assert_array_equal(given, action - 1)
 
 
 def test_an_onnx_file_says_what_it_holds_whatever_its_names_are(tmp_path):
@@ -244,6 +252,58 @@ def test_the_c_header_is_bit_identical_to_the_integer_reference(
     text = (tmp_path / "a.h").read_text()
     assert re.findall(r"#include.*", text) == ["#include <stdint.h>"]
     assert "float" not in text and "double" not in text and "malloc" not in text
+
+
+@pytest.mark.parametrize("text", ["mlp8", "mlp5-9-4"])
+def test_the_c_header_of_a_student_of_vectors_gives_its_q_values(text, tmp_path, monkeypatch):
+    sanitise = ("-fsanitize=undefined", "-fno-sanitize-recover")
+    monkeypatch.setattr(c_target, "FLAGS", (*c_target.FLAGS, *sanitise))
+    policy = make(text)
+    obs, path = observations(policy.spec, 200), tmp_path / "x.h"
+    c_target.check(policy, int8=False)
+    c_target.write(policy, path, None)
+    found = verify.compare(
+        verify.original_values(policy, obs), c_target.load(path, policy, None).q_values(obs)
+    )
+    verify.demand(found, exact=True)
+    assert re.findall(r"#include.*", path.read_text()) == ["#include <stdint.h>"]
+    assert c_target.facts(policy, None)["flash_bytes"] == 4 * (
+        2 * 4 + sum(leaf.size for leaf in jax.tree.leaves(policy.net))
+    )
+
+
+def test_policies_of_any_number_and_kind_live_in_one_program(pong, tmp_path):
+    policy, model, frames = pong
+    vectors = make("mlp8", spec=replace(VECTOR, first_action=-1))
+    c_target.write(policy, tmp_path / "pong-net1.7.h", model)
+    c_target.write(policy, tmp_path / "2 pong.h", model)
+    c_target.write(vectors, tmp_path / "cart.h", None)
+    source, program = tmp_path / "main.c", tmp_path / "main"
+    source.write_text(
+        '#include "pong-net1.7.h"\n#include "2 pong.h"\n#include "cart.h"\n#include <stdio.h>\n'
+        "static uint8_t frames[PONG_NET1_7_STACK * PONG_NET1_7_HEIGHT * PONG_NET1_7_WIDTH];\n"
+        "static pong_net1_7_scratch a; static policy_2_pong_scratch b; static cart_scratch c;\n"
+        "int main(void) {\n"
+        "    int32_t q[RTPD_ACTIONS]; float v[CART_ACTIONS];\n"
+        "    float seen[CART_STACK * CART_FEATURES] = {0};\n"
+        '    printf("%d %d %d\\n", (int)pong_net1_7_act(frames, q, &a),\n'
+        "        (int)policy_2_pong_act(frames, q, &b), (int)cart_act(seen, v, &c));\n"
+        "    return 0;\n}\n"
+    )
+    command = [c_target._compiler(), *c_target.FLAGS, "-o", program, source]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    done = subprocess.run([program], capture_output=True, check=True, text=True)
+    best = int(model.outputs(np.zeros_like(frames[:1])).argmax())
+    cart = int(vectors(np.zeros((2, 4), np.float32)).argmax()) - 1
+    assert done.stdout.split() == [str(best), str(best), str(cart)]
+
+
+@pytest.mark.parametrize(
+    ("text", "how"), [("mlp8", {"dueling": True}), ("mlp8", {"norm": True, "teacher": "pqn"})]
+)
+def test_nets_of_vectors_that_c_does_not_take(text, how):
+    with pytest.raises(RequestError, match=r"--to c takes nets of vectors.* --to onnx takes more"):
+        c_target.check(make(text, **how), int8=False)
 
 
 def test_hostile_names_stay_in_the_comment_of_the_header(pong, tmp_path):

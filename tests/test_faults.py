@@ -98,6 +98,9 @@ def faulty(monkeypatch):
             "steps": 0, "fault": fault, "faulty_from": first, "faulty_to": last,
         }.items():  # fmt: skip
             monkeypatch.setattr(Faulty, name, value)
+        monkeypatch.setattr("rtpd.session.random_scores", lambda games, *_, **__: {})
+        # A value that is no number is stopped at the border: here it is what a loss may become.
+        monkeypatch.setattr("rtpd.envs.gym.GymEnv._checked", lambda self, timestep: timestep)
         evaluation = EvaluationConfig(period_steps=0, episodes=1, final_episodes=1)
         return replace(TINY, env="gym/RtpdFaulty-v0", evaluation=evaluation)
 

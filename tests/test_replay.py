@@ -222,21 +222,44 @@ def test_frame_statistics_are_those_of_the_rows_in_the_ring(kind, written):
     held = np.stack([[r["frame"] for r in row] for row in oracle.rows[-ROWS:]]).astype(np.float64)
     mean, deviation = ring.frame_statistics(replay)
     np.testing.assert_allclose(mean, held.mean(axis=(0, 1)), rtol=1e-5)
-    expected = np.sqrt(held.var(axis=(0, 1)).mean())  # around each pixel's own mean
-    assert float(deviation) == pytest.approx(expected, rel=1e-3)
+    varies = held.var(axis=(0, 1))
+    if held.ndim == 4:  # images: around each pixel's own mean, averaged over pixels
+        varies = varies.mean()
+    np.testing.assert_allclose(deviation, np.sqrt(np.where(varies > 0, varies, 1)), rtol=1e-3)
 
 
 def test_frame_statistics_of_a_long_bright_warm_up():
     """Squares of bright pixels add up to more than float32 counts one by one."""
     rows = 20_000
-    frames = np.full((rows, 1, 5), 235, np.uint8)
-    frames[::2, :, 0] = 225  # one pixel in five moves by 5 either way
-    replay = ring.init(rows, 1, (5,), "uint8")._replace(
+    frames = np.full((rows, 1, 1, 5), 235, np.uint8)
+    frames[::2, ..., 0] = 225  # one pixel in five moves by 5 either way
+    replay = ring.init(rows, 1, (1, 5), "uint8")._replace(
         frames=jnp.asarray(frames), filled=jnp.int32(rows)
     )
     mean, deviation = ring.frame_statistics(replay)
-    np.testing.assert_allclose(mean, [230, 235, 235, 235, 235], rtol=1e-5)
+    np.testing.assert_allclose(mean, [[230, 235, 235, 235, 235]], rtol=1e-5)
     assert float(deviation) == pytest.approx(np.sqrt(5), rel=0.02)
+
+
+def test_each_feature_of_a_vector_has_a_deviation_of_its_own():
+    rows = 5_000
+    rng = np.random.default_rng(0)
+    frames = np.zeros((rows, 1, 6), np.float32)
+    frames[:, 0, 0] = rng.uniform(0, 1e5, rows)
+    frames[:, 0, 1] = rng.integers(2, size=rows)
+    frames[:, 0, 2] = 1e6 + rng.integers(2, size=rows)  # a small change of a large number
+    frames[:, 0, 3] = 1e6 + 0.3  # never moves
+    frames[7, 0, 4] = 1  # seldom seen
+    frames[:, 0, 5] = rng.uniform(-1e30, 1e30, rows)  # its square leaves float32
+    replay = ring.init(rows, 1, (6,), "float32")._replace(
+        frames=jnp.asarray(frames), filled=jnp.int32(rows)
+    )
+    mean, deviation = ring.frame_statistics(replay)
+    held = frames[:, 0].astype(np.float64)
+    np.testing.assert_allclose(mean[:5], held.mean(axis=0)[:5], rtol=1e-4)
+    expected = held.std(axis=0)
+    expected[3:5] = 1, 0.1 * (1 - 1 / rows)
+    np.testing.assert_allclose(deviation, expected, rtol=1e-3)
 
 
 def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
@@ -245,7 +268,7 @@ def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
         replay = replay._replace(frames=replay.frames + value, filled=jnp.int32(7))
         mean, deviation = ring.frame_statistics(replay)
         np.testing.assert_allclose(mean, np.full(3, value), rtol=1e-6)
-        assert float(deviation) == 1
+        np.testing.assert_array_equal(deviation, np.ones(3))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The files in tests/data are of Stable-Baselines3 itself, see scripts/make_sb3_fi
 import base64
 import io
 import json
+import math
 import os
 import pickle
 import zipfile
@@ -21,6 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd import policy, sb3
+from rtpd.config import Config
+from rtpd.distilling import teachers_of
 from rtpd.errors import CheckpointError, EnvError, RequestError, RtpdError
 from rtpd.types import EnvSpec
 
@@ -187,11 +190,10 @@ NO_POLICY = "allowed: MlpPolicy and CnnPolicy of DQN and QR-DQN"
         ),
         (
             CARTPOLE,
-            {"policy_kwargs": {"activation_fn": "<class 'torch.nn.modules.activation.Tanh'>"}},
-            r"unknown activation 'torch\.nn\.modules\.activation\.Tanh': did you mean .*ReLU'",
+            {"policy_kwargs": {"activation_fn": "<class 'torch.nn.modules.activation.Tank'>"}},
+            r"unknown activation 'torch\.nn\.modules\.activation\.Tank': did you mean .*Tanh'",
         ),
         (CARTPOLE, {"policy_kwargs": {"activation_fn": [[]]}}, "unknown activation 'list'"),
-        (PONG, {"policy_kwargs": {"normalize_images": False}}, "normalize_images is off"),
         (PONG, {"observation_space": {"dtype": "float32"}}, "images of float32: allowed: uint8"),
         (PONG, {"observation_space": None}, "images of None: allowed: uint8"),
         (PONG, {"observation_space": {"dtype": "uint8"}}, "it has observations None"),
@@ -267,9 +269,81 @@ def test_a_net_of_another_kind_is_named(arrays, said, changed, torch_file):
     refused(changed(PONG, policy=torch_file(arrays)), IMAGE, said)
 
 
-def test_a_net_without_a_hidden_layer_is_refused(changed, torch_file):
-    only = {f"quantile_net.{name}": a for name, a in weights({"quantile_net.0": (10, 4)}).items()}
-    refused(changed(CARTPOLE, policy=torch_file(only)), VECTOR, "has no hidden layer")
+# ---- what is read exactly though rtpd trains no such nets --------------------------------------
+
+
+def filled(shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=a.shape).astype(np.float32) for name, a in shapes.items()}
+
+
+OBS = np.random.default_rng(1).normal(size=(50, 1, 4)).astype(np.float32)
+TORCH = {
+    "Tanh": np.tanh,
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "LeakyReLU": lambda x: np.where(x > 0, x, 0.01 * x),
+    "SiLU": lambda x: x / (1 + np.exp(-x)),
+    "GELU": lambda x: x * (1 + np.vectorize(math.erf)(x / 2**0.5)) / 2,
+}
+
+
+@pytest.mark.parametrize("name", [*TORCH, None])
+def test_activations_and_nets_without_a_hidden_layer_are_read_exactly(
+    name, changed, torch_file, tmp_path
+):
+    sizes = (4, 5, 10) if name else (4, 10)
+    shapes = {f"quantile_net.{2 * i}": sizes[i : i + 2][::-1] for i in range(len(sizes) - 1)}
+    arrays = filled({f"quantile_net.{k}": v for k, v in weights(shapes).items()})
+    told = {"policy_kwargs": {"activation_fn": f"<class 'torch.nn.modules.activation.{name}'>"}}
+    path = changed(
+        CARTPOLE, policy=torch_file(arrays), data=about(CARTPOLE, **(told if name else {}))
+    )
+    agent = sb3.read(path, VECTOR)
+    x = OBS[:, 0].astype(np.float64)
+    for i in range(len(sizes) - 1):
+        x = TORCH[name](x) if i else x
+        prefix = f"quantile_net.quantile_net.{2 * i}"
+        x = x @ arrays[f"{prefix}.weight"].T + arrays[f"{prefix}.bias"]
+    expected = x.reshape(len(x), 5, 2).mean(axis=1)
+    np.testing.assert_allclose(jax.vmap(agent)(OBS), expected, atol=1e-5)
+    policy.save(tmp_path / "kept.safetensors", agent)
+    kept = policy.load(tmp_path / "kept.safetensors")
+    np.testing.assert_array_equal(jax.vmap(kept)(OBS), jax.vmap(agent)(OBS))
+
+
+def test_an_activation_behind_the_relu_of_nature_is_refused(changed, torch_file):
+    told = {"policy_kwargs": {"activation_fn": "<class 'torch.nn.modules.activation.Tanh'>"}}
+    deep = torch_file(nature(widths=(7, 5)))
+    refused(changed(PONG, data=about(PONG, **told), policy=deep), IMAGE, "tanh behind NatureCNN")
+    shallow = changed(PONG, data=about(PONG, **told), policy=torch_file(nature()))
+    assert sb3.read(shallow, IMAGE).net.activation == "relu"
+
+
+def test_pixels_that_are_not_divided_are_seen_as_they_are(changed):
+    path = changed(PONG, data=about(PONG, policy_kwargs={"normalize_images": False}))
+    assert sb3.read(path, IMAGE).preprocess.scale == 1
+    assert sb3.read(PONG, IMAGE).preprocess.scale == 255
+
+
+def test_of_a_net_of_one_channel_the_newest_frame_is_seen(changed, torch_file):
+    arrays = filled(nature(channels=(1, 32, 64, 64)))
+    space = {"dtype": "uint8", "_shape": [1, 84, 84]}
+    path = changed(PONG, policy=torch_file(arrays), data=about(PONG, observation_space=space))
+    agent, alone = sb3.read(path, IMAGE), sb3.read(path, replace(IMAGE, stack=1))
+    obs = np.random.default_rng(2).integers(0, 256, (4, 84, 84)).astype(np.uint8)
+    expected = np.asarray(alone(obs[3:]))
+    np.testing.assert_allclose(agent(obs), expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+
+
+def test_a_zip_by_another_name_and_one_that_was_unpacked_are_read(tmp_path):
+    other, folder = tmp_path / "agent.bin", tmp_path / "agent"
+    other.write_bytes(CARTPOLE.read_bytes())
+    with zipfile.ZipFile(CARTPOLE) as archive:
+        archive.extractall(folder)
+    for path in (other, folder):
+        (found,) = teachers_of(path, Config(env="gym/CartPole-v1", teacher="frozen")).values()
+        assert eqx.tree_equal(found.net, sb3.read(CARTPOLE, VECTOR).net)
 
 
 # ---- what is hostile or damaged ----------------------------------------------------------------

@@ -91,4 +91,4 @@ def _nets(
 
 def neutral(spec: EnvSpec) -> Preprocess:
     """Leaves frames as they are; stands in until the warm-up has told the centre and scale."""
-    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
+    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(spec.scale_shape))

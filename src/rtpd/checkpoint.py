@@ -133,6 +133,7 @@ def _overwrite(array: jax.Array, part: jax.Array, row: int) -> jax.Array:
 def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], source: Path) -> Tree:
     """`like` with the arrays of the same names; CheckpointError if a shape or dtype differs."""
     wanted = _shapes(like)
+    found = _one_scale_each(wanted, found)
     if wanted.keys() != found.keys():
         odd = sorted(wanted.keys() ^ found.keys())
         raise CheckpointError(f"{source} holds other arrays than asked for, first: '{odd[0]}'")
@@ -152,6 +153,19 @@ def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
     for name, array in arrays.items():
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
             raise CheckpointError(f"{source}: '{name}' holds what is no finite number")
+
+
+def _one_scale_each(
+    wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+    found: Mapping[str, "np.ndarray | _Segments"],
+) -> dict[str, "np.ndarray | _Segments"]:
+    """What was saved while vectors had one scale for all their features, as one for each."""
+    made = dict(found)
+    for name, (shape, _) in wanted.items():
+        value = found.get(name)
+        if name.endswith(".scale") and isinstance(value, np.ndarray) and value.shape == ():
+            made[name] = np.full(shape, value)
+    return made
 
 
 def arrays_of(tree: object) -> dict[str, np.ndarray]:

@@ -38,9 +38,10 @@ from rtpd.commands import (
     ZooCommand,
 )
 from rtpd.config import Config, load_config
+from rtpd.envs import FAMILIES
 from rtpd.envs.common import IMPORT
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
-from rtpd.files import write_json
+from rtpd.files import finite, write_json
 from rtpd.monitor import monitor as choose_monitor
 
 
@@ -365,7 +366,7 @@ def _teachers(args: list[str]) -> int:
 def _show[T](result: T, show: Callable[[T], object], *, as_json: bool) -> None:
     """Print a result for people, or as JSON."""
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(finite(result), indent=2, allow_nan=False))
     else:
         show(result)
 
@@ -387,7 +388,7 @@ def _bench(args: list[str]) -> int:
         tell=_tell,
     )
     if command.out:
-        write_json(command.out, result)
+        write_json(command.out, finite(result))
     _show(result, console.print_bench, as_json=command.json)
     return 0
 
@@ -397,14 +398,22 @@ def _defaults(args: list[str]) -> tuple[str | None, Config]:
     preset, file = _value_of(args, "--preset"), _value_of(args, "--config")
     helping = not {"-h", "--help"}.isdisjoint(args)
     if preset is None and _value_of(args, "--resume") is None:
-        preset = "cpu" if helping else _default_preset(_value_of(args, "--teacher"))
+        preset = "cpu" if helping else _default_preset(args, Path(file) if file else None)
     return preset, load_config(preset, Path(file) if file else None)
 
 
-def _default_preset(teacher: str | None) -> str:
+def _default_preset(args: list[str], file: Path | None) -> str:
+    """The one that fits the game and the teacher, whether a flag names them or the file."""
     from rtpd.training import default_preset
 
-    return default_preset(teacher)
+    said = load_config(None, file)
+    teacher = _value_of(args, "--teacher") or (said.teacher if file else None)
+    before, paths = ["", *args], ("--out", "--config", "--resume")  # they may look like games
+    named = (arg for arg, flag in zip(args, before, strict=False) if flag not in paths)
+    games = [arg for arg in named if "/" in arg and arg.partition("/")[0].lower() in FAMILIES]
+    flagless = [arg for arg in args[:1] if not arg.startswith("-")]
+    env = next(iter(flagless or games), said.env)
+    return default_preset(teacher, env)
 
 
 def _check_resume_flags(args: list[str]) -> None:

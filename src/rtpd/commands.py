@@ -38,7 +38,7 @@ EXAMPLES = {
     "train": """examples:
   rtpd train pong --minutes 30
   rtpd train ms_pacman --students net25:kl net1.7:kl net1.7:mse --seed 1
-  rtpd train gym/CartPole-v1 --teacher dqn --students mlp16:kl --steps 50000
+  rtpd train gym/CartPole-v1 --students mlp16:kl --steps 50000
   rtpd train --resume runs/pong-1 --steps 1000000""",
     "distill": """examples:
   rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl

@@ -64,12 +64,12 @@ def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
     """The teachers of a run, or that of an agent's file, by the short name of their game."""
     if file_of(path) is not None:
         teacher = load_policy(path)
-    elif path.is_dir():
+    elif path.is_dir() and not sb3.is_agent(path):
         found = training.frozen_teachers(Run.open(path))
         if not found:
             raise RunError(f"'{path}' holds no teacher")
         return found
-    elif path.suffix == ".zip":
+    elif path.suffix == ".zip" or sb3.is_agent(path):
         if len(settings.games) != 1 or not settings.env:
             raise ConfigError(f"'{path}' does not say what it plays: rtpd distill {path} GAME")
         envs.check(settings.env, settings.environment)

@@ -1,17 +1,22 @@
 """Whole episodes of any agents: Policy x env -> EvalResult."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from rtpd import envs, zoo
-from rtpd.envs.baselines import human_normalised, percent_of_teacher
+from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
+from rtpd.episodes import Episodes
 from rtpd.seat import Seat
 from rtpd.sources import agents_of, check_numbers
 from rtpd.types import EvalResult, HostPolicy, Policy, teacher_of
+
+RANDOM_EPISODES = 20
+RANDOM_STEPS = 2_000  # of each env: an episode that takes longer is not waited for
 
 
 def play(
@@ -47,6 +52,51 @@ def play(
         for seat in seats.values():
             seat.env.close()
     return {name: seat.result(name, epsilon) for name, seat in seats.items()}
+
+
+def random_scores(
+    games: Collection[str],
+    options: envs.EnvOptions,
+    *,
+    known: Mapping[str, float],
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Mean returns of random play, by name: the `known` ones, others measured where need be.
+
+    Games of which the literature knows one, and those of which no episode ends in time, have none.
+    """
+    found = {game: known[game] for game in games if game in known}
+    for game in games:
+        if game in found or has_baseline(game):
+            continue
+        returns = _random_returns(game, replace(options, episodic_life=False), seed, stop)
+        if returns:
+            found[game] = float(np.mean(returns))
+    return found
+
+
+def _random_returns(
+    game: str, options: envs.EnvOptions, seed: int, stop: Callable[[], bool]
+) -> list[float]:
+    """Returns of the first episode of each of `RANDOM_EPISODES` envs, as far as they end.
+
+    None after `RANDOM_STEPS` steps of every env, or once `stop()` holds.
+    """
+    rng, totals = np.random.default_rng(seed), dict[int, float]()
+    env = envs.make(game, RANDOM_EPISODES, options)
+    try:
+        env.reset(seed)
+        episodes = Episodes(RANDOM_EPISODES)
+        for _ in range(RANDOM_STEPS):
+            env.send(rng.integers(env.spec.num_actions, size=RANDOM_EPISODES))
+            for episode in episodes.add(env.recv()):
+                totals.setdefault(episode.env, episode.total)
+            if len(totals) == RANDOM_EPISODES or stop():
+                break
+    finally:
+        env.close()
+    return list(totals.values())
 
 
 def stacks(
@@ -94,7 +144,9 @@ def evaluate(
     found = agents_of(run, agents)
     results = play(found.policies, found.options, episodes=episodes, epsilon=epsilon, seed=seed)
     table = {}
-    for name, row in compare(results).items():
+    games = {result.env for result in results.values()} if len(results) > 1 else set[str]()
+    known = random_scores(games, found.options, known=found.random_scores, seed=seed)
+    for name, row in compare(results, known, untaught_of(found.policies)).items():
         table[name] = {key: found.about[name][key] for key in ("parameters", "share")} | row
     result = {
         "run": str(run),
@@ -129,15 +181,28 @@ def check_card(card: Mapping[str, Any], played: EvalResult) -> dict[str, Any]:
     }
 
 
-def compare(results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:
-    """A JSON-ready row per agent: scores, human-normalised, and how it stands to its teacher."""
+def untaught_of(policies: Mapping[str, Policy | HostPolicy]) -> set[str]:
+    """The agents that were saved before their first update."""
+    return {name for name, policy in policies.items() if policy.provenance.get("updates") == 0}
+
+
+def compare(
+    results: dict[str, EvalResult],
+    measured: Mapping[str, float] = MappingProxyType({}),
+    untaught: Collection[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """A JSON-ready row per agent: scores, human-normalised, and how it stands to its teacher.
+
+    `measured`: what random play scores in games of which the literature does not tell. Who is
+    `untaught` has no share of a teacher, nor is one.
+    """
     rows = {}
     for name, result in results.items():
         env, teacher = result.env, results.get(teacher_of(name))
         percent = interval = None
-        if teacher is not None:
-            percent = percent_of_teacher(env, result.mean, teacher.mean)
-            interval = percent_interval(env, result, teacher)
+        if teacher is not None and {name, teacher.agent}.isdisjoint(untaught):
+            percent = percent_of_teacher(env, result.mean, teacher.mean, measured)
+            interval = percent_interval(env, result, teacher, measured)
         rows[name] = {
             "episodes": len(result.returns),
             "mean": result.mean,
@@ -152,7 +217,12 @@ def compare(results: dict[str, EvalResult]) -> dict[str, dict[str, Any]]:
 
 
 def percent_interval(
-    env: str, result: EvalResult, teacher: EvalResult, *, samples: int = 2_000
+    env: str,
+    result: EvalResult,
+    teacher: EvalResult,
+    measured: Mapping[str, float] = MappingProxyType({}),
+    *,
+    samples: int = 2_000,
 ) -> list[float] | None:
     """95 % percentile bootstrap interval of `percent_of_teacher`, both sides resampled.
 
@@ -165,7 +235,7 @@ def percent_interval(
     means = [
         rng.choice(r.returns, (samples, len(r.returns))).mean(axis=1) for r in (result, teacher)
     ]
-    draws = [percent_of_teacher(env, a, b) for a, b in zip(*means, strict=True)]
+    draws = [percent_of_teacher(env, a, b, measured) for a, b in zip(*means, strict=True)]
     known = [d for d in draws if d is not None]
     if len(known) < samples:
         return None

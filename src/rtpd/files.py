@@ -154,6 +154,17 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
     write_atomic(path, (text + "\n").encode())
 
 
+def finite(value: Any) -> Any:  # noqa: ANN401
+    """The same JSON with numbers that are not finite replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not (-float("inf") < value < float("inf")):
+        return None
+    return value
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read JSON; CheckpointError in one line if it is missing or damaged."""
     try:

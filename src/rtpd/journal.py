@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rtpd.config import Config
-from rtpd.evaluation import compare, play
+from rtpd.envs import is_atari
+from rtpd.evaluation import compare, play, untaught_of
 from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
 from rtpd.run import Run
@@ -103,6 +104,12 @@ class Journal:
         for monitor in self.monitors:
             monitor.warn(text)
 
+    def warn_once(self, text: str) -> None:
+        """The same, but never the same twice."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.warn(text)
+
     def book(self, player: str, total: float) -> None:
         """Count an episode of the training and its unclipped return."""
         self.recent[player].append(total)
@@ -177,7 +184,7 @@ class Journal:
             seed=self.config.seed + 1,
             stop=stop,
         )
-        rows = compare(results)
+        rows = compare(results, self.run.random_scores, untaught_of(policies))
         self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
         return rows
 
@@ -191,6 +198,19 @@ class Journal:
         self.run.append(record)
         for monitor in self.monitors:
             monitor.record(record)
+
+    def warn_if_clipped(self, env: str, reward: np.ndarray) -> None:
+        """Once per env outside Atari, at the first reward [E] whose size learning does not see."""
+        td = self.config.teacher != "frozen" or any(":kl-td" in s for s in self.config.students)
+        if not (td and self.config.td.clip_rewards) or is_atari(env) or env in self._warned:
+            return
+        largest = reward[np.abs(reward).argmax()]
+        if abs(largest) > 1:
+            self._warned.add(env)
+            self.warn(
+                f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
+                "learning: --td.no-clip-rewards learns from their sizes"
+            )
 
     def _warn_if_collapsed(self, name: str, row: dict[str, Any], updates: int) -> None:
         """Once per student: the same output for every state, long after the start."""

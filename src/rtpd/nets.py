@@ -14,8 +14,9 @@ the weights themselves and the outputs are float32.
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import equinox as eqx
@@ -76,6 +77,7 @@ NETS: dict[str, Shape] = {
 }
 
 
+MOST_WIDTH = 4096  # of a layer
 FIRST_NOISE = 0.5  # sigma_0 of Fortunato et al. 2018, of noisy layers
 
 
@@ -183,6 +185,18 @@ class Dense(eqx.Module):
         return y if self.norm is None else jax.vmap(self.norm)(y)
 
 
+# What may stand behind hidden layers; ours have ReLU, read ones also others, as PyTorch has them.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "elu": jax.nn.elu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "silu": jax.nn.silu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+}
+
+
 class QNet(eqx.Module):
     """A ReLU torso and one stream of outputs, or two for a dueling net.
 
@@ -193,6 +207,7 @@ class QNet(eqx.Module):
 
     torso: tuple[Conv | Residual | Dense, ...]
     streams: tuple[tuple[Dense, Dense], ...]
+    activation: str = eqx.field(static=True, default="relu")  # of `ACTIVATIONS`
 
     @property
     def num_outputs(self) -> int:
@@ -206,13 +221,13 @@ class QNet(eqx.Module):
 
         `first` is what the first layer gives for `x`, where that is known already.
         """
-        hidden = []
+        hidden, bend = [], ACTIVATIONS[self.activation]
         for i, layer in enumerate(self.torso):
-            x = jax.nn.relu(layer(x) if i or first is None else first)
+            x = bend(layer(x) if i or first is None else first)
             hidden.append(x)
         outputs = []
         for dense, out in self.streams:
-            h = jax.nn.relu(dense(x))
+            h = bend(dense(x))
             hidden.append(h)
             outputs.append(out(h))
         if len(outputs) == 2:
@@ -371,8 +386,8 @@ def parse(text: str) -> Shape:
         shape = MlpShape(sizes)
     else:
         raise ConfigError(unknown("net", text, [*NETS, "conv8-8-8x64", "mlp64-64"]))
-    if not all(0 < n <= 4096 for n in sizes):
-        raise ConfigError(f"net '{text}': every width must be 1 to 4096")
+    if not all(0 < n <= MOST_WIDTH for n in sizes):
+        raise ConfigError(f"net '{text}': every width must be 1 to {MOST_WIDTH}")
     return shape
 
 

@@ -1,7 +1,7 @@
 """Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are)."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +33,7 @@ class _About(msgspec.Struct):
     num_outputs: Annotated[int, msgspec.Meta(ge=1, le=2**24)]
     dueling: bool
     norm: bool = False
+    activation: _Name = "relu"
     agent: _Name = ""
     teacher: _Name = ""
 
@@ -103,7 +104,8 @@ def file_of(source: str | Path) -> Path | None:
 def load_policy(source: str | Path, agent: str = "teacher") -> Policy:
     """An agent of a run folder, an agent's .safetensors file, `zoo:GAME/NAME`, or a Hub folder.
 
-    `policy(obs)` maps one raw observation (Atari: u8[4 84 84], oldest frame first) to f32[A].
+    `policy(obs)` maps one raw observation (Atari: u8[4 84 84], oldest frame first) to f32[A]. An
+    action's index plus `policy.spec.first_action` is what `env.step` takes.
     RequestError if there is no such run or agent, CheckpointError if its files are damaged.
     """
     file = file_of(source)
@@ -132,6 +134,9 @@ def _described(meta: dict[str, Any], path: Path) -> _About:
 
 def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, Preprocess]:
     """What must be in the file, as shapes alone: its own word takes no memory."""
+    if about.activation not in nets.ACTIVATIONS:
+        said = unknown("activation", about.activation, nets.ACTIVATIONS)
+        raise CheckpointError(f"{path}: {said}")
 
     def build() -> tuple[nets.QNet, Preprocess]:
         net = nets.build(
@@ -143,7 +148,8 @@ def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, 
             atoms=atoms,
             norm=about.norm,
         )
-        return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(()))
+        net = replace(net, activation=about.activation)
+        return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(spec.scale_shape))
 
     try:
         return jax.eval_shape(build)

@@ -113,24 +113,52 @@ def seal(replay: Replay) -> Replay:
     return replay._replace(last=sealed)
 
 
-def frame_statistics(replay: Replay) -> tuple[Float[Array, " *F"], Float[Array, ""]]:
-    """Mean frame, and the standard deviation of pixels around it, over all rows written so far.
+def frame_statistics(replay: Replay) -> tuple[Float[Array, " *F"], Float[Array, "*S"]]:
+    """Mean frame, and what deviations from it are divided by, over all rows written so far.
 
-    The deviation is one number, the root of the variance averaged over pixels; it is 1 where
-    frames do not vary beyond rounding, so that it can be divided by. Needs one row.
+    Of images a single number, the root of the pixels' variance averaged over them; of vectors one
+    for each feature, see `_deviations`. It is 1 where nothing varies beyond rounding, so that it
+    can be divided by. Needs one row.
     """
+    vectors = replay.frames.ndim == 3
+    first = replay.frames[0, 0].astype(jnp.float32)
+    shift = first if vectors else jnp.zeros_like(first)  # large values lose no digits in the sums
 
     def mean_of(values: Callable[[Array], Array]) -> Float[Array, " *F"]:
         def gather(row: Array, total: Array) -> Array:
-            return total + jnp.mean(values(replay.frames[row].astype(jnp.float32)), axis=0)
+            frames = replay.frames[row].astype(jnp.float32) - shift
+            return total + jnp.mean(values(frames), axis=0)
 
         zero = jnp.zeros(replay.frames.shape[2:], jnp.float32)
         return jax.lax.fori_loop(0, replay.filled, gather, zero) / replay.filled
 
     mean = mean_of(lambda frames: frames)
+    if vectors:
+        return shift + mean, _deviations(replay, shift, mean, mean_of)
     deviation = jnp.sqrt(jnp.mean(mean_of(lambda frames: jnp.square(frames - mean))))
     size = jnp.sqrt(jnp.mean(jnp.square(mean)))
     return mean, jnp.where(deviation > 1e-4 * size, deviation, 1.0)
+
+
+def _deviations(
+    replay: Replay, shift: Float[Array, " D"], mean: Float[Array, " D"],
+    mean_of: Callable[[Callable[[Array], Array]], Array],
+) -> Float[Array, " D"]:  # fmt: skip
+    """Standard deviation of each feature around its mean, or a tenth of its largest deviation.
+
+    The latter if that is more: else what a random player seldom sees, as one state of hundreds
+    (one-hot), would come to a net as a number of any size. `mean` is that of `frames - shift`.
+    """
+
+    def farther(row: Array, found: Array) -> Array:
+        frames = replay.frames[row].astype(jnp.float32) - shift
+        return jnp.maximum(found, jnp.max(jnp.abs(frames - mean), axis=0))
+
+    peak = jax.lax.fori_loop(0, replay.filled, farther, jnp.zeros_like(mean))
+    unit = jnp.where(peak > 0, peak, 1.0)  # squares of very large or small values leave float32
+    deviation = unit * jnp.sqrt(mean_of(lambda frames: jnp.square((frames - mean) / unit)))
+    rounding = 2 * jnp.finfo(jnp.float32).eps * jnp.abs(shift + mean)
+    return jnp.where(peak > rounding, jnp.maximum(deviation, peak / 10), 1.0)
 
 
 def sample(

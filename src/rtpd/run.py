@@ -29,6 +29,7 @@ from rtpd.files import (
     appended,
     contents,
     discard,
+    finite,
     inside,
     is_locked,
     is_temporary,
@@ -126,6 +127,13 @@ class Run:
         listed = self.manifest.get("agents", {})
         return tuple(name for name in listed if self.agent_path(name).is_file())
 
+    @property
+    def random_scores(self) -> dict[str, float]:
+        """Mean returns of random play that the run has measured, by env."""
+        found = self.manifest.get("random_scores", {})
+        known = found.items() if isinstance(found, dict) else ()
+        return {env: float(mean) for env, mean in known if type(mean) in (int, float)}
+
     def agent_path(self, name: str) -> Path:
         """The weights of an agent; its description is beside it, ending in .json."""
         inside(self.path, f"agents/{name}.json")
@@ -155,7 +163,7 @@ class Run:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl; values that are not finite become null."""
-        line = json.dumps(_finite(record), allow_nan=False) + "\n"
+        line = json.dumps(finite(record), allow_nan=False) + "\n"
         with appended(self.path / "metrics.jsonl") as file:
             file.write(line.encode())
         self.lines += 1
@@ -177,7 +185,7 @@ class Run:
     def cut(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
         """Keep only the records for which `keep(record)` holds; returns them."""
         kept = [record for record in self.records() if keep(record)]
-        lines = [json.dumps(record) + "\n" for record in kept]
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
         write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
         self.lines = len(kept)
         return kept
@@ -310,14 +318,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if changes else "")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """The same JSON with numbers that are not finite replaced by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not (-float("inf") < value < float("inf")):
-        return None
-    return value

@@ -6,6 +6,10 @@ looked at here); `policy.pth`, the weights; and `_stable_baselines3_version`.
     image -> / 255 -> three convolutions and a dense layer (NatureCNN) -> dense layers -> outputs
     vector -> dense layers -> outputs
 
+What is read is made into a net of rtpd that gives the same. Images of one channel are the newest
+frame of a stack whose other frames have weights of 0. A net without a hidden layer gets one of
+ReLU(x) and ReLU(-x), whose difference is x.
+
 The outputs of a QR-DQN are [N A], all actions of a quantile side by side; Q-values are their means
 over N. The last layer has no ReLU, so that the mean of its weights gives the mean of its outputs:
 the policy made here has one output per action, and agrees with the original to float32 rounding.
@@ -13,6 +17,8 @@ the policy made here has one output per action, and agrees with the original to 
 
 import math
 import re
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +32,17 @@ from rtpd.archive import Archive, why
 from rtpd.console import clean
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError, unknown
-from rtpd.files import MOST_JSON_BYTES, contents, parse_json, sha256
+from rtpd.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.types import EnvSpec, Policy, Preprocess
 
 _NATURE = "stable_baselines3.common.torch_layers.NatureCNN"
 _FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"
 _NATURE_LAYERS = ("cnn.0", "cnn.2", "cnn.4", "linear.0")
-_RELU = "torch.nn.modules.activation.ReLU"
+_ACTIVATION = "torch.nn.modules.activation."
+_ACTIVATIONS = {
+    "ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "ELU": "elu", "LeakyReLU": "leaky_relu",
+    "SiLU": "silu", "GELU": "gelu",
+}  # fmt: skip
 
 
 class Kind(NamedTuple):
@@ -41,6 +51,8 @@ class Kind(NamedTuple):
     algorithm: str
     net: str
     extractor: str
+    activation: str = "relu"
+    scale: float = 1.0  # what observations are divided by
 
 
 KINDS = {
@@ -75,18 +87,18 @@ def load(path: str | Path, env: str, options: EnvOptions = EnvOptions()) -> Poli
 def read(path: str | Path, spec: EnvSpec) -> Policy:
     """As `load`, for an environment that is there already."""
     path = Path(path)
-    data = contents(path)
-    archive = Archive(data, str(path))
+    archive = _opened(path)
     about = _about(archive)
     try:
         kind = _kind(about)
-        weights = torchfile.state_dict(archive.read("policy.pth"), f"{path}: policy.pth")
-        layers = _layers(weights, kind)
+        saved = archive.read("policy.pth")
+        layers = _layers(torchfile.state_dict(saved, f"{path}: policy.pth"), kind)
         if kind.algorithm == "QR-DQN":
             layers[-1] = _mean_of_quantiles(layers[-1], about.get("n_quantiles"))
-        _check_fits(layers, kind, _part(about, "observation_space"), spec)
+        bent = kind.extractor == _FLATTEN and len(layers) > 1  # NatureCNN has ReLU of its own
+        layers = _fitted(layers, kind, _part(about, "observation_space"), spec)
         text = _net_text(layers)
-        net = _net(text, layers, spec)
+        net = replace(_net(text, layers, spec), activation=kind.activation if bent else "relu")
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from None
     steps = about.get("num_timesteps")
@@ -97,21 +109,47 @@ def read(path: str | Path, spec: EnvSpec) -> Policy:
         "teacher": "dqn",  # one output per action, whatever it was trained with
         "dueling": False,
         "norm": False,
+        "activation": net.activation,
         "num_outputs": spec.num_actions,
         "step": steps if type(steps) is int else None,
         "source": {
             "file": clean(path.name),
-            "sha256": sha256(data),
+            "sha256": sha256(contents(path) if path.is_file() else saved),
             "algorithm": kind.algorithm,
             "stable_baselines3": _version(archive),
         },
     }
-    scale = 255.0 if kind.extractor == _NATURE else 1.0
-    preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.float32(scale))
+    scale = jnp.full(spec.scale_shape, kind.scale)
+    preprocess = Preprocess(jnp.zeros(spec.frame_shape), scale)
     return Policy(net, preprocess, spec, facts)
 
 
-def _about(archive: Archive) -> dict[str, Any]:
+class _Folder:
+    """An archive that was unpacked: its members are the files of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.source, self._path = str(path), path
+        self.names = frozenset(p.name for p in path.iterdir())
+
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """A file; CheckpointError if it is absent or larger than `most`."""
+        if name not in self.names:
+            raise CheckpointError(f"{self.source} holds no {name!r}")
+        return contents(self._path / name, most)
+
+
+def is_agent(path: Path) -> bool:
+    """Whether a path looks like an agent of theirs: a zip by any name, or one unpacked."""
+    return (path / "policy.pth").is_file() or (path.is_file() and zipfile.is_zipfile(path))
+
+
+def _opened(path: Path) -> "Archive | _Folder":
+    if (path / "policy.pth").is_file():
+        return _Folder(path)
+    return Archive(contents(path), str(path))
+
+
+def _about(archive: "Archive | _Folder") -> dict[str, Any]:
     """What the JSON says; what is pickled in it stays text."""
     try:
         about = parse_json(archive.read("data", MOST_JSON_BYTES))
@@ -122,7 +160,7 @@ def _about(archive: Archive) -> dict[str, Any]:
     return about
 
 
-def _version(archive: Archive) -> str | None:
+def _version(archive: "Archive | _Folder") -> str | None:
     name = "_stable_baselines3_version"
     if name not in archive.names:
         return None
@@ -140,14 +178,15 @@ def _kind(about: dict[str, Any]) -> Kind:
         )
     kind, options = KINDS[found], _part(about, "policy_kwargs")
     extractor = _class(options.get("features_extractor_class", kind.extractor))
-    activation = _class(options.get("activation_fn", _RELU))
+    activation = _class(options.get("activation_fn", f"{_ACTIVATION}ReLU"))
+    bend = _ACTIVATIONS.get(activation.removeprefix(_ACTIVATION))
     if extractor not in (_NATURE, _FLATTEN):
         raise RequestError(unknown("features extractor", extractor, (_NATURE, _FLATTEN)))
-    if activation != _RELU:
-        raise RequestError(unknown("activation", activation, (_RELU,)))
-    if extractor == _NATURE and options.get("normalize_images", True) is not True:
-        raise RequestError("normalize_images is off: allowed: True (pixels / 255)")
-    return kind._replace(extractor=extractor)
+    if bend is None or not activation.startswith(_ACTIVATION):
+        known = [_ACTIVATION + name for name in _ACTIVATIONS]
+        raise RequestError(unknown("activation", activation, known))
+    whole = extractor == _NATURE and options.get("normalize_images", True) is True
+    return kind._replace(extractor=extractor, activation=bend, scale=255.0 if whole else 1.0)
 
 
 def _part(about: dict[str, Any], name: str) -> dict[str, Any]:
@@ -211,22 +250,48 @@ def _mean_of_quantiles(layer: Layer, count: object) -> Layer:
     return Layer(layer.name, weight, bias)
 
 
-def _check_fits(layers: list[Layer], kind: Kind, space: dict[str, Any], spec: EnvSpec) -> None:
-    """RequestError with both numbers unless observations and actions are those of `spec`."""
+def _fitted(layers: list[Layer], kind: Kind, space: dict[str, Any], spec: EnvSpec) -> list[Layer]:
+    """The layers as a net of rtpd for `spec` has them.
+
+    RequestError with both numbers unless observations and actions are those of `spec`.
+    """
+    there, stack = [layers[0].weight.shape[1]], [spec.stack, *spec.frame_shape]
     if kind.extractor == _NATURE:
         if space.get("dtype") != "uint8":
             raise RequestError(f"it reads images of {_brief(space.get('dtype'))}: allowed: uint8")
         there = _shape(space)
-    else:
-        there = [layers[0].weight.shape[1]]
-    stack = [spec.stack, *spec.frame_shape]
+        hidden = len(layers) > len(_NATURE_LAYERS) + 1
+        if kind.activation != "relu" and hidden:
+            raise RequestError(
+                f"it has {kind.activation} behind NatureCNN, which has ReLU: allowed: ReLU"
+            )
     here = stack if spec.is_image else [math.prod(stack)]
     actions = len(layers[-1].bias)
-    if there != here or actions != spec.num_actions:
+    newest = spec.is_image and there == [1, *spec.frame_shape]
+    if not (there == here or newest) or actions != spec.num_actions:
         raise RequestError(
             f"it has observations {there} and {actions} actions, "
             f"{spec.name} has observations {here} and {spec.num_actions} actions"
         )
+    if newest and layers[0].weight.shape[1] == 1:
+        before = [(0, 0), (spec.stack - 1, 0), (0, 0), (0, 0)]
+        layers[0] = layers[0]._replace(weight=np.pad(layers[0].weight, before))
+    return layers if len(layers) > 1 else [_both_signs(layers[0].weight.shape[1]), _signed(*layers)]
+
+
+def _both_signs(inputs: int) -> Layer:
+    """A hidden layer that gives x and -x, so that nothing of x is lost behind a ReLU."""
+    if 2 * inputs > nets.MOST_WIDTH:
+        raise RequestError(
+            f"it has no hidden layer and {inputs} inputs: allowed: {nets.MOST_WIDTH // 2}"
+        )
+    one = np.eye(inputs, dtype=np.float32)
+    return Layer("none", np.concatenate([one, -one]), np.zeros(2 * inputs, np.float32))
+
+
+def _signed(layer: Layer) -> Layer:
+    """The layer behind `_both_signs` that gives what this one gives of x."""
+    return layer._replace(weight=np.concatenate([layer.weight, -layer.weight], axis=1))
 
 
 def _shape(space: dict[str, Any]) -> list[int] | None:
@@ -240,8 +305,6 @@ def _net_text(layers: list[Layer]) -> str:
     """What `rtpd.nets` calls a net of these layers."""
     widths = [len(layer.bias) for layer in layers[:-1]]
     channels = sum(layer.weight.ndim == 4 for layer in layers)
-    if not widths:
-        raise RequestError("the net has no hidden layer: allowed: one or more")
     dense = "-".join(map(str, widths[channels:]))
     return f"conv{'-'.join(map(str, widths[:channels]))}x{dense}" if channels else f"mlp{dense}"
 

@@ -35,7 +35,9 @@ from rtpd import (
 )
 from rtpd import replay as ring
 from rtpd.config import Config
+from rtpd.envs.baselines import has_baseline
 from rtpd.errors import CheckpointError
+from rtpd.evaluation import random_scores
 from rtpd.interrupt import interruptible
 from rtpd.journal import Journal
 from rtpd.lane import Lane
@@ -115,6 +117,7 @@ class Session:
             with interruptible(self._interrupt):
                 self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
+                self._play_randomly()
                 self.restart_envs()
                 if not self.progress.warmed_up:
                     plays = "the teacher's" if self.learner.policies else "uniformly random"
@@ -124,6 +127,19 @@ class Session:
                 return self._finish("interrupted" if self.interrupted else "finished")
         finally:
             self.journal.close()
+
+    def _play_randomly(self) -> None:
+        """Measure what random play scores, once, where the literature does not tell."""
+        games = {lane.spec.name for lane in self.lanes.values()}
+        known = self.run.random_scores
+        if all(game in known or has_baseline(game) for game in games):
+            return
+        self.journal.phase("random play, from which shares of the teacher are counted")
+        found = random_scores(
+            games, self.config.environment, known=known, seed=self.config.seed,
+            stop=lambda: self.interrupted,
+        )  # fmt: skip
+        self.run.note(random_scores=found)
 
     def iterate(self) -> None:
         """Step every env of every game once and learn what is due."""
@@ -139,6 +155,7 @@ class Session:
         for game, lane in self.lanes.items():
             for name, total in lane.receive():
                 self.journal.book(self.learner.agent(game, name), total)
+            self.journal.warn_if_clipped(lane.spec.name, lane.timestep.reward)
             lane.store()
         self.progress.step = after
         self.choose()
@@ -195,7 +212,7 @@ class Session:
         scale = validate.parse_scale(self.config.scale)
         return Preprocess(
             mean if centre is None else jnp.full(lane.spec.frame_shape, centre, jnp.float32),
-            std if scale is None else jnp.float32(scale),
+            std if scale is None else jnp.full(lane.spec.scale_shape, scale, jnp.float32),
         )
 
     def choose(self) -> None:
@@ -216,6 +233,8 @@ class Session:
         """Start every env anew: the boundary."""
         for lane in self.lanes.values():
             lane.restart(self.progress.step)
+            for text in getattr(lane.env, "warnings", ()):
+                self.journal.warn_once(f"{lane.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:
@@ -253,6 +272,7 @@ class Session:
             environment=config.to_dict(self.config)["environment"],
             seed=self.config.seed,
             step=self.progress.step,
+            updates=self.progress.updates,
             commit=self.run.manifest.get("commit"),
         )
 

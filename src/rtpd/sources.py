@@ -11,6 +11,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ class Agents(NamedTuple):
     policies: Mapping[str, Policy | HostPolicy]
     about: Mapping[str, Mapping[str, Any]]  # "parameters", and "share" of the teacher's
     options: EnvOptions  # how the game was played when they learnt
+    random_scores: Mapping[str, float] = MappingProxyType({})  # by env, as the run measured them
 
 
 def agents_of(source: str | Path, names: tuple[str, ...] = ()) -> Agents:
@@ -100,4 +102,5 @@ def _agents_of_run(path: Path, names: tuple[str, ...]) -> Agents:
     config = folder.manifest["config"]  # of any rtpd: settings come and go, agents stay
     options = _options(config.get("environment"), f"{folder.path}/manifest.json")
     policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
-    return Agents(str(config.get("env")), policies, folder.manifest["agents"], options)
+    scores = folder.random_scores
+    return Agents(str(config.get("env")), policies, folder.manifest["agents"], options, scores)

@@ -25,7 +25,8 @@ class EnvSpec:
     """What a net must know of an environment.
 
     `frame_dtype` is "uint8" for images (values 0..255) and "float32" for vectors.
-    `action_meanings` has `num_actions` names, in the order of the action indices.
+    `action_meanings` has `num_actions` names, in the order of the action indices; the env itself
+    takes an index plus `first_action`.
     The bounds hold where a spec is read from a file (`msgspec.convert`). A name with a colon
     would have Gymnasium import a module.
     """
@@ -37,11 +38,17 @@ class EnvSpec:
     stack: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
     frames_per_step: _Size = 4
     action_meanings: tuple[Annotated[str, msgspec.Meta(max_length=200)], ...] = ()
+    first_action: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
 
     @property
     def is_image(self) -> bool:
         """Whether a frame is an image, that is whether convolutional nets apply."""
         return len(self.frame_shape) == 2
+
+    @property
+    def scale_shape(self) -> tuple[int, ...]:
+        """Shape of what frames are divided by: one number for images, one a feature for vectors."""
+        return () if self.is_image else self.frame_shape
 
 
 class Timestep(NamedTuple):
@@ -115,11 +122,12 @@ class Preprocess(eqx.Module):
 
     Both are part of what an observation *is*: a small net that sees frame / 255 sees little but
     the bright constant background, and collapses to one output for every frame (docs/LOG.md).
-    They are estimated once, frozen, and travel with every policy and export.
+    They are estimated once, frozen, and travel with every policy and export. The pixels of images
+    share one scale; each feature of a vector has its own (one for all in agents saved before).
     """
 
     centre: Float[Array, " *F"]
-    scale: Float[Array, ""]
+    scale: Float[Array, " *S"]
 
     def __call__(self, obs: Array, dtype: DTypeLike = jnp.float32) -> Float[Array, "..."]:
         """Map [... K *F] to [... H W K] for images and to [... K*D] for vectors, of `dtype`."""

@@ -109,6 +109,11 @@ def validate(config: Config) -> None:
                 f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
                 f"of {batch} from {config.num_envs} envs and {window} needs"
             )
+    if config.steps < replay.warmup_steps:
+        raise ConfigError(
+            f"--steps {config.steps} is below --replay.warmup-steps {replay.warmup_steps}, after "
+            "which learning begins: nothing would be learnt"
+        )
     if rollout and replay.priority:
         raise ConfigError(
             f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
@@ -332,11 +337,14 @@ def resolve(config: Config, *, is_image: bool) -> Config:
     return replace(config, env=env, students=students or ("none",), td=td, compute=found)
 
 
-def default_preset(teacher: str | None = None) -> str:
-    """The preset for the device that JAX finds and the teacher that is asked for, if any.
+def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:
+    """The preset for the games, the teacher that is asked for, if any, and the device JAX finds.
 
-    `cpu` has a teacher without a replay; one that needs it gets the settings of `double-dqn`.
+    `gym` outside Atari. `cpu` has a teacher without a replay; one that needs it gets the settings
+    of `double-dqn`.
     """
+    if not any(envs.is_atari(name) for name in env.split("+")):
+        return "gym"
     if jax.default_backend() != "cpu":
         return "gpu"
     known = TEACHERS.get(teacher or "")

@@ -2,8 +2,9 @@
 
 A name is `family/name`, and a bare name means `ale/`. A family is a module, imported on demand,
 with three functions: `canonical(name) -> name`, `check(name)` and
-`make(name, num_envs, options) -> VectorEnv`; one whose games can be watched has also
-`screen(name, options) -> Screen | None`. To add one, write it and add a line to `FAMILIES`.
+`make(name, num_envs, options) -> VectorEnv`, whose `warnings`, if it has any, a run tells; one
+whose games can be watched has also `screen(name, options) -> Screen | None`. To add one, write
+it and add a line to `FAMILIES`.
 """
 
 from importlib import import_module
@@ -16,7 +17,7 @@ from rtpd.errors import EnvError, unknown
 if TYPE_CHECKING:  # the command line reads EnvOptions and must not wait for JAX
     from rtpd.types import Screen, VectorEnv
 
-__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "make", "screen", "short"]
+__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "is_atari", "make", "screen", "short"]
 
 FAMILIES = {"ale": "rtpd.envs.ale", "gym": "rtpd.envs.gym", "probe": "rtpd.envs.probe"}
 
@@ -36,6 +37,12 @@ def canonical(name: str) -> str:
 def short(name: str) -> str:
     """What a game is called beside others: "ale/pong" -> "pong"."""
     return name.rpartition("/")[2]
+
+
+def is_atari(name: str) -> bool:
+    """Whether a game is one of ale-py's, for which the presets of Atari are made."""
+    family, slash, _ = name.partition("/")
+    return not slash or family.lower() == "ale"
 
 
 def check(name: str, options: EnvOptions) -> None:

@@ -1,6 +1,11 @@
-"""What a random player and a human score on Atari, to say how good a return is."""
+"""What a random player and a human score, to say how good a return is.
 
+Of Atari's games the literature knows both; elsewhere a run measures the first itself.
+"""
+
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rtpd.envs.common import read_table
@@ -36,17 +41,27 @@ def human_normalised(game: str, score: float) -> float | None:
     return (score - baseline.random) / (baseline.human - baseline.random)
 
 
-def random_score(game: str) -> float:
-    """What counts as 0 %: the mean return of random play where it is known, elsewhere 0."""
-    baseline = baselines().get(game.removeprefix("ale/"))
-    return baseline.random if baseline else 0.0
+def has_baseline(game: str) -> bool:
+    """Whether the literature knows what a random player scores."""
+    return game.removeprefix("ale/") in baselines()
 
 
-def percent_of_teacher(game: str, score: float, teacher: float) -> float | None:
-    """100 x (score - random) / (teacher - random), where a random score is known.
+def random_score(game: str, measured: Mapping[str, float] = MappingProxyType({})) -> float:
+    """What counts as 0 %: the mean return of random play.
 
-    Elsewhere 100 x score / teacher. None where the denominator is not positive: a teacher no
-    better than chance has nothing to be a share of.
+    That of the literature, or the one `measured`, by the games' names; 0 where neither is known.
     """
-    base = random_score(game)
+    baseline = baselines().get(game.removeprefix("ale/"))
+    return baseline.random if baseline else measured.get(game, 0.0)
+
+
+def percent_of_teacher(
+    game: str, score: float, teacher: float, measured: Mapping[str, float] = MappingProxyType({})
+) -> float | None:
+    """100 x (score - random) / (teacher - random); what is `measured`, see `random_score`.
+
+    None where the denominator is not positive: a teacher no better than chance has nothing to be a
+    share of.
+    """
+    base = random_score(game, measured)
     return 100 * (score - base) / (teacher - base) if teacher > base else None

@@ -1,29 +1,24 @@
 """Any Gymnasium environment with discrete actions; none of `EnvOptions` applies.
 
-| observation space                       | frame                | stack |
-|-----------------------------------------|----------------------|-------|
-| Box uint8 (H, W), (H, W, 1), (H, W, 3)  | uint8 luminance 84x84| 4     |
-| any other Box                           | float32, flattened   | 1     |
-| Discrete                                | float32, one-hot     | 1     |
+`observations.py` tells what a net sees of it.
 """
 
 import os
 import sys
-from collections.abc import Callable
 from importlib import import_module
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Discrete, Space
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Int
-from PIL import Image
 
+from rtpd.envs import observations
 from rtpd.envs.common import IMPORT, EnvOptions, env_seeds, valid_actions
 from rtpd.errors import EnvError, RtpdError, unknown
 from rtpd.types import EnvSpec, Timestep
 
-_SIDE = 84  # pixels
+MOST_ACTIONS = 65_536
 
 
 def canonical(name: str) -> str:
@@ -47,7 +42,7 @@ def check(name: str) -> None:
         raise EnvError(f"Gymnasium cannot make '{env_id}': {_one_line(error)}") from error
     try:
         _discrete(env_id, env.action_space)
-        _frames(env_id, env.observation_space)
+        observations.check(env_id, env.observation_space)
     finally:
         env.close()
 
@@ -106,7 +101,8 @@ class GymScreen:
 class GymEnv:
     """E copies of one Gymnasium environment, stepped in turn by `recv`.
 
-    Frames u8[E 84 84] or f32[E D]; see the table above.
+    Frames u8[E 84 84] or f32[E D]. `warnings`: what the conversion of the first observation
+    loses, each in a few words.
     """
 
     def __init__(self, env_id: str, num_envs: int) -> None:
@@ -117,19 +113,21 @@ class GymEnv:
             num_envs,
             vectorization_mode="sync",
             vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+            wrappers=[observations.flattened],
         )
         actions = _discrete(env_id, self._native.single_action_space)
         self._first_action = int(actions.start)
-        shape, self._convert = _frames(env_id, self._native.single_observation_space)
-        is_image = len(shape) == 2
+        self._space = self._native.single_observation_space
+        shape, stack, self._convert = observations.frames(env_id, self._space)
         self.spec = EnvSpec(
             name=f"gym/{env_id}",
             num_actions=int(actions.n),
             frame_shape=shape,
-            frame_dtype="uint8" if is_image else "float32",
-            stack=4 if is_image else 1,
+            frame_dtype="uint8" if len(shape) == 2 else "float32",
+            stack=stack,
             frames_per_step=1,
             action_meanings=tuple(str(self._first_action + i) for i in range(int(actions.n))),
+            first_action=self._first_action,
         )
         self._last = np.zeros(num_envs, bool)
         self._action: np.ndarray | None = None
@@ -139,9 +137,12 @@ class GymEnv:
         self._action = None
         obs, _ = self._native.reset(seed=env_seeds(seed, self.num_envs).tolist())
         no = np.zeros(self.num_envs, bool)
-        self._last = no
+        self._last, self._steps = no, np.zeros(self.num_envs, int)
+        self.warnings = observations.losses(self._space, np.asarray(obs)[0])
         reward = np.zeros(self.num_envs, np.float32)
-        return Timestep(self._convert(obs), reward, no.copy(), no.copy(), ~no, no.copy())
+        return self._checked(
+            Timestep(self._convert(obs, ~no), reward, no.copy(), no.copy(), ~no, no.copy())
+        )
 
     def send(self, action: Int[np.ndarray, " E"]) -> None:
         """Note the actions, 0 <= action < num_actions whatever number the space starts at."""
@@ -156,10 +157,22 @@ class GymEnv:
         obs, reward, over, cut, _ = self._native.step(actions)
         terminal, truncated = over.copy(), cut & ~over
         first, self._last = self._last, over | cut
-        frame = self._convert(obs)
-        return Timestep(
-            frame, reward.astype(np.float32), terminal, truncated, first, self._last.copy()
-        )
+        frame, reward = self._convert(obs, first), observations.float32(reward)
+        self._steps = np.where(first, 0, self._steps + 1)
+        return self._checked(Timestep(frame, reward, terminal, truncated, first, self._last.copy()))
+
+    def _checked(self, timestep: Timestep) -> Timestep:
+        """RtpdError for the first number that is not finite: nothing could be learnt from it."""
+        for field, values in (("reward", timestep.reward), ("observation", timestep.frame)):
+            if np.isfinite(values).all():
+                continue
+            env, *feature = np.argwhere(~np.isfinite(values))[0].tolist()
+            where = f" (number {feature[0]} of it)" if feature else ""
+            raise RtpdError(
+                f"{self.spec.name} gave {field} {values[env, *feature]:g}{where} at step "
+                f"{self._steps[env]} of an episode: it must be a finite float32"
+            )
+        return timestep
 
     def close(self) -> None:
         """Close every copy; calling it twice is harmless."""
@@ -186,38 +199,13 @@ def _import_trusted(module: str, name: str) -> None:
 
 
 def _discrete(env_id: str, space: Space) -> Discrete:
-    if isinstance(space, Discrete):
-        return space
-    raise EnvError(f"'{env_id}' has actions {space}: allowed: Discrete")
-
-
-def _frames(env_id: str, space: Space) -> tuple[tuple[int, ...], Callable]:
-    """The shape of a frame, and the function from a batch of observations to frames."""
-    match space:
-        case Discrete():
-            one_hot = np.eye(int(space.n), dtype=np.float32)
-            return (int(space.n),), lambda obs: one_hot[obs - space.start]
-        case Box() if space.dtype == np.uint8 and _is_picture(space.shape):
-            return (_SIDE, _SIDE), lambda obs: np.stack([_luminance(image) for image in obs])
-        case Box() if space.dtype != np.uint8 or len(space.shape) < 2:
-            size = int(np.prod(space.shape))
-            return (size,), lambda obs: np.array(obs, np.float32).reshape(len(obs), size)
-    raise EnvError(
-        f"'{env_id}' has observations {space}: allowed: Discrete, a Box of numbers, "
-        "or a uint8 Box of shape (H, W), (H, W, 1) or (H, W, 3)"
-    )
-
-
-def _is_picture(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-
-
-def _luminance(image: np.ndarray) -> np.ndarray:
-    """u8[H W], [H W 1] or [H W 3] -> u8[84 84], each pixel the mean of the area it covers."""
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    grey = Image.fromarray(image).convert("L")  # ITU-R 601 weights
-    return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+    if not isinstance(space, Discrete):
+        raise EnvError(f"'{env_id}' has actions {space}: allowed: Discrete")
+    if space.n > MOST_ACTIONS or abs(int(space.start)) >= 2**31 - MOST_ACTIONS:
+        raise EnvError(
+            f"'{env_id}' has actions {space}: allowed: up to {MOST_ACTIONS:,}, numbered in 32 bits"
+        )
+    return space
 
 
 def _one_line(error: Exception) -> str:

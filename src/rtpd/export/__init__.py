@@ -2,7 +2,8 @@
 
 A target is a module, imported on demand, with `SUFFIX`, `check(policy, int8=...)`,
 `write(policy, path, quantised)` and `load(path, policy, quantised) -> HostPolicy`, which runs what
-was written. One that knows integers alone has `ONLY_INT8`; `facts(policy, quantised)` adds to the
+was written. One that writes images in integers alone has
+`IMAGES_ARE_INT8`; `facts(policy, quantised)` adds to the
 result; `finish(path, policy, result)` writes what can be told only after it has played. A target
 without a SUFFIX makes a folder. To add one, write it and add a line to `TARGETS`.
 """
@@ -56,7 +57,8 @@ def export(
     name, policy = one_of(source, agent)
     if not isinstance(policy, Policy):
         raise RequestError(f"'{source}' plays, but holds no weights that can be exported")
-    int8 = int8 or getattr(target, "ONLY_INT8", False)
+    always = getattr(target, "IMAGES_ARE_INT8", False) and policy.spec.is_image
+    int8 = int8 or always
     target.check(policy, int8=int8)
     if int8:
         quantise.check(policy)
@@ -104,7 +106,7 @@ def _file(
     target: ModuleType, policy: Policy, agent: str, int8: bool, out: str | Path | None
 ) -> Path:
     """Where the export goes; RequestError if nothing can be written there."""
-    kind = "-int8" if int8 and not getattr(target, "ONLY_INT8", False) else ""
+    kind = "-int8" if int8 and not getattr(target, "IMAGES_ARE_INT8", False) else ""
     words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
     path = Path(out) if out is not None else Path(f"{safe}{kind}{target.SUFFIX}")

@@ -18,7 +18,7 @@ def describe(policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
         "preprocessing": {
             "input": "raw frames, oldest first; the graph does (frames - centre) / scale itself",
             "centre_mean": float(policy.preprocess.centre.mean()),
-            "scale": float(policy.preprocess.scale),
+            "scale": policy.preprocess.scale.tolist(),
         },
         "quantisation": "int8" if quantised else None,
         "agent": {**policy.provenance, "parameters": num_parameters(policy.net)},

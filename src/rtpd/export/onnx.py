@@ -2,7 +2,7 @@
 
 The input `frames` is uint8 [N K H W], oldest frame first, or float32 [N F] for vectors (the K
 vectors of a stack one after the other); centre and scale are inside the graph. The outputs are
-`q_values` float32 [N A] and `action` int64 [N]. N is free.
+`q_values` float32 [N A] and `action` int64 [N], as `env.step` takes it. N is free.
 """
 
 import json
@@ -34,6 +34,8 @@ def check(policy: Policy, *, int8: bool) -> None:
     onnxfile.runtime()
     if not isinstance(policy.net, QNet):
         raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
+    if policy.net.activation != "relu":
+        raise RequestError(f"ONNX: a net with {policy.net.activation} is not supported")
     _head(policy)
 
 
@@ -47,7 +49,8 @@ def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
     else:
         q = _quantised_values(graph, quantised, spec.stack)
     graph.add("Identity", q, output="q_values")
-    graph.add("ArgMax", "q_values", output="action", axis=1, keepdims=0)
+    best = graph.add("ArgMax", "q_values", axis=1, keepdims=0)
+    graph.add("Add", best, np.array(spec.first_action, np.int64), output="action")
     if spec.is_image:
         shape, dtype = (spec.stack, *spec.frame_shape), onnx.TensorProto.UINT8
     else:
@@ -112,13 +115,14 @@ def _values(graph: Graph, policy: Policy) -> str:
     spec, net = policy.spec, policy.net
     assert isinstance(net, QNet)
     x = "frames"
-    centre = np.asarray(policy.preprocess.centre, np.float32)
+    sees = policy.preprocess
+    constants = [np.asarray(part, np.float32) for part in (sees.centre, sees.scale)]
     if spec.is_image:
         x = graph.add("Cast", x, to=_float())
-    else:
-        centre = np.tile(centre.reshape(-1), spec.stack)
-    x = graph.add("Sub", x, centre)
-    x = graph.add("Div", x, np.array(policy.preprocess.scale, np.float32))
+    else:  # the vectors of a stack come one after the other
+        constants = [np.tile(np.broadcast_to(c, spec.frame_shape), spec.stack) for c in constants]
+    for op, constant in zip(("Sub", "Div"), constants, strict=True):
+        x = graph.add(op, x, constant)
     flat = not spec.is_image
     for layer in net.torso:
         if isinstance(layer, Dense):

@@ -75,7 +75,9 @@ def check(policy: Policy) -> None:
     if not isinstance(net, QNet):
         what = f"a net of type {type(net).__name__}"
     elif not spec.is_image or spec.frame_dtype != "uint8":
-        what = f"vectors of {spec.frame_dtype}, as {spec.name} gives,"
+        what = f"vectors of {spec.frame_dtype} ({spec.name})"
+    elif net.activation != "relu":
+        what = f"a net with {net.activation}"
     elif len(net.streams) > 1:
         what = "a dueling net"
     elif policy.head is not as_they_are and _atoms(policy) > 1:
@@ -88,7 +90,7 @@ def check(policy: Policy) -> None:
         return
     raise RequestError(
         f"int8 does not go with {what}: allowed: convolutions and dense layers on images; "
-        "--to onnx without --int8 takes it"
+        "without --int8, --to onnx takes it, and --to c takes students of vectors"
     )
 
 

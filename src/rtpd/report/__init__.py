@@ -20,7 +20,7 @@ from rtpd.report.words import count, game_name
 INTERVALS = (
     "Intervals of mean returns are 95 % percentile bootstrap intervals over seeds; one seed has "
     "none, and those of few seeds are too narrow. % of teacher is (student - random) / (teacher - "
-    "random) of the mean final returns, with 0 where no random score is known, and left out where "
+    "random) of the mean final returns, with 0 where random was never measured, and left out where "
     "the teacher is within two standard errors of random play; human score is the same with the "
     "human in the teacher's place. The final evaluation is the last one of each run."
 )

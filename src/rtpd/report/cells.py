@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtpd import stats
-from rtpd.envs.baselines import human_normalised, percent_of_teacher, random_score
+from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher, random_score
 from rtpd.report.gather import Agent, Record, Score, source
 
 FIRST = ("variant", "procedure", "teacher", "games", "steps")  # what to tell runs apart by
@@ -16,10 +16,10 @@ TEACHER = "teacher"
 EXPERT = 95.0  # % of the teacher
 
 
-def above_chance(game: str, scores: Sequence[Score]) -> bool:
-    """Whether the mean lies two standard errors (over episodes) above random play."""
+def above_chance(base: float, scores: Sequence[Score]) -> bool:
+    """Whether the mean lies two standard errors (over episodes) above random play, `base`."""
     error = math.hypot(*(score.standard_error or 0.0 for score in scores)) / len(scores)
-    return float(np.mean([score.mean for score in scores])) - 2 * error > random_score(game)
+    return float(np.mean([score.mean for score in scores])) - 2 * error > base
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Trial:
     def prefix(self) -> str:
         """What the run puts before its agents' names in this game."""
         return f"{self.game.rpartition('/')[2]}/" if len(self.record.games) > 1 else ""
+
+    @property
+    def random_score(self) -> float:
+        """What random play scores."""
+        return random_score(self.game, self.record.manifest.random_scores)
 
     @property
     def seed(self) -> int:
@@ -71,10 +76,9 @@ class Trial:
     def arrival(self, agent: str) -> stats.Arrival | None:
         """When this agent's evaluations first stay at 95 % of the final teacher's."""
         curve, teacher = self.curve(agent), self.final.get(TEACHER)
-        if teacher is None or not above_chance(self.game, [teacher]):
+        if teacher is None or not above_chance(self.random_score, [teacher]):
             return None
-        base = random_score(self.game)
-        return stats.time_to_expert(*curve, teacher.mean, base, percent=EXPERT)
+        return stats.time_to_expert(*curve, teacher.mean, self.random_score, percent=EXPERT)
 
 
 class Curve(NamedTuple):
@@ -114,6 +118,17 @@ class Cell:
         """Whether the teacher had learnt before."""
         return self.trials[0].record.manifest.distilled_from is not None
 
+    @property
+    def random_score(self) -> float:
+        """What random play scores, on the mean of the runs."""
+        return float(np.mean([trial.random_score for trial in self.trials]))
+
+    @property
+    def knows_random(self) -> bool:
+        """Whether that is known, of the literature or of the runs."""
+        measured = (t.record.manifest.random_scores for t in self.trials)
+        return has_baseline(self.game) or all(self.game in scores for scores in measured)
+
     def scores(self, agent: str) -> list[float]:
         """Final mean return for each seed."""
         return [t.final[agent].mean for t in self.trials if agent in t.final]
@@ -125,10 +140,11 @@ class Cell:
         None where that mean cannot be told from random play.
         """
         teachers = [t.final[TEACHER] for t in self.trials if TEACHER in t.final]
-        if not teachers or not above_chance(self.game, teachers):
+        if not teachers or not above_chance(self.random_score, teachers):
             return None
-        of_mean = float(np.mean(self.scores(TEACHER)))
-        found = [percent_of_teacher(self.game, score, of_mean) for score in self.scores(agent)]
+        of_mean, base = float(np.mean(self.scores(TEACHER))), {self.game: self.random_score}
+        scores = self.scores(agent)
+        found = [percent_of_teacher(self.game, score, of_mean, base) for score in scores]
         return [p for p in found if p is not None] or None
 
     def row(self, agent: str) -> "Row | None":

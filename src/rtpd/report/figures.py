@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from rtpd import stats
-from rtpd.envs.baselines import baselines, random_score
 from rtpd.report.cells import TEACHER, Cell, Curve
 from rtpd.report.drawing import FAINT, INK, MARKERS, PAPER, Drawing, Palette, drawing
 
@@ -23,8 +22,8 @@ def returns(cell: Cell, palette: Palette, *, minutes: bool) -> Drawing:
         for name in cell.agents:
             curves = [trial.curve(name) for trial in cell.trials]
             _course(axes, cell.game, curves, name, palette, minutes=minutes)
-        if cell.game.removeprefix("ale/") in baselines():
-            axes.axhline(random_score(cell.game), color=FAINT, lw=1, ls=":", label="random play")
+        if cell.knows_random:
+            axes.axhline(cell.random_score, color=FAINT, lw=1, ls=":", label="random play")
         if not minutes:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlim(left=0)

@@ -43,6 +43,7 @@ class Manifest(msgspec.Struct, frozen=True):
     step: int | None = None
     seconds: float | None = None
     distilled_from: str | None = None
+    random_scores: dict[str, float] = {}
 
 
 class Score(msgspec.Struct, frozen=True):

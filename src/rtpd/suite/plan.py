@@ -187,7 +187,7 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
     preset = table.get("preset", distilling.PRESET if source else suite.preset)
     if preset is None:
         teachers = [table["teacher"] for table in tables if "teacher" in table]
-        preset = default_preset(teachers[-1] if teachers else None)
+        preset = default_preset(teachers[-1] if teachers else None, game)
     config = replace(layered(preset, *tables), env=game)
     if source:
         learnt = source.config
