@@ -221,13 +221,13 @@ class QNet(eqx.Module):
 
         `first` is what the first layer gives for `x`, where that is known already.
         """
-        hidden, bend = [], ACTIVATIONS[self.activation]
+        hidden, activate = [], ACTIVATIONS[self.activation]
         for i, layer in enumerate(self.torso):
-            x = bend(layer(x) if i or first is None else first)
+            x = activate(layer(x) if i or first is None else first)
             hidden.append(x)
         outputs = []
         for dense, out in self.streams:
-            h = bend(dense(x))
+            h = activate(dense(x))
             hidden.append(h)
             outputs.append(out(h))
         if len(outputs) == 2:
