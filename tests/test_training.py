@@ -16,7 +16,7 @@ import psutil
 import pytest
 import safetensors.numpy
 
-from rtpd import memory
+from rtpd import cpu, memory
 from rtpd.config import (
     Config,
     EvaluationConfig,
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
 @pytest.mark.parametrize(
     ("teacher", "env"),
     [(name, SMALL.env) for name in ("double-dqn", "pqn", "rainbow")]
-    + [("double-dqn", "probe/match+probe/swap")],
+    + [("double-dqn", "probe/match+probe/swap"), ("pqn", "probe/pixels")],
 )
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env):
     longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=teacher, env=env)
@@ -117,6 +117,10 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env)
         memory = replace(SMALL.replay, priority=0.5, importance=1.0)
         td = replace(SMALL.td, noisy=True, dueling=True)
         longer = replace(longer, replay=memory, td=td)
+    if env == "probe/pixels":
+        students = ("conv2-2-2x4:kl:updates=3:targets=stored",)
+        td = replace(SMALL.td, net="conv4-4-4x8")
+        longer = replace(longer, students=students, td=td, compute="bfloat16")
     longer = replace(longer, rollout=RolloutConfig(steps=8, minibatch_size=16))
     train(longer, out=tmp_path / "whole")
     train(replace(longer, steps=400), out=tmp_path / "parts")
@@ -254,6 +258,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
     assert summary["step"] == 640
     steps = [r["step"] for r in records(path, "train")]
     assert steps == sorted(set(steps))  # nothing appears twice
+
+
+def test_a_run_that_goes_on_on_another_kind_of_cpu_says_so_in_one_line(tmp_path, monkeypatch):
+    class Listener(Monitor):
+        def __init__(self):
+            self.warnings = []
+
+        def warn(self, text):
+            self.warnings.append(text)
+
+    train(SMALL, out=tmp_path / "run")
+    here, elsewhere = Listener(), Listener()
+    resume(tmp_path / "run", steps=640, monitor=here)
+    assert here.warnings == []
+    monkeypatch.setattr(cpu, "features", lambda: frozenset({"avx2", "fma", "sse"}))
+    resume(tmp_path / "run", steps=680, monitor=elsewhere)
+    (warning,) = elsewhere.warnings
+    assert "this CPU (avx2 fma) is of another kind" in warning and "\n" not in warning
 
 
 def test_a_run_without_a_saved_replay_refills_it_before_it_learns(tmp_path):
