@@ -38,7 +38,16 @@ from rtpd.config import (
     to_dict,
 )
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
-from rtpd.files import MOST_JSON_BYTES, contents, inside, parse_json, read_json, sha256
+from rtpd.files import (
+    MOST_JSON_BYTES,
+    appended,
+    contents,
+    inside,
+    opened,
+    parse_json,
+    read_json,
+    sha256,
+)
 from rtpd.listing import runs
 from rtpd.report.gather import read as read_run
 from rtpd.run import Run
@@ -392,6 +401,11 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path):
             contents(path)
         with pytest.raises(ConfigError):
             load_config(None, path)
+    descriptors = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    for read in (contents, opened, appended):
+        with contextlib.suppress(RtpdError, OSError):
+            read(tmp_path)
+    assert not descriptors or len(os.listdir("/proc/self/fd")) == descriptors
     big = tmp_path / "big.json"
     with big.open("wb") as file:
         file.truncate(MOST_JSON_BYTES + 1)  # sparse

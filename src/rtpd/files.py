@@ -84,7 +84,7 @@ def appended(path: Path) -> IO[bytes]:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     refused = RunError(f"'{path}' is a link, a pipe or a folder: a plain file is needed")
     try:
-        file = open(os.open(path, flags, 0o666), "ab")
+        file = open(path, "ab", opener=lambda name, _: os.open(name, flags, 0o666))
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise refused from None
@@ -252,7 +252,8 @@ def contents(path: Path, most: int = MOST_BYTES) -> bytes:
 
 def opened(path: Path, flags: int = 0) -> IO[bytes]:
     """Open to read whatever is there, without waiting for whoever might write to a pipe."""
-    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags), "rb")
+    how = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags
+    return open(path, "rb", opener=lambda name, _: os.open(name, how))  # closed if it is a folder
 
 
 def inside(folder: Path, name: str) -> Path:
