@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
 import time
 from collections.abc import Buffer, Callable
@@ -21,16 +22,24 @@ MOST_JSON_BYTES = 2**26
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside `path`, flush to disk, rename over it, flush the folder."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    write_synced(temporary, data)
-    os.replace(temporary, path)
+    """Write beside `path`, flush to disk, rename over it, flush the folder.
+
+    The temporary name, `.NAME.RANDOM.tmp`, is this call's own: of two that write at once, each
+    writes whole files.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        write_synced(temporary, data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write and flush to disk."""
-    with path.open("wb") as file:
+    """Write a new file and flush it to disk; FileExistsError if there is one of that name."""
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rtpd.errors import CheckpointError, RequestError, RunError, unknown
+from rtpd.errors import CheckpointError, RequestError, RunError, typed, unknown
 from rtpd.files import (
     contents,
     inside,
@@ -178,7 +178,8 @@ def check_free(path: Path) -> None:
         if (path / "manifest.json").is_file():
             manifest = read_json(path / "manifest.json")
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
-            hint = "" if status == "finished" else f"; `rtpd train --resume {path}` goes on with it"
+            again = typed("rtpd", "train", "--resume", path)
+            hint = "" if status == "finished" else f"; `{again}` goes on with it"
             raise RunError(f"'{path}' already holds a run (status: {status}){hint}")
         raise RunError(f"'{path}' is not empty: choose another --out")
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())

@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 from rtpd.config import from_dict, to_dict
-from rtpd.errors import RunError
+from rtpd.errors import RunError, typed
 from rtpd.files import lock, write_atomic
 from rtpd.run import LOCK, Run, now
 from rtpd.suite.plan import Job, as_toml, flat
@@ -81,7 +82,7 @@ def launch(
         settings = as_toml(job.config).encode()
         if not job.settings.is_file() or job.settings.read_bytes() != settings:
             write_atomic(job.settings, settings)
-        log.write(f"--- {now()} rtpd {' '.join(command)}\n".encode())
+        log.write(f"--- {now()} {typed('rtpd', *command)}\n".encode())
         log.flush()
         return subprocess.Popen(
             [sys.executable, "-m", "rtpd.suite.child", cores, *command],
@@ -119,7 +120,8 @@ def _check_ours(job: Job) -> None:
     """RunError unless the folder holds what this suite's own start of the run has left, if that."""
     if job.folder.is_dir():
         names = {path.name for path in job.folder.iterdir()}
-        begun = names <= {"agents", "checkpoints", LOCK, ".manifest.json.tmp"}
+        named = {name for name in names if not fnmatch(name, ".manifest.json.*tmp")}
+        begun = named <= {"agents", "checkpoints", LOCK}
         if not names or (job.settings.is_file() and (begun or "manifest.json" in names)):
             return
     raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")
