@@ -20,8 +20,9 @@ import jax.random as jr
 from rtpd import actor, agents, checkpoint, config, health, memory, nets, policy, validate
 from rtpd import replay as ring
 from rtpd.config import Config
+from rtpd.console import count
 from rtpd.errors import CheckpointError
-from rtpd.interrupt import interruptible
+from rtpd.interrupt import PATIENCE_SECONDS, Interruption, StuckError
 from rtpd.journal import Journal
 from rtpd.lane import Lane
 from rtpd.learner import Learner
@@ -73,7 +74,7 @@ class Session:
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
-        self.saved_step, self.interrupted = -1, False
+        self.saved_step, self.stop = -1, Interruption()
         self._update = jax.jit(self.learner.update, donate_argnums=(0, 1))
         self._rollout = jax.jit(self.learner.rollout)
         self.rollout = jax.tree.map(
@@ -95,18 +96,26 @@ class Session:
         """Run to the end, or until interrupted; saves either way."""
         replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
         try:
-            with interruptible(self._interrupt):
+            with self.stop.listening(self._interrupt):
                 self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
-                self.restart_envs()
-                if not self.progress.warmed_up:
-                    plays = "the teacher's" if self.learner.policies else "uniformly random"
-                    self.journal.phase(f"warm-up: {plays} play")
-                while not self._over():
-                    self.iterate()
-                return self._finish("interrupted" if self.interrupted else "finished")
+                self._play()
+                return self._finish()
         finally:
             self.journal.close()
+
+    def _play(self) -> None:
+        """Step by step until it is over."""
+        try:
+            self.restart_envs()
+            if not self.progress.warmed_up:
+                plays = "the teacher's" if self.learner.policies else "uniformly random"
+                self.journal.phase(f"warm-up: {plays} play")
+            while not self._over():
+                self.iterate()
+        except StuckError:  # the step in progress is dropped, as at every boundary
+            late = f"has not answered for {PATIENCE_SECONDS:g} s"
+            self.journal.warn(f"{self.config.env} {late}: saving what it has played before")
 
     def iterate(self) -> None:
         """Step every env of every game once and learn what is due."""
@@ -116,11 +125,14 @@ class Session:
             self._end_evaluation()
             self._evaluated = self._policies()
             self.journal.begin_evaluation(self._evaluated, before)
-        for lane in self.lanes.values():
-            lane.send()
+        with self.stop.others():
+            for lane in self.lanes.values():
+                lane.send()
         self._learn(after)
         for game, lane in self.lanes.items():
-            for name, total in lane.receive():
+            with self.stop.others():
+                ended = lane.receive()
+            for name, total in ended:
                 self.journal.book(self.learner.agent(game, name), total)
             lane.store()
         self.progress.step = after
@@ -197,17 +209,17 @@ class Session:
 
     def restart_envs(self) -> None:
         """Start every env anew: the boundary."""
-        for lane in self.lanes.values():
-            lane.restart(self.progress.step)
+        with self.stop.others():
+            for lane in self.lanes.values():
+                lane.restart(self.progress.step)
         self.choose()
 
     def _over(self) -> bool:
         limit = 60 * self.config.minutes
         late = bool(limit) and self.journal.seconds >= limit
-        return self.interrupted or late or self.progress.step >= self.config.steps
+        return self.stop.asked or late or self.progress.step >= self.config.steps
 
     def _interrupt(self) -> None:
-        self.interrupted = True
         self.journal.phase("interrupted: saving (once more stops at once)")
 
     def _log(self) -> None:
@@ -240,8 +252,11 @@ class Session:
         )
 
     def _end_evaluation(self) -> None:
-        """Wait for the evaluation going on, if any, and keep the best teachers if asked."""
-        rows = self.journal.end_evaluation()
+        """Wait for the evaluation going on, if any, and keep the best teachers if asked.
+
+        Once a stop was asked for, not for long: it may be given up.
+        """
+        rows = self.journal.end_evaluation(lambda: self.stop.asked)
         if not rows:
             return
         for game, teacher in self.state.teachers.items():
@@ -325,17 +340,19 @@ class Session:
         kept = ("train", "rollback") + (("eval",) if finished and not again else ())
         self.run.cut(lambda r: r["step"] < reached + (r["kind"] in kept))
 
-    def _finish(self, status: str) -> dict[str, Any]:
+    def _finish(self) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
         progress, rows = self.progress, {}
         self._save()
+        status = "interrupted" if self.stop.asked else "finished"
         if status == "finished":
-            self.journal.phase("final evaluation")
             episodes = self.config.evaluation.final_episodes
-            rows = self.journal.evaluation(
-                self._policies(), episodes, progress.step, progress.seconds,
-                stop=lambda: self.interrupted,
-            )  # fmt: skip
+            self.journal.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
+            with self.stop.others():
+                rows = self.journal.evaluation(
+                    self._policies(), episodes, progress.step, progress.seconds,
+                    stop=lambda: self.stop.asked,
+                )  # fmt: skip
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)
