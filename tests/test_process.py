@@ -15,8 +15,9 @@ import pytest
 from rtpd import compilation, files
 from rtpd.cli import main
 from rtpd.config import Config, EvaluationConfig, ReplayConfig, TeacherConfig
-from rtpd.errors import ConfigError
+from rtpd.errors import ConfigError, RequestError
 from rtpd.evaluation import evaluate
+from rtpd.export import _publish
 from rtpd.policy import load_policy
 from rtpd.process import backend, settled
 from rtpd.run import Run
@@ -142,6 +143,15 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         files.write_atomic(tmp_path / "page.html", b"x")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_came_to_be_meanwhile_is_not_touched(tmp_path):
+    for name in ("made", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text(name)
+    with pytest.raises(RequestError, match="there' was made by another program"):
+        _publish(tmp_path / "made", tmp_path / "there")
+    assert (tmp_path / "there" / "README.md").read_text() == "there"
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
