@@ -1,14 +1,18 @@
 """What a person types and reads: outputs, exit codes, one line for every error."""
 
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
+import gymnasium
 import pytest
 
 from rtpd import envs
 from rtpd.cli import main
 from rtpd.config import presets
+from rtpd.errors import typed
 
 TINY = [
     "gym/CartPole-v1", "--steps", "400", "--students", "mlp8:kl", "--log-steps", "200",
@@ -95,8 +99,18 @@ BAD = [
      ["--replay.warmup-steps", "100", "512"]),
     (["train", "pong", "--environment.sticky-actions", "2"], ["2", "sticky"]),
     (["train", "gm/CartPole-v1"], ["gm", "gym"]),
+    (["train", "pong", "--steps", "1.5"], ["--steps", "'1.5' is no whole number"]),
+    (["train", "pong", "--seed", "3e9"], ["--seed 3000000000", "0 to 2,147,483,647"]),
     (["train", "--resume", "absent"], ["absent", "run folder"]),
     (["train", "--resume", "absent", "--td.gamma", "0.9"], ["--td.gamma", "--resume"]),
+    (["train", "--student", "net1.7"], ["unknown option --student: did you mean --students?"]),
+    (["train", "pong", "--lr", "1"], ["did you mean --td.optimizer.learning-rate or "
+                                      "--student.optimizer.learning-rate?"]),
+    (["train", "pong", "--batch-size", "1"], ["--batch-size", "--replay.batch-size"]),
+    (["train", "pong", "--batch_size=1"], ["--batch_size", "--replay.batch-size"]),
+    (["train", "pong", "--epochs", "1"], ["--epochs", "--rollout.epochs"]),
+    (["train", "pong", "--total-timesteps", "1"], ["did you mean --steps?"]),
+    (["report", "--out", "x"], ["no run folder given", "rtpd report DIR"]),
     (["evaluate", "absent"], ["absent", "run folder"]),
     (["evaluate"], ["run"]),
     (["trian", "pong"], ["trian", "train"]),
@@ -114,6 +128,22 @@ def test_a_bad_request_gets_one_line_and_exit_code_2(argv, pieces, tmp_path, mon
     for piece in pieces:
         assert piece in err
     assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_may_be_written_as_others_write_them(tmp_path, monkeypatch):
+    seen = []
+
+    def train(settings, **more):
+        seen.append((settings.steps, settings.student.updates, settings.evaluation.episodes))
+        return {"status": "finished"}
+
+    monkeypatch.setattr("rtpd.training.train", train)
+    file = tmp_path / "file.toml"  # as some editors write it
+    file.write_bytes(b"\xef\xbb\xbfsteps = 2e4\nstudent.updates = 2.0\n")
+    assert main(["train", "pong", "--config", str(file), "--evaluation.episodes", "1e1"]) == 0
+    assert main(["train", "pong", "--config", str(file), "--steps", "1_000"]) == 0
+    assert seen == [(20_000, 2, 10), (1000, 2, 3)]
+    assert all(isinstance(number, int) for numbers in seen for number in numbers)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +224,37 @@ def test_python_m_rtpd_is_the_same_command():
     )
     assert done.stdout.startswith("rtpd 0.")
     assert set(envs.FAMILIES) == {"ale", "gym", "probe"}
+
+
+def test_commands_that_are_printed_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *TINY, "--out", "my first run"]) == 0
+    said = capsys.readouterr().out
+    commands = [line.removeprefix("next: ") for line in said.splitlines() if "next:" in line]
+    assert commands[0] == "rtpd evaluate 'my first run'"
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    assert main(["train", *TINY, "--out", "my first run", "--steps", "900"]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert typed("rtpd", "evaluate", Path("-x")) == "rtpd evaluate ./-x"
+
+
+def test_commands_name_the_module_that_they_will_need(tmp_path, monkeypatch, capsys):
+    source = "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
+    source += "gymnasium.register('RtpdDodge-v0', CartPoleEnv, max_episode_steps=50)\n"
+    (tmp_path / "rtpd_dodge.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = str(tmp_path / "run")
+    assert main(["train", "gym/rtpd_dodge:RtpdDodge-v0", *TINY[1:], "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert f"next: RTPD_IMPORT=rtpd_dodge rtpd evaluate {out}\n" in said
+    # As a new process would have it.
+    monkeypatch.delitem(sys.modules, "rtpd_dodge")
+    monkeypatch.delitem(gymnasium.registry, "RtpdDodge-v0")
+    assert main(["evaluate", out]) == 2
+    assert "set RTPD_IMPORT=rtpd_dodge" in capsys.readouterr().err
+    monkeypatch.setenv("RTPD_IMPORT", "rtpd_dodge")
+    assert main(["evaluate", out, "--episodes", "1"]) == 0
 
 
 def test_an_unexpected_error_is_one_line_too(monkeypatch, capsys):

@@ -182,6 +182,58 @@ def test_durations(seconds, shown):
     assert c.duration(seconds) == shown
 
 
+def test_a_preset_is_not_taken_for_the_teacher_and_one_is_one():
+    lines = c.start_lines({**INFO, "teacher": "dqn", "preset": "double-dqn"})
+    assert lines[1].startswith("  teacher dqn (settings of preset double-dqn), seed 0, ")
+    lines = c.start_lines({**INFO, "teacher": "dqn", "preset": None})
+    assert lines[1].startswith("  teacher dqn, seed 0, ")
+    assert [c.count(n, "env") for n in (0, 1, 8, 1500, None)] == [
+        "0 envs", "1 env", "8 envs", "1,500 envs", "- envs",
+    ]  # fmt: skip
+
+
+OWN = {
+    "net1.7": {},
+    "net1.7-updates-4-temperature-0.1": {
+        "short": "net1.7#2", "settings": ["updates=4", "temperature=0.1"],
+    },
+    "net1.7-optimizer-anneal-0.2-follow-ema": {
+        "short": "net1.7#3", "settings": ["optimizer.anneal=0.2", "follow=ema"],
+    },
+}  # fmt: skip
+
+
+def test_settings_of_a_student_stand_in_a_line_of_their_own():
+    base = SUMMARY["agents"]["net1.7"]
+    agents = {name: {**base, **own} for name, own in OWN.items()}
+    info = {**INFO, "agents": {**INFO["agents"], **agents}}
+    students = dict.fromkeys(OWN, TRAIN["students"]["net1.7"])
+    lines = [*c.start_lines(info), c.record_line(info, {**TRAIN, "students": students})]
+    lines.append(c.record_line(info, {**EVAL, "agents": dict.fromkeys(OWN, SCORES["teacher"])}))
+    console = screen(False)
+    c.print_evaluation({**EVALUATION, "agents": agents}, console=console)
+    shown = panel({**TRAIN, "students": students}, info=info)
+    for line in [*lines, *text(console).splitlines(), *shown.splitlines()]:
+        if any(word in line for word in ("agree", " ± ", "29,214")):
+            assert "temperature-0.1" not in line and "follow-ema" not in line
+    rows = [line.split()[0] for line in text(console).splitlines() if "29,214" in line]
+    assert rows == ["net1.7", "net1.7#2", "net1.7#3"]  # whole
+    said = "net1.7#2: updates=4, temperature=0.1; its name: net1.7-updates-4-temperature-0.1"
+    assert said in " ".join(text(console).split()) and f"  {said}" in lines
+    (train,) = (line for line in lines if "net1.7#3 agree" in line)
+    assert train.endswith(
+        "net1.7 agree 61 % (constant 37 %)  net1.7#2 agree 61 %  net1.7#3 agree 61 %"
+    )
+
+
+def test_nothing_is_folded_where_nobody_looks(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "a-student-of-an-exceedingly-long-name-" * 3
+    stream = io.StringIO()
+    c.terminal(stream).print(c.evaluation_table({name: SUMMARY["agents"]["net1.7"]}))
+    assert any(line.startswith(name) and "98 %" in line for line in stream.getvalue().splitlines())
+
+
 @pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", ":boom:", "a\\[b]"])
 def test_markup_in_names_is_shown_as_it_is(name):
     summary = {**SUMMARY, "run": name, "agents": {name: SUMMARY["agents"]["net1.7"]}}

@@ -8,7 +8,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt cpu convolution",
-    "types files archive",
+    "types files archive process",
     "losses nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
     "config policy monitor sb3 onnxfile seat listing fakequant",

@@ -52,6 +52,28 @@ def test_a_collapsed_student_is_warned_of_once_and_not_too_early(journal, rows, 
         assert "a constant policy has 0.40" in text
 
 
+@pytest.mark.parametrize(
+    ("teacher", "updates", "share", "warned"),
+    [
+        ("pqn", room.PATIENCE_UPDATES, 1.0, 1),
+        ("pqn", room.PATIENCE_UPDATES, 0.99, 0),
+        ("pqn", 10, 1.0, 0),  # it has hardly learnt
+        ("frozen", 10, 1.0, 1),
+    ],
+)
+def test_a_teacher_that_always_does_the_same_is_warned_of_once(
+    tmp_path, teacher, updates, share, warned
+):
+    run = Run.create(tmp_path / "run", {"config": {}})
+    told = Listener()
+    journal = Journal(run, Config(teacher=teacher), 4, ["teacher"], [told])
+    row = WELL | {"agreement": share, "constant_agreement": share}
+    for step in (8, 16):
+        journal.training(step, 0.1, updates, {"net1.7": row, "net4": row})
+    assert len(told.warnings) == warned
+    assert all("teacher takes the same action in all states" in text for text in told.warnings)
+
+
 def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(journal, monkeypatch):
     journal.start(step=1000, seconds=40.0)
     monkeypatch.setattr(Journal, "seconds", 42.0)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from rtpd import commands
 from rtpd.cli import main
-from rtpd.completion import _flags
+from rtpd.completion import flags_of
 from rtpd.listing import runs
 from rtpd.run import Run, locked
+from rtpd.track import trackers
 
 FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkpoint-steps 0
     --td.net mlp8 --students mlp4:kl --evaluation.final-episodes 2
@@ -92,7 +94,7 @@ def test_bash_completes_commands_flags_and_names(tmp_path, capsys):
 
 
 def test_every_flag_of_a_command_is_completed():
-    flags = _flags(commands.PlayCommand)
+    flags = flags_of(commands.PlayCommand)
     fields = {f.name for f in dataclasses.fields(commands.PlayCommand)} - {"source"}
     wanted = {f"--{name.replace('_', '-')}" for name in fields}
     assert set(flags) == wanted | {"--help", "--no-live", "--no-json"}
@@ -124,3 +126,27 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_starts(tmp_path, ca
     assert main(["train", "probe/endless", "--out", out, "--track", "wandb"]) == 2
     assert "pip install wandb" in capsys.readouterr().err
     assert not any(p.name != ".lock" for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_a_tracker_has_each_step_once_after_a_resume(tmp_path):
+    run = Run.create(tmp_path / "run", {"config": {}, "agents": {}})
+
+    def tell(steps):
+        (tracker,) = trackers(("tensorboard",), run.path)
+        tracker.start({})
+        for step in steps:
+            run.append(record := {"kind": "train", "step": step, "teacher": {"return": 1.0}})
+            tracker.record(record)
+        tracker.close()
+
+    tell([10, 20, 30])
+    run.cut(lambda record: record["step"] <= 10)  # the last checkpoint
+    tell([20, 30, 40])
+    (events,) = (run.path / "tensorboard").glob("events.*")
+    found, data = [], events.read_bytes()
+    while data:  # of a record: its length, a checksum, itself, a checksum
+        size = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        found += [event.step for _ in event.summary.value]
+        data = data[16 + size :]
+    assert found == [10, 20, 30, 40]

@@ -17,12 +17,16 @@ TEXTS = {
 }
 
 
+SHORT = ["net1.7-kl", "net1.7-kl-int8", "net1.7-mse", "net0.5", "net0.5#2", "net0.5-int8"]
+
+
 @pytest.mark.parametrize("read_again", [False, True])
 def test_students_are_named_after_what_tells_them_apart(read_again):
     settings = Config(students=tuple(TEXTS))
     if read_again:
         settings = replace(settings, students=tuple(s.text for s in parse_students(settings)))
     assert [student.name for student in parse_students(settings)] == list(TEXTS.values())
+    assert [student.short for student in parse_students(settings)] == SHORT
 
 
 def test_a_student_has_the_settings_of_all_and_its_own_over_them():

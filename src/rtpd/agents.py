@@ -35,7 +35,9 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
             facts = {"net": student.net, "parameters": count, "share": count / total}
             facts["multiply_adds"] = nets.multiply_adds(students[student.name], learner.specs[game])
             facts |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
-            own = {"settings": list(student.own)} if student.own else {}
+            own: dict[str, Any] = {"settings": list(student.own)} if student.own else {}
+            if student.short != student.name:
+                own["short"] = learner.agent(game, student.short)
             agents[learner.agent(game, student.name)] = facts | own
     return agents
 

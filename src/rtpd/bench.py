@@ -25,6 +25,7 @@ from rtpd.errors import ConfigError
 from rtpd.lane import replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
+from rtpd.process import settled
 from rtpd.run import Run, provenance
 from rtpd.session import Session
 from rtpd.teachers import TEACHERS
@@ -41,6 +42,7 @@ PART_SECONDS = 3.0
 SETTLING_SECONDS = 1.0  # of a loop before it is measured
 
 
+@settled()
 def bench(
     settings: Config,
     *,
@@ -101,6 +103,7 @@ def bench(
     return result
 
 
+@settled()
 def teachers(
     *,
     seconds: float | None = None,

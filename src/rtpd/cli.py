@@ -5,6 +5,8 @@ read what was printed.
 """
 
 import contextlib
+import ctypes
+import difflib
 import io
 import json
 import os
@@ -12,11 +14,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TextIO, cast
 
 import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+)
 
 from rtpd import console
 from rtpd.commands import (
@@ -39,14 +47,16 @@ from rtpd.commands import (
 )
 from rtpd.config import Config, load_config
 from rtpd.envs import FAMILIES
-from rtpd.envs.common import IMPORT
+from rtpd.envs.common import IMPORT, modules_of
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
 from rtpd.files import finite, write_json
+from rtpd.interrupt import heeded
 from rtpd.monitor import monitor as choose_monitor
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit code and prints at most one line about an error."""
+    _open_streams()
     args = sys.argv[1:] if argv is None else argv
     commands = {
         "train": _train,
@@ -65,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         "completion": _completion,
     }
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, at any moment
+        for number in set(heeded()) - {signal.SIGINT}:
+            signal.signal(number, signal.default_int_handler)  # like Ctrl-C, at any moment
     try:
         if not args or args[0] in ("-h", "--help"):
             print(USAGE)
@@ -78,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if args[0] not in commands:
             raise RequestError(unknown("command", args[0], commands))
-        with _trusted(args):
+        with _trusted(args), _alone(args):
             code = commands[args[0]](args[1:])
         sys.stdout.flush()  # here, where a closed pipe can be caught
         return code
@@ -102,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         print(console.error_line(told), "(RTPD_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("rtpd: interrupted", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print("rtpd: interrupted", file=sys.stderr)
         return 130
 
 
@@ -112,10 +124,9 @@ def _trusted(args: list[str]) -> Generator[None]:
 
     Child processes inherit this; whoever calls `main` from Python finds the variable as it was.
     """
-    names = [name for arg in args for name in arg.split("+") if name.lower().startswith("gym/")]
-    modules = [name[len("gym/") :].rpartition(":")[0] for name in names]
+    modules = [module for arg in args for module in modules_of(arg)]
     before = os.environ.get(IMPORT)
-    if any(modules):
+    if modules:
         os.environ[IMPORT] = ",".join(filter(None, [before, *modules]))
     try:
         yield
@@ -126,11 +137,55 @@ def _trusted(args: list[str]) -> Generator[None]:
             os.environ[IMPORT] = before
 
 
+_json_stream = ContextVar[TextIO | None]("json_stream", default=None)
+
+
+@contextlib.contextmanager
+def _alone(args: list[str]) -> Generator[None]:
+    """With --json, standard output is the JSON and nothing else.
+
+    What others print meanwhile, envs and libraries in Python or in C, goes to standard error.
+    """
+    if "--json" not in args:
+        yield
+        return
+    sys.stdout.flush()
+    ours, number = sys.stdout, os.dup(1)
+    os.dup2(2, 1)
+    # Standard output itself writes to number 1, which is standard error now.
+    json_out = os.fdopen(number, "w", closefd=False) if ours is sys.__stdout__ else ours
+    token = _json_stream.set(json_out)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        json_out.flush()
+    finally:
+        _json_stream.reset(token)
+        with contextlib.suppress(OSError, AttributeError):  # what C has not written yet
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(number, 1)
+        os.close(number)
+
+
 # Those whose own words say little or nothing.
 _PLAIN: dict[type[Exception], Exception] = {
     MemoryError: RtpdError("out of memory"),
     RecursionError: RtpdError("something that was read is nested too deeply"),
 }
+
+
+def _open_streams() -> None:
+    """Give a process that was started without some standard streams (`>&-`) ones to nowhere.
+
+    A file of a run that got the number of standard output would hold what others print there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))
 
 
 def _closed_pipe() -> int:
@@ -328,11 +383,12 @@ def _suite(args: list[str]) -> int:
 
 def _report(args: list[str]) -> int:
     command = _parse(ReportCommand, args, "report")
-    if not command.runs:
-        raise RequestError("no run folder given (rtpd report DIR...)")
+    runs = command.runs or tuple(filter(Path.is_dir, [Path("runs")]))
+    if not runs:
+        raise RequestError("no run folder given, and there is no folder 'runs': rtpd report DIR...")
     from rtpd.report import report
 
-    written = report(command.runs, command.out, clip=command.clip)
+    written = report(runs, command.out, clip=command.clip)
     console.print_report(written.tables)
     print(f"\n{written.html} (also {written.markdown}, {written.pictures}/)")
     return 0
@@ -366,7 +422,7 @@ def _teachers(args: list[str]) -> int:
 def _show[T](result: T, show: Callable[[T], object], *, as_json: bool) -> None:
     """Print a result for people, or as JSON."""
     if as_json:
-        print(json.dumps(finite(result), indent=2, allow_nan=False))
+        print(json.dumps(finite(result), indent=2, allow_nan=False), file=_json_stream.get())
     else:
         show(result)
 
@@ -437,26 +493,81 @@ def _value_of(args: list[str], name: str) -> str | None:
     return None
 
 
+_registry = ConstructorRegistry()
+
+
+@_registry.primitive_rule
+def _whole(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """Whole numbers may be written as 1e6, as in TOML files."""
+    if kind.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _int(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _int(text: str) -> int:
+    """ValueError unless the text is a whole number."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        if (value := float(text)).is_integer():
+            return int(value)
+    raise ValueError(f"'{text}' is no whole number")
+
+
 def _parse[T](kind: type[T], args: list[str], name: str, default: T | None = None) -> T:
     """Tyro's parse, its boxed complaints made into one line."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(kind, args=args, prog=f"rtpd {name}", default=default)
+            parsed = tyro.cli(
+                kind, args=args, prog=f"rtpd {name}", default=default, registry=_registry
+            )
         return cast(T, parsed)
     except SystemExit as stop:
         if not stop.code:  # --help
             print(EXAMPLES[name])
             raise
-        raise RequestError(_one_line(said.getvalue(), name)) from None
+        from rtpd.completion import flags_of
+
+        raise RequestError(_one_line(said.getvalue(), name, list(flags_of(kind)))) from None
 
 
-def _one_line(box: str, name: str) -> str:
-    """The first paragraph of a box of text, and the flag that it suggests."""
+# What settings are called elsewhere.
+_SYNONYMS = {
+    "lr": "learning-rate", "discount": "gamma", "batch": "batch-size", "n-envs": "num-envs",
+    "timesteps": "steps", "total-timesteps": "steps", "total-steps": "steps", "temp": "temperature",
+    "buffer-size": "capacity", "learning-starts": "warmup-steps", "resume-from": "resume",
+}  # fmt: skip
+
+
+def _like(flag: str, flags: list[str]) -> list[str]:
+    """The one or two flags that were probably meant."""
+    word = flag.lstrip("-").partition("=")[0].replace("_", "-")
+    word = _SYNONYMS.get(word, word)
+    same = [f for f in flags if f == f"--{word}"]
+    longer = [f for f in flags if f.startswith(f"--{word}") and "." not in f]
+    parts = [f for f in flags if f.rpartition(".")[2] == word]
+    near = difflib.get_close_matches(f"--{word}", flags, n=1, cutoff=0.6)
+    return (same or longer[:1] or parts[:2]) or near
+
+
+def _one_line(box: str, name: str, flags: list[str]) -> str:
+    """The first paragraph of a box of text, and the flag that was probably meant."""
     lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
     end = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
     text = " ".join(lines[:end]).rstrip(".")
-    if "Perhaps you meant:" in lines:
+    _, unknown_ones, given = text.partition("Unrecognized options: ")
+    if unknown_ones:
+        flag = given.partition(",")[0].strip()
+        like = _like(flag, flags)
+        text = f"unknown option {flag}" + (f": did you mean {' or '.join(like)}?" if like else "")
+    elif "Perhaps you meant:" in lines:
         flag = lines[lines.index("Perhaps you meant:") + 1].split()[0].rstrip(",")
         text += f": did you mean {flag}?"
     return f"{text or ' '.join(box.split())} (rtpd {name} --help lists what is allowed)"

@@ -327,9 +327,9 @@ class ReportCommand:
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """run folders, or folders that hold some at any depth"""
+    """run folders, or folders that hold some at any depth (default: runs)"""
     out: Path = Path("report.html")
-    """the page; report.md and report-figures/ are written beside it"""
+    """the page, NAME.html; report.md and report-figures/ are written beside it"""
     clip: bool = True
     """let the best teacher and its smallest good student play side by side (Atari)"""
 

@@ -49,14 +49,14 @@ def script(shell: str, commands: Mapping[str, type], games: list[str]) -> str:
     values = [f'        {flag}) words="{" ".join(names)}" ;;' for flag, names in known.items()]
     flags = []
     for name, kind in commands.items():
-        words = " ".join([*_flags(kind), *(games if name in ("train", "bench") else ())])
+        words = " ".join([*flags_of(kind), *(games if name in ("train", "bench") else ())])
         flags.append(f'            {name}) words="{words}" ;;')
     return _BASH.format(
         commands=" ".join(commands), values="\n".join(values), flags="\n".join(flags)
     )
 
 
-def _flags(kind: type) -> list[str]:
+def flags_of(kind: type) -> list[str]:
     """Every flag of a command, as its help lists them."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):

@@ -253,7 +253,7 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
     """A Config from nested tables over the defaults; unknown keys and wrong types are refused."""
     try:
         _refuse_unknown(data, Config, source)
-        return msgspec.convert(_merge(to_dict(Config()), data), Config)
+        return msgspec.convert(whole(_merge(to_dict(Config()), data), Config), Config)
     except (ValueError, EnvError) as error:  # of the schema, or of half a character
         raise ConfigError(f"{source}: {error}") from None
     except RecursionError:
@@ -281,7 +281,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         dots = max(line.count(b".") for line in data.split(b"\n"))
         if dots > MOST_DOTS:
             raise ConfigError(f"{path}: a line has {dots:,} dots: allowed: {MOST_DOTS}")
-        table = tomllib.loads(data.decode())
+        table = tomllib.loads(data.decode("utf-8-sig"))  # some editors begin with a mark
         _refuse_long_numbers(table, path)
         return table
     except ConfigError:
@@ -318,6 +318,19 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
+
+
+def whole(data: Mapping[str, Any], table: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The same settings, where numbers of steps and the like may be written as 1e6."""
+    kinds = {f.name: f.type for f in fields(table)}
+
+    def made(value: Any, kind: Any) -> Any:  # noqa: ANN401
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        nested = is_dataclass(kind) and isinstance(value, Mapping)
+        return whole(value, kind) if nested else value
+
+    return {key: made(value, kinds.get(key)) for key, value in data.items()}
 
 
 def _refuse_unknown(data: Mapping[str, Any], table: Any, source: str, path: str = "") -> None:  # noqa: ANN401

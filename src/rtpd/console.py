@@ -9,6 +9,7 @@ read neither as markup nor as control codes.
 
 import io
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,12 +25,18 @@ from rtpd.errors import MOST_CHARACTERS, clean, shortened
 
 Row = Mapping[str, Any]
 _BLOCKS = "▁▂▃▄▅▆▇█"
+WIDE = 1000  # characters, where nobody looks
 FLAT_NOTE = "! collapsed: its outputs hardly differ from state to state"
 
 
 def show(value: float | None, form: str = ",.0f", unit: str = "") -> str:
     """A number with thousands separators and its unit, or "-" where there is none."""
     return f"{value:z{form}}{unit}" if value is not None and math.isfinite(value) else "-"
+
+
+def count(number: float | None, noun: str) -> str:
+    """A number of things: "1 episode", "30 episodes"."""
+    return f"{show(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(fraction: float | None, form: str = ".0f") -> str:
@@ -129,20 +136,41 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
 )
 
 
+def short(name: str, agents: Mapping[str, Row]) -> str:
+    """What lines and tables call an agent: without its own settings; see `settings_notes`."""
+    return clean(agents.get(name, {}).get("short") or name)
+
+
+def settings_notes(agents: Mapping[str, Row]) -> list[str]:
+    """A line for each agent whose name in tables is not the one to type."""
+    return [
+        f"{short(name, agents)}: {clean(', '.join(row.get('settings') or ()))}; "
+        f"its name: {clean(name)}"
+        for name, row in agents.items()
+        if row.get("short")
+    ]
+
+
 def evaluation_table(rows: Mapping[str, Row], *, title: str | None = None) -> Table:
     """One row an agent; a column appears if any row has its key (None shows as "-")."""
     columns = [c for c in _COLUMNS if any(c[0] in row for row in rows.values())]
     table = plain_table(["agent", *(header for _, header, _ in columns)], title)
+    table.columns[0].min_width = min(max((len(short(n, rows)) for n in rows), default=0), 16)
     for name, row in rows.items():
-        table.add_row(Text(clean(name)), *(Text(cell(row)) for _, _, cell in columns))
+        table.add_row(Text(short(name, rows)), *(Text(cell(row)) for _, _, cell in columns))
     return table
 
 
 def print_evaluation(result: Row, *, console: Console | None = None) -> None:
     """The result of `rtpd evaluate`, for people."""
     title = f"{result['env']}  {result['run']}"
-    how = f"{show(result['episodes'])} episodes an agent, epsilon {result['epsilon']:g}"
+    how = f"{count(result['episodes'], 'episode')} an agent, epsilon {result['epsilon']:g}"
     note = f"\n{how}, returns unclipped; s.e. = standard error"
+    for name, row in result["agents"].items():
+        if row.get("cut_off"):
+            cut = f"{count(row['cut_off'], 'episode')} did not end, cut off"
+            note += f"\n{short(name, result['agents'])}: {cut}"
+    note = "".join(f"\n{line}" for line in settings_notes(result["agents"])) + note
     if card := result.get("card"):
         note = f"\n{_card_line(card)}{note}"
     out = console or terminal(sys.stdout)
@@ -185,7 +213,9 @@ def runs_table(runs: Iterable[Row]) -> RenderableType:
     table = plain_table(["run", "game", "state", "steps", "done", "teacher", "students"])
     killed = False
     for run in runs:
-        students = "\n".join(f"{clean(n)} {show(m, ',.1f')}" for n, m in run["students"].items())
+        brief = run.get("short", {})
+        means = ((brief.get(name, name), mean) for name, mean in run["students"].items())
+        students = "\n".join(f"{clean(name)} {show(mean, ',.1f')}" for name, mean in means)
         done, _ = progress(run, run) if run["state"] != "finished" else (1.0, 0.0)
         killed |= run["state"] in ("killed", "interrupted")
         row = [str(run["env"] or "-").removeprefix("ale/"), run["state"], show(run["step"]),
@@ -230,8 +260,9 @@ def print_export(result: Row, *, console: Console | None = None) -> None:
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     note = (
-        f"\n{show(result['frames'])} frames of its own play, {show(result['episodes'])} episodes, "
-        f"epsilon {result['epsilon']:g}; wrote {clean(result['file'])}"
+        f"\n{show(result['frames'])} frames of its own play, "
+        f"{count(result['episodes'], 'episode')}, epsilon {result['epsilon']:g}; "
+        f"wrote {clean(result['file'])}"
     )
     out = console or terminal(sys.stdout)
     out.print(Group(table, Text(note, "dim")))
@@ -276,7 +307,8 @@ def print_bench(result: Row, *, console: Console | None = None) -> None:
     families = result["families"]
     speed = plain_table(
         ["students", "update", "of the matrix\nproduct's rate", "loop", "of no students\n(range)"],
-        f"{result['env']}, {result['teacher']}, {result['num_envs']} envs, {result['cadence']}",
+        f"{result['env']}, {result['teacher']}, "
+        f"{count(result['num_envs'], 'env')}, {result['cadence']}",
     )
     parts = list(next(iter(families.values()))["milliseconds_per_iteration"])
     spent = plain_table(["students", *parts, "sum", "loop"], "ms per step of all envs, each alone")
@@ -313,13 +345,18 @@ def start_lines(info: Row) -> list[str]:
     limits = [show(info["steps"], unit=" steps")] if info.get("steps") else []
     limits += [duration(60 * info["minutes"])] if info.get("minutes") else []
     start = info.get("start_step") or 0
-    setting = [f"{key} {info[key]}" for key in ("preset", "seed", "device") if key in info]
+    keys = (key for key in ("preset", "seed", "device") if info.get(key) is not None)
+    setting = [f"{key} {info[key]}" for key in keys]
+    if info.get("teacher"):  # a preset is named after one teacher, and serves others too
+        preset = f" (settings of preset {info['preset']})" if info.get("preset") else ""
+        setting = [f"teacher {info['teacher']}{preset}", *setting[bool(info.get("preset")) :]]
     setting += [" or ".join(limits)] + ([f"resumed at step {start:,}"] if start else [])
     lines = [f"{info['env']} -> {info['run']}", "  " + ", ".join(filter(None, setting))]
     for name, agent in info["agents"].items():
         size = f"{show(agent.get('parameters'))} parameters ({share(agent.get('share'))})"
         loss = f", loss {agent['loss']}" if agent.get("loss") else ""
-        lines.append(f"  {name}: {agent.get('net', '-')}, {size}{loss}")
+        lines.append(f"  {short(name, info['agents'])}: {agent.get('net', '-')}, {size}{loss}")
+    lines += [f"  {line}" for line in settings_notes(info["agents"])]
     return [clean(line) for line in (*lines, *(f"  {note}" for note in info.get("notes", ())))]
 
 
@@ -340,18 +377,25 @@ def record_facts(record: Row) -> list[str]:
 def record_line(info: Row, record: Row) -> str:
     """One record in one line."""
     step, speed, epsilon = record_facts(record)
+    known = info.get("agents", {})
     if record["kind"] == "eval":
-        agents = record["agents"].items()
-        scores = (f"{n} {score(row)} ({show(row.get('episodes'))} episodes)" for n, row in agents)
+        scores = (
+            f"{short(name, known)} {score(row)} ({count(row.get('episodes'), 'episode')})"
+            for name, row in record["agents"].items()
+        )
         return clean("  ".join((step, "evaluation: mean return ± s.e.", *scores)))
     done, eta = progress(info, record)
     parts = [step, percent(done, ".1f"), speed, f"ETA {eta_text(eta)}", epsilon]
     for name, row in teachers_of(record).items():
         parts.append(f"{name} return {show(row.get('return'), ',.1f')}")
+    before = ""
     for name, row in (record.get("students") or {}).items():
         mean = "agreement" in row and "constant_agreement" not in row  # over several games
         than = "" if mean else f" (constant {percent(row.get('constant_agreement'))})"
-        parts.append(f"{name} agree {percent(row.get('agreement'))}{than}{' !' * is_flat(row)}")
+        agree = f"{short(name, known)} agree {percent(row.get('agreement'))}"
+        # Students of one teacher are compared with the same constant policy: told once in a row.
+        parts.append(f"{agree}{than if than != before else ''}{' !' * is_flat(row)}")
+        before = than
     return clean("  ".join(parts))
 
 
@@ -360,4 +404,8 @@ def terminal(stream: TextIO) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
     tty = stream.isatty()
-    return Console(file=stream, force_terminal=tty, highlight=False, emoji=False, markup=False)
+    # A file or a pipe has no width, so nothing is folded there.
+    width = None if tty or "COLUMNS" in os.environ else WIDE
+    return Console(
+        file=stream, force_terminal=tty, width=width, highlight=False, emoji=False, markup=False
+    )

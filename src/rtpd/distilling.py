@@ -7,15 +7,17 @@ from typing import Any
 from rtpd import config, envs, sb3, training
 from rtpd.config import Config
 from rtpd.envs import EnvOptions
-from rtpd.errors import ConfigError, RunError
+from rtpd.errors import ConfigError, RunError, typed
 from rtpd.monitor import Monitor
 from rtpd.policy import file_of, load_policy
+from rtpd.process import settled
 from rtpd.run import Run
 from rtpd.types import Policy
 
 PRESET = "distill"
 
 
+@settled()
 def distill(
     teacher: str | Path,
     settings: Config | None = None,
@@ -71,7 +73,8 @@ def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
         return found
     elif path.suffix == ".zip" or sb3.is_agent(path):
         if len(settings.games) != 1 or not settings.env:
-            raise ConfigError(f"'{path}' does not say what it plays: rtpd distill {path} GAME")
+            command = typed("rtpd", "distill", path, "GAME")
+            raise ConfigError(f"'{path}' does not say what it plays: {command}")
         envs.check(settings.env, settings.environment)
         teacher = sb3.load(path, settings.env, settings.environment)
     else:

@@ -8,11 +8,15 @@ from rtpd.types import Timestep
 
 
 class Episode(NamedTuple):
-    """A whole episode: which env played it, its undiscounted return, its length in steps."""
+    """A whole episode: which env played it, its undiscounted return, its length in steps.
+
+    `cut`: a time limit has ended it.
+    """
 
     env: int
     total: float
     steps: int
+    cut: bool = False
 
 
 class Episodes:
@@ -28,6 +32,7 @@ class Episodes:
         self._steps += ~timestep.first
         ended = []
         for env in np.flatnonzero(timestep.last):
-            ended.append(Episode(int(env), float(self._total[env]), int(self._steps[env])))
+            total, steps = float(self._total[env]), int(self._steps[env])
+            ended.append(Episode(int(env), total, steps, bool(timestep.truncated[env])))
             self._total[env], self._steps[env] = 0.0, 0
         return ended

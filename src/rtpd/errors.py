@@ -15,7 +15,9 @@ and not a word, as with other tools.
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 MOST_CHARACTERS = 2_000  # of a message
 MOST_NAMES = 2_000  # that are compared with one that is unknown
@@ -81,6 +83,12 @@ def unknown(kind: str, value: object, allowed: Iterable[str], *, most: int = 12)
     hint = f"did you mean '{near[0]}'? " if near else ""
     shown = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
     return f"unknown {kind} '{text}': {hint}allowed: {shown}"
+
+
+def typed(*words: object) -> str:
+    """A command as it can be pasted into a shell: words are quoted where that is needed."""
+    safe = [f"./{w}" if isinstance(w, Path) and str(w).startswith("-") else str(w) for w in words]
+    return shlex.join(safe)
 
 
 def shortened(text: str, most: int) -> str:

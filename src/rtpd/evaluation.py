@@ -11,6 +11,7 @@ import numpy as np
 from rtpd import envs, zoo
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
 from rtpd.episodes import Episodes
+from rtpd.process import settled
 from rtpd.seat import Seat
 from rtpd.sources import agents_of, check_numbers
 from rtpd.types import EvalResult, HostPolicy, Policy, teacher_of
@@ -48,6 +49,8 @@ def play(
             for seat in active:
                 seat.receive()
             active = [seat for seat in active if not seat.done]
+        if stop():
+            raise KeyboardInterrupt
     finally:
         for seat in seats.values():
             seat.env.close()
@@ -125,6 +128,7 @@ def stacks(
     return np.concatenate(seen)[:count]
 
 
+@settled()
 def evaluate(
     run: str | Path,
     *,
@@ -136,9 +140,10 @@ def evaluate(
     """Evaluate agents of a source (see `rtpd.sources`), all of them if none is named.
 
     Returns JSON-ready {"run", "env", "epsilon", "episodes", "seed", "agents": {name: {"parameters",
-    "share" (of the teacher's parameters), "mean", "standard_error", "median", "returns",
-    "human_normalised", "percent_of_teacher", "percent_interval"}}}, and for a student of the zoo
-    "card" (see `check_card`). Errors are RequestErrors.
+    "share" (of the teacher's parameters), "mean", "standard_error", "median", "returns", "cut_off"
+    (episodes that the longest allowed has ended), "human_normalised", "percent_of_teacher",
+    "percent_interval", and of a student with settings of its own "short" (name) and "settings"}}},
+    and for a student of the zoo "card" (see `check_card`). Errors are RequestErrors.
     """
     check_numbers(episodes, epsilon, seed)
     found = agents_of(run, agents)
@@ -147,7 +152,9 @@ def evaluate(
     games = {result.env for result in results.values()} if len(results) > 1 else set[str]()
     known = random_scores(games, found.options, known=found.random_scores, seed=seed)
     for name, row in compare(results, known, untaught_of(found.policies)).items():
-        table[name] = {key: found.about[name][key] for key in ("parameters", "share")} | row
+        about = found.about[name]
+        table[name] = {key: about[key] for key in ("parameters", "share")} | row
+        table[name] |= {key: about[key] for key in ("short", "settings") if key in about}
     result = {
         "run": str(run),
         "env": found.env,
@@ -212,6 +219,7 @@ def compare(
             "percent_of_teacher": percent,
             "percent_interval": interval,
             "returns": list(result.returns),
+            "cut_off": result.cut_off,
         }
     return rows
 

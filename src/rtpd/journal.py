@@ -1,22 +1,28 @@
 """What a run writes down and tells while it goes on: metrics, warnings, evaluations."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Any
 
 import numpy as np
 
 from rtpd.config import Config
+from rtpd.console import count
 from rtpd.envs import is_atari
+from rtpd.envs.common import IMPORT, modules_of
+from rtpd.errors import typed
 from rtpd.evaluation import compare, play, untaught_of
+from rtpd.interrupt import PATIENCE_SECONDS
 from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
 from rtpd.run import Run
 from rtpd.types import Policy, teacher_of
 
 RECENT_EPISODES = 20
+TICK_SECONDS = 0.2  # between two looks at whether to hurry
 COLLAPSED_SPREAD = 0.01
 PATIENCE_UPDATES = 5_000  # early on the teacher itself may not tell states apart
 
@@ -36,8 +42,8 @@ class Journal:
         self.recent = {name: deque[float](maxlen=RECENT_EPISODES) for name in players}
         self.episodes = 0
         self._warned: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
         self._evaluating: Future[Rows] | None = None
+        self._give_up = threading.Event()
         self.start(0, 0.0)
 
     def start(self, step: int, seconds: float) -> None:
@@ -57,6 +63,7 @@ class Journal:
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
             "env": settings.env,
+            "teacher": settings.teacher,
             "run": str(self.run.path),
             "steps": settings.steps,
             "minutes": settings.minutes or None,
@@ -64,8 +71,8 @@ class Journal:
             "notes": [
                 f"replay of {replay.capacity:,} transitions: {gigabytes(replay_bytes)}; "
                 f"about {gigabytes(total)} of memory in all",
-                f"{settings.num_envs} envs; {cadence}, after {replay.warmup_steps:,} steps of "
-                "warm-up",
+                f"{count(settings.num_envs, 'env')}; {cadence}, "
+                f"after {replay.warmup_steps:,} steps of warm-up",
                 f"convolutions and products in {settings.compute}",
             ],
         }
@@ -75,10 +82,12 @@ class Journal:
     def sum_up(self, status: str, step: int, seconds: float, rows: Rows) -> dict[str, Any]:
         """Tell how it went and what to type next; `rows` is the final evaluation, if any."""
         folder = self.run.path
-        go_on = f"rtpd train --resume {folder}"
-        more = f" --steps {2 * step}"
+        go_on, more = ["rtpd", "train", "--resume", folder], ["--steps", 2 * step]
         if self.config.minutes:
-            more += f" --minutes {2 * self.config.minutes:g}"
+            more += ["--minutes", f"{2 * self.config.minutes:g}"]
+        commands = [["rtpd", "evaluate", folder], go_on + more] if status == "finished" else [go_on]
+        trusted = ",".join(modules_of(self.config.env))  # else they would not be imported then
+        before = f"{typed(f'{IMPORT}={trusted}')} " if trusted else ""
         agents = self.run.manifest["agents"]
         summary = {
             "run": str(folder),
@@ -88,7 +97,7 @@ class Journal:
             "seconds": seconds,
             "peak_bytes": peak_bytes(),
             "agents": {name: about | rows.get(name, {}) for name, about in agents.items()},
-            "next": [f"rtpd evaluate {folder}", go_on + more] if status == "finished" else [go_on],
+            "next": [before + typed(*command) for command in commands],
         }
         for monitor in self.monitors:
             monitor.finish(summary)
@@ -142,6 +151,7 @@ class Journal:
         for name, row in students.items():
             if "spread" in row:
                 self._warn_if_collapsed(name, row, updates)
+                self._warn_if_constant(teacher_of(name), row, updates)
 
     def _sides(self, means: Mapping[str, dict[str, float]]) -> tuple[Rows, Rows]:
         """What a line of training says of teachers and of students.
@@ -157,15 +167,36 @@ class Journal:
         return (teachers if "teacher" in teachers else {"teachers": teachers}), students
 
     def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
-        """Let agents play in a thread of their own, once the one before has ended."""
-        self._evaluating = self._pool.submit(
-            self.evaluation, policies, self.config.evaluation.episodes, step, self.seconds
-        )
+        """Let agents play in a thread of their own, after `end_evaluation` of the one before."""
+        found = self._evaluating = Future[Rows]()
+        episodes, seconds = self.config.evaluation.episodes, self.seconds
 
-    def end_evaluation(self) -> Rows | None:
-        """Wait for the evaluation going on, if any, for its rows; raises what went wrong in it."""
+        def work() -> None:
+            try:
+                rows = self.evaluation(policies, episodes, step, seconds, self._give_up.is_set)
+                found.set_result(rows)
+            except BaseException as error:  # for `end_evaluation` to raise
+                found.set_exception(error)
+
+        # A daemon: an env that never returns must not keep the process from ending.
+        threading.Thread(target=work, name="evaluation", daemon=True).start()
+
+    def end_evaluation(self, hurry: Callable[[], bool] = lambda: False) -> Rows | None:
+        """Wait for the evaluation going on, if any, for its rows; raises what went wrong in it.
+
+        Once `hurry()` holds, only for a few seconds; None if it is not over then.
+        """
         evaluating, self._evaluating = self._evaluating, None
-        return evaluating.result() if evaluating else None
+        if evaluating is None:
+            return None
+        while not evaluating.done() and not hurry():
+            wait([evaluating], TICK_SECONDS)
+        if not wait([evaluating], PATIENCE_SECONDS).done:
+            self._give_up.set()
+            self.warn("an evaluation was given up, since the run is to end")
+            wait([evaluating], 2 * PATIENCE_SECONDS)  # to leave JAX in order, if it still answers
+            return None
+        return evaluating.result()
 
     def evaluation(
         self, policies: dict[str, Policy], episodes: int, step: int, seconds: float,
@@ -186,11 +217,20 @@ class Journal:
         )
         rows = compare(results, self.run.random_scores, untaught_of(policies))
         self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
+        for name, row in rows.items():
+            if row["cut_off"]:
+                self.warn(
+                    f"{name}: {row['cut_off']} of {episodes} episodes did not end and were cut off "
+                    f"after {self.config.environment.max_episode_frames:,} frames "
+                    "(--environment.max-episode-frames)"
+                )
         return rows
 
     def close(self) -> None:
-        """Wait for the evaluation going on and give the terminal back."""
-        self._pool.shutdown()
+        """See the evaluation going on to an end and give the terminal back."""
+        self._give_up.set()
+        if self._evaluating:
+            wait([self._evaluating], 3 * PATIENCE_SECONDS)
         for monitor in self.monitors:
             monitor.close()
 
@@ -211,6 +251,16 @@ class Journal:
                 f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
                 "learning: --td.no-clip-rewards learns from their sizes"
             )
+
+    def _warn_if_constant(self, teacher: str, row: dict[str, Any], updates: int) -> None:
+        """Once per teacher: the same action in every state, so that nothing else can be learnt."""
+        early = updates < PATIENCE_UPDATES and self.config.teacher != "frozen"
+        if row["constant_agreement"] < 1.0 or early or teacher in self._warned:
+            return
+        self._warned.add(teacher)
+        self.warn(
+            f"{teacher} takes the same action in all states looked at: students learn no more"
+        )
 
     def _warn_if_collapsed(self, name: str, row: dict[str, Any], updates: int) -> None:
         """Once per student: the same output for every state, long after the start."""

@@ -16,10 +16,10 @@ def runs(folder: Path) -> list[dict[str, Any]]:
 
     Returns:
         A JSON-ready row each: {"run" (within the folder), "env", "state", "step", "steps",
-        "minutes", "seconds", "started", "teacher", "students": {name: mean return}}. `state` is
-        finished, running, interrupted, failed, killed (its process is gone without a word; it can
-        be resumed) or damaged; `teacher` and `students` have the mean returns of the last
-        evaluation.
+        "minutes", "seconds", "started", "teacher", "students": {name: mean return}, "short":
+        {name: what tables call it, where that is shorter}}. `state` is finished, running,
+        interrupted, failed, killed (its process is gone without a word; it can be resumed) or
+        damaged; `teacher` and `students` have the mean returns of the last evaluation.
 
     Raises:
         RunError: if there is no such folder, or no run in it.
@@ -34,6 +34,10 @@ class _Config(msgspec.Struct):
     minutes: float | None = None
 
 
+class _Agent(msgspec.Struct):
+    short: str | None = None
+
+
 class _About(msgspec.Struct):
     """What is listed of manifest.json."""
 
@@ -42,6 +46,7 @@ class _About(msgspec.Struct):
     started: str | None = None
     step: float | None = None
     seconds: float | None = None
+    agents: dict[str, _Agent] = {}
 
 
 class _Score(msgspec.Struct):
@@ -59,7 +64,7 @@ class _Line(msgspec.Struct):
 
 def _row(path: Path) -> dict[str, Any]:
     row = dict.fromkeys(("env", "step", "steps", "minutes", "seconds", "started", "teacher"))
-    row |= {"state": "damaged", "students": {}}
+    row |= {"state": "damaged", "students": {}, "short": {}}
     try:
         run = Run.open(path)
         about = msgspec.convert(run.manifest, _About)
@@ -78,6 +83,7 @@ def _row(path: Path) -> dict[str, Any]:
         "seconds": about.seconds or last.seconds,
         "started": about.started and _short(about.started),
         **_scores({_short(name): score.mean for name, score in evaluated.items()}),
+        "short": {name: agent.short for name, agent in about.agents.items() if agent.short},
     }
 
 

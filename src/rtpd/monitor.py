@@ -27,7 +27,9 @@ from rtpd.console import (
     record_facts,
     record_line,
     score,
+    settings_notes,
     share,
+    short,
     show,
     sparkline,
     start_lines,
@@ -99,7 +101,8 @@ class Plain(Monitor):
         if summary.get("peak_bytes"):
             how += ", " + show(summary["peak_bytes"] / 1e9, ".2f", " GB of memory")
         self._print("", clean(f"{summary['run']}  {how}"), style="bold")
-        self._console.print(evaluation_table(summary["agents"]), "", sep="\n")
+        self._console.print(evaluation_table(summary["agents"]))
+        self._print(*settings_notes(summary["agents"]), "")
         self._print(*(f"next: {clean(line)}" for line in summary.get("next", ())))
 
 
@@ -152,7 +155,7 @@ class Live(Plain):
             agreement.append(sparkline(self._history.get(name, [])), "cyan")
             agreement.append(f" {percent(row.get('constant_agreement')):>5}", "dim")
             table.add_row(
-                Text(clean(name) + " !" * flat, "yellow" if flat else "bold"),
+                Text(short(name, known) + " !" * flat, "yellow" if flat else "bold"),
                 show(agent.get("parameters")),
                 share(agent.get("share")),
                 show(row.get("return"), ",.1f"),

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import msgspec
 
 from rtpd import cpu
-from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, unknown
+from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, typed, unknown
 from rtpd.files import (
     appended,
     contents,
@@ -243,7 +243,8 @@ def check_free(path: Path) -> None:
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
             if status == STARTING:
                 return
-            hint = "" if status == "finished" else f"; `rtpd train --resume {path}` goes on with it"
+            again = typed("rtpd", "train", "--resume", path)
+            hint = "" if status == "finished" else f"; `{again}` goes on with it"
             raise RunError(f"'{path}' already holds a run (status: {status}){hint}")
         raise RunError(f"'{path}' is not empty: choose another --out")
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())

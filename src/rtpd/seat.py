@@ -35,6 +35,8 @@ class Seat:
         self.played: list[list[Episode]] = [[] for _ in range(num_envs)]
         self.episodes = Episodes(num_envs)
         spec = policy.spec
+        # No-ops at the start of a game count as frames of it.
+        self.longest = (options.max_episode_frames - options.noop_max) / spec.frames_per_step
         self.stack = jnp.zeros((num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
         self.key = jr.key(seed)
         self.timestep = self.env.reset(seed)
@@ -74,7 +76,8 @@ class Seat:
         """All episodes, env by env."""
         played = [episode for episodes in self.played for episode in episodes]
         totals, steps = tuple(e.total for e in played), tuple(e.steps for e in played)
-        return EvalResult(name, self.policy.spec.name, totals, steps, epsilon)
+        cut_off = sum(e.cut and e.steps >= self.longest for e in played)
+        return EvalResult(name, self.policy.spec.name, totals, steps, epsilon, cut_off)
 
 
 @partial(jax.jit, static_argnames="head")

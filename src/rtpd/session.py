@@ -35,10 +35,11 @@ from rtpd import (
 )
 from rtpd import replay as ring
 from rtpd.config import Config
+from rtpd.console import count
 from rtpd.envs.baselines import has_baseline
 from rtpd.errors import CheckpointError
 from rtpd.evaluation import random_scores
-from rtpd.interrupt import interruptible
+from rtpd.interrupt import PATIENCE_SECONDS, Interruption, StuckError
 from rtpd.journal import Journal
 from rtpd.lane import Lane
 from rtpd.learner import Learner
@@ -92,7 +93,7 @@ class Session:
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
-        self.saved_step, self.interrupted = -1, False
+        self.saved_step, self.stop = -1, Interruption()
         self._update = compute.jit(self.learner.update, settings.compute, donate_argnums=(0, 1))
         self._rollout = compute.jit(self.learner.rollout, settings.compute)
         self.rollout = jax.tree.map(
@@ -114,19 +115,27 @@ class Session:
         """Run to the end, or until interrupted; saves either way."""
         replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
         try:
-            with interruptible(self._interrupt):
+            with self.stop.listening(self._interrupt):
                 self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
-                self._play_randomly()
-                self.restart_envs()
-                if not self.progress.warmed_up:
-                    plays = "the teacher's" if self.learner.policies else "uniformly random"
-                    self.journal.phase(f"warm-up: {plays} play")
-                while not self._over():
-                    self.iterate()
-                return self._finish("interrupted" if self.interrupted else "finished")
+                self._play()
+                return self._finish()
         finally:
             self.journal.close()
+
+    def _play(self) -> None:
+        """Step by step until it is over."""
+        try:
+            self._play_randomly()
+            self.restart_envs()
+            if not self.progress.warmed_up:
+                plays = "the teacher's" if self.learner.policies else "uniformly random"
+                self.journal.phase(f"warm-up: {plays} play")
+            while not self._over():
+                self.iterate()
+        except StuckError:  # the step in progress is dropped, as at every boundary
+            late = f"has not answered for {PATIENCE_SECONDS:g} s"
+            self.journal.warn(f"{self.config.env} {late}: saving what it has played before")
 
     def _play_randomly(self) -> None:
         """Measure what random play scores, once, where the literature does not tell."""
@@ -135,10 +144,11 @@ class Session:
         if all(game in known or has_baseline(game) for game in games):
             return
         self.journal.phase("random play, from which shares of the teacher are counted")
-        found = random_scores(
-            games, self.config.environment, known=known, seed=self.config.seed,
-            stop=lambda: self.interrupted,
-        )  # fmt: skip
+        with self.stop.others():
+            found = random_scores(
+                games, self.config.environment, known=known, seed=self.config.seed,
+                stop=lambda: self.stop.asked,
+            )  # fmt: skip
         self.run.note(random_scores=found)
 
     def iterate(self) -> None:
@@ -149,11 +159,14 @@ class Session:
             self._end_evaluation()
             self._evaluated = self._policies()
             self.journal.begin_evaluation(self._evaluated, before)
-        for lane in self.lanes.values():
-            lane.send()
+        with self.stop.others():
+            for lane in self.lanes.values():
+                lane.send()
         self._learn(after)
         for game, lane in self.lanes.items():
-            for name, total in lane.receive():
+            with self.stop.others():
+                ended = lane.receive()
+            for name, total in ended:
                 self.journal.book(self.learner.agent(game, name), total)
             self.journal.warn_if_clipped(lane.spec.name, lane.timestep.reward)
             lane.store()
@@ -231,19 +244,19 @@ class Session:
 
     def restart_envs(self) -> None:
         """Start every env anew: the boundary."""
-        for lane in self.lanes.values():
-            lane.restart(self.progress.step)
-            for text in getattr(lane.env, "warnings", ()):
-                self.journal.warn_once(f"{lane.spec.name} {text}")
+        with self.stop.others():
+            for lane in self.lanes.values():
+                lane.restart(self.progress.step)
+                for text in getattr(lane.env, "warnings", ()):
+                    self.journal.warn_once(f"{lane.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:
         limit = 60 * self.config.minutes
         late = bool(limit) and self.journal.seconds >= limit
-        return self.interrupted or late or self.progress.step >= self.config.steps
+        return self.stop.asked or late or self.progress.step >= self.config.steps
 
     def _interrupt(self) -> None:
-        self.interrupted = True
         self.journal.phase("interrupted: saving (once more stops at once)")
 
     def _log(self) -> None:
@@ -277,8 +290,11 @@ class Session:
         )
 
     def _end_evaluation(self) -> None:
-        """Wait for the evaluation going on, if any, and keep the best teachers if asked."""
-        rows = self.journal.end_evaluation()
+        """Wait for the evaluation going on, if any, and keep the best teachers if asked.
+
+        Once a stop was asked for, not for long: it may be given up.
+        """
+        rows = self.journal.end_evaluation(lambda: self.stop.asked)
         if not rows:
             return
         for game, teacher in self.state.teachers.items():
@@ -389,17 +405,19 @@ class Session:
                 f"written up to step {reached:,} ({which}): the others are lost"
             )
 
-    def _finish(self, status: str) -> dict[str, Any]:
+    def _finish(self) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
         progress, rows = self.progress, {}
         self._save()
+        status = "interrupted" if self.stop.asked else "finished"
         if status == "finished":
-            self.journal.phase("final evaluation")
             episodes = self.config.evaluation.final_episodes
-            rows = self.journal.evaluation(
-                self._policies(), episodes, progress.step, progress.seconds,
-                stop=lambda: self.interrupted,
-            )  # fmt: skip
+            self.journal.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
+            with self.stop.others():
+                rows = self.journal.evaluation(
+                    self._policies(), episodes, progress.step, progress.seconds,
+                    stop=lambda: self.stop.asked,
+                )  # fmt: skip
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)

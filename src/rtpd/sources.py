@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rtpd import onnxfile, zoo
+from rtpd import envs, onnxfile, zoo
 from rtpd.envs import EnvOptions
+from rtpd.envs.common import modules_of
 from rtpd.errors import CheckpointError, ConfigError, EnvError, RunError, unknown
 from rtpd.policy import file_of, load, load_policy
 from rtpd.run import Run
@@ -101,6 +102,9 @@ def _agents_of_run(path: Path, names: tuple[str, ...]) -> Agents:
     folder.check_agents(names)
     config = folder.manifest["config"]  # of any rtpd: settings come and go, agents stay
     options = _options(config.get("environment"), f"{folder.path}/manifest.json")
+    env = str(config.get("env"))
+    for name in env.split("+") if modules_of(env) else ():
+        envs.check(name, options)  # who plays knows its game, but not the module that has it
     policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
     scores = folder.random_scores
-    return Agents(str(config.get("env")), policies, folder.manifest["agents"], options, scores)
+    return Agents(env, policies, folder.manifest["agents"], options, scores)

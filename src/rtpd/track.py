@@ -4,16 +4,20 @@ To add one, write a `Tracker` and add a line to `TRACKERS`. All write into the r
 nothing, unless the user has told the tool to (WANDB_MODE=online).
 """
 
+import json
 import os
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rtpd.console import Row
 from rtpd.errors import ConfigError, RequestError, unknown
-from rtpd.files import inside, read_json
+from rtpd.files import inside, sha256
 from rtpd.monitor import Monitor
+from rtpd.run import Run
 
 
 class Tracker(Monitor):
@@ -37,11 +41,20 @@ class Tracker(Monitor):
         return next(name for name, kind in TRACKERS.items() if kind is type(self))
 
     def start(self, info: Row) -> None:
-        """Open it, now that the run folder exists; CheckpointError if a link leads it elsewhere."""
-        self.folder = Path(info["run"])
+        """Open it, now that the run folder exists, and tell what metrics.jsonl holds already.
+
+        A run that goes on does so from its last checkpoint: what the tool was told after that is
+        told again. So it begins anew, with what is true. CheckpointError if a link leads elsewhere.
+        """
+        self.close()
+        run = Run.open(Path(info["run"]))
+        self.folder = run.path
         inside(self.folder, self.name)
-        self._open(read_json(self.folder / "manifest.json")["config"])
+        self._open(run.manifest)
         self.is_open = True
+        for record in run.records():
+            if record["kind"] in ("train", "eval"):
+                self.record(record)
 
     def record(self, record: Row) -> None:
         """Pass on a record's numbers, against agent steps."""
@@ -59,8 +72,8 @@ class Tracker(Monitor):
         """Import the tool."""
         raise NotImplementedError
 
-    def _open(self, config: dict[str, Any]) -> None:
-        """Begin, or go on; `config` is the run's."""
+    def _open(self, manifest: dict[str, Any]) -> None:
+        """Begin, without what an earlier part of the run has told."""
         raise NotImplementedError
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
@@ -82,8 +95,10 @@ class TensorBoard(Tracker):
 
         self._new = SummaryWriter
 
-    def _open(self, config: dict[str, Any]) -> None:
-        del config
+    def _open(self, manifest: dict[str, Any]) -> None:
+        del manifest
+        for events in (self.folder / "tensorboard").glob("events.out.tfevents.*"):
+            events.unlink()
         self._writer = self._new(str(self.folder / "tensorboard"))
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
@@ -95,7 +110,10 @@ class TensorBoard(Tracker):
 
 
 class Wandb(Tracker):
-    """Weights & Biases: an offline run in RUN/wandb, for `wandb sync`; WANDB_MODE=online sends."""
+    """Weights & Biases: an offline run in RUN/wandb, for `wandb sync`; WANDB_MODE=online sends.
+
+    A run that goes on has the same id; of what is sent again, wandb takes only later steps.
+    """
 
     package = "wandb"
 
@@ -104,13 +122,20 @@ class Wandb(Tracker):
 
         self._wandb = wandb
 
-    def _open(self, config: dict[str, Any]) -> None:
+    def _open(self, manifest: dict[str, Any]) -> None:
+        mode = os.environ.get("WANDB_MODE", "offline")
+        what = [manifest.get(key) for key in ("started", "command", "machine", "seed")]
+        name = sha256(json.dumps(what).encode())[:16]
+        for earlier in (self.folder / "wandb").glob(f"offline-run-*-{name}"):
+            shutil.rmtree(earlier)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "rtpd"),
             name=self.folder.name,
             dir=self.folder.absolute(),
-            config=config,
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            config=manifest["config"],
+            mode=mode,
+            id=name,
+            resume=None if mode == "offline" else "allow",
             settings=self._wandb.Settings(silent=True, console="off"),
         )
 
@@ -135,8 +160,15 @@ class Trackio(Tracker):
         import trackio  # which reads TRACKIO_DIR now
 
         self._trackio = trackio
+
+    def _open(self, manifest: dict[str, Any]) -> None:
+        project, name = "rtpd", self.folder.name
+        if os.environ["TRACKIO_DIR"] == str((self.folder / "trackio").absolute()):  # no other's
+            with suppress(ValueError):  # there is none yet
+                for earlier in self._trackio.Api().runs(project):
+                    earlier.delete()
         self._run = self._trackio.init(
-            project="rtpd", name=self.folder.name, config=config, resume="allow"
+            project=project, name=name, config=manifest["config"], resume="never"
         )
 
     def _log(self, numbers: dict[str, float], step: int) -> None:

@@ -17,6 +17,7 @@ from rtpd.health import MOST_ROLLBACKS
 from rtpd.lane import emulators, replay_columns, replay_rows
 from rtpd.learner import Learner
 from rtpd.monitor import Monitor
+from rtpd.process import settled
 from rtpd.run import STARTING, Run, check_free, claim, locked, next_folder, now, provenance
 from rtpd.session import Session
 from rtpd.track import trackers
@@ -24,6 +25,7 @@ from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
 from rtpd.validate import default_preset
 
 
+@settled()
 def train(
     settings: Config | None = None,
     *,
@@ -104,6 +106,7 @@ def begin(
                 return _go(run, settings, lanes, monitors, policies)
 
 
+@settled()
 def resume(
     run: str | Path,
     *,

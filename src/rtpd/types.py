@@ -193,6 +193,7 @@ class EvalResult:
     returns: tuple[float, ...]
     lengths: tuple[int, ...]  # agent steps
     epsilon: float
+    cut_off: int = 0  # episodes that did not end by themselves within the longest that is allowed
 
     @property
     def mean(self) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
-
 from rtpd import compute, envs, nets
 from rtpd.config import Config, StudentConfig, layered, to_dict
+from rtpd.console import count
 from rtpd.errors import ConfigError, told, unknown
 from rtpd.losses import LOSSES
+from rtpd.process import backend
 from rtpd.teachers import TEACHERS, kind
 from rtpd.types import EnvSpec
 
@@ -20,7 +20,8 @@ from rtpd.types import EnvSpec
 class StudentSpec:
     """One student: the name it is listed under, its net's text and its loss.
 
-    `own`: settings that are its own, as in "temperature=0.1"; `how`: all its settings.
+    `own`: settings that are its own, as in "temperature=0.1"; `how`: all its settings; `short`:
+    what tables call it, a number in the place of its own settings, as in "net1.7#2".
     `int8`: it learns as it will be when it is exported in integers.
     """
 
@@ -30,6 +31,7 @@ class StudentSpec:
     how: StudentConfig
     own: tuple[str, ...] = ()
     int8: bool = False
+    short: str = ""
 
     @property
     def text(self) -> str:
@@ -107,7 +109,7 @@ def validate(config: Config) -> None:
         if getattr(replay, name) < least:
             raise ConfigError(
                 f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
-                f"of {batch} from {config.num_envs} envs and {window} needs"
+                f"of {batch} from {count(config.num_envs, 'env')} and {window} needs"
             )
     if config.steps < replay.warmup_steps:
         raise ConfigError(
@@ -125,7 +127,7 @@ def validate(config: Config) -> None:
     if rollout and config.rollout.steps * config.num_envs < config.rollout.minibatch_size:
         raise ConfigError(
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
-            f"{config.rollout.steps} steps of {config.num_envs} envs that a rollout holds"
+            f"{config.rollout.steps} steps of {count(config.num_envs, 'env')} that a rollout holds"
         )
 
 
@@ -136,8 +138,9 @@ def _check_ranges(config: Config, whose: str = "") -> None:
         for part in path.split("."):
             value = getattr(value, part)
         if not low <= value <= high:  # also catches NaN
+            least, most = (f"{n:,}" if isinstance(n, int) else f"{n:g}" for n in (low, high))
             limit = (
-                f"{low:g} to {high:,}" if high < MOST_STEPS or value > high else f"{low:g} or more"
+                f"{least} to {most}" if high < MOST_STEPS or value > high else f"{least} or more"
             )
             finite = "a finite number, " if value in (math.inf, -math.inf) else ""
             raise ConfigError(f"{whose}{flag(path)} {told(value)}: allowed: {finite}{limit}")
@@ -226,7 +229,13 @@ def parse_students(config: Config) -> tuple[StudentSpec, ...]:
         if student in found:
             raise ConfigError(f"student '{student.text}' is listed twice")
         found.append(student)
-    return tuple(replace(s, name=_name_of(s, found)) for s in found)
+    named: list[StudentSpec] = []
+    for student in found:
+        plain = "-".join(_plain_words(student, found))
+        before = sum(s.short.partition("#")[0] == plain for s in named)
+        short = f"{plain}#{before + 1}" if before else plain
+        named.append(replace(student, name=_name_of(student, found), short=short))
+    return tuple(named)
 
 
 def _student(text: str, config: Config) -> StudentSpec:
@@ -267,10 +276,15 @@ def _settings(text: str, own: tuple[str, ...], config: Config) -> StudentConfig:
         raise ConfigError(f"student '{text}': {said}") from None
 
 
-def _name_of(student: StudentSpec, others: list[StudentSpec]) -> str:
+def _plain_words(student: StudentSpec, others: list[StudentSpec]) -> list[str]:
+    """Its net, and its loss and form where others differ in them."""
     losses = {s.loss for s in others if s.net == student.net}
     words = [student.net] if len(losses) == 1 else [student.net, student.loss]
-    words += ["int8"] if student.int8 else []
+    return words + (["int8"] if student.int8 else [])
+
+
+def _name_of(student: StudentSpec, others: list[StudentSpec]) -> str:
+    words = _plain_words(student, others)
     for part in student.own:  # optimizer.anneal=0.2: anneal-0.2
         path, _, value = part.partition("=")
         words += [path.rpartition(".")[2].replace("_", "-"), value]
@@ -345,7 +359,7 @@ def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:
     """
     if not any(envs.is_atari(name) for name in env.split("+")):
         return "gym"
-    if jax.default_backend() != "cpu":
+    if backend() != "cpu":
         return "gpu"
     known = TEACHERS.get(teacher or "")
     return "double-dqn" if known is not None and known.regime == "replay" else "cpu"

@@ -4,6 +4,8 @@ Emulation, frame skip, max-pooling over the last two frames, grayscale and the r
 happen in C++ threads, which run on between `send` and `recv`.
 """
 
+import difflib
+import re
 from functools import cache
 from typing import Any
 
@@ -18,16 +20,42 @@ from rtpd.envs.common import EnvOptions, env_seeds, read_table, valid_actions
 from rtpd.errors import EnvError, RtpdError, unknown
 from rtpd.types import EnvSpec, Timestep
 
+_GYMNASIUM_ID = re.compile(r"(?:ALE/)?(?P<game>\w+?)(?:NoFrameskip|Deterministic|-ram)*-v\d+")
+
 
 def canonical(name: str) -> str:
-    """ALE's snake_case spelling of a game: "MsPacman", "ms-pacman" -> "ms_pacman"."""
-    return {_squash(game): game for game in _playable()}.get(_squash(name), name)
+    """ALE's snake_case spelling of a game: "MsPacman", "ms-pacman" -> "ms_pacman".
+
+    "MsPacmanNoFrameskip-v4", which others wrap to what rtpd's defaults are, is the same.
+    """
+    plain = name.removesuffix("NoFrameskip-v4")
+    return {_squash(game): game for game in _playable()}.get(_squash(plain), name)
 
 
 def check(name: str) -> None:
     """Raise EnvError unless `name` is a game that one player can play."""
-    if name not in _playable():
-        raise EnvError(unknown("game", name, _playable()))
+    if name in _playable():
+        return
+    if game := game_of_id(name):
+        raise EnvError(played_as(name, game))
+    if near := difflib.get_close_matches(name, gymnasium.registry, n=1, cutoff=0.8):
+        raise EnvError(f"unknown game '{name}': did you mean 'gym/{near[0]}'?")
+    raise EnvError(unknown("game", name, _playable()))
+
+
+def game_of_id(env_id: str) -> str | None:
+    """The game that Gymnasium calls "ALE/Pong-v5", "PongNoFrameskip-v4", ...; None if none."""
+    found = _GYMNASIUM_ID.fullmatch(env_id)
+    game = canonical(found["game"]) if found else None
+    return game if game in _playable() else None
+
+
+def played_as(env_id: str, game: str) -> str:
+    """What to tell somebody who knows a game by its Gymnasium id."""
+    return (
+        f"'{env_id}' is a game of Atari, which rtpd plays as '{game}': of its versions v0 and v5 "
+        "have --environment.sticky-actions 0.25, v4 has not"
+    )
 
 
 def make(name: str, num_envs: int, options: EnvOptions) -> "AleEnv":

@@ -23,8 +23,8 @@ _RANGES = {
 class EnvOptions:
     """How an environment is played. The defaults are those of Nature DQN, without sticky actions.
 
-    Only `ale` reads them: a `gym` environment is played exactly as it is registered, and a
-    `probe` is fully described by its table.
+    Only `ale` reads them: a `gym` environment is played as it is registered, but for no more than
+    `max_episode_frames` steps an episode, and a `probe` is fully described by its table.
     """
 
     sticky_actions: float = 0.0
@@ -38,7 +38,8 @@ class EnvOptions:
     full_action_set: bool = False
     """Whether to offer all 18 joystick actions instead of the game's own."""
     max_episode_frames: int = 108_000
-    """Emulator frames after which a game is truncated (30 minutes of play)."""
+    """Emulator frames (steps of a `gym` environment) after which an episode is truncated, if the
+    environment has not ended it before (30 minutes of play)."""
     threads: int = 0
     """Emulator threads; 0 means as many as there are envs, at most one a core."""
 
@@ -54,6 +55,16 @@ class EnvOptions:
             if not low <= getattr(self, name) <= high:
                 value = told(getattr(self, name))
                 raise EnvError(f"{name} is {value}: allowed: {low} or more, up to {high:,}")
+
+
+def modules_of(names: str) -> list[str]:
+    """The modules that names of envs ask for: "gym/dodge:Dodge-v0+gym/CartPole-v1" -> ["dodge"]."""
+    found = (n.partition("/")[2].rpartition(":")[0] for n in names.split("+") if _is_gym(n))
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _is_gym(name: str) -> bool:
+    return name.lower().startswith("gym/")
 
 
 def env_seeds(seed: int, num_envs: int) -> Int[np.ndarray, " E"]:
@@ -72,8 +83,9 @@ def valid_actions(action: Int[np.ndarray, " E"], num_envs: int, num_actions: int
     action = np.array(action)
     fits = action.shape == (num_envs,) and action.dtype.kind in "iu"
     if not fits or action.min() < 0 or action.max() >= num_actions:
+        several = "s" * (num_envs != 1)
         raise EnvError(
-            f"actions {action.tolist()} ({action.dtype}) do not fit {num_envs} envs "
+            f"actions {action.tolist()} ({action.dtype}) do not fit {num_envs} env{several} "
             f"with actions 0..{num_actions - 1}"
         )
     return action.astype(np.int32)

@@ -1,16 +1,20 @@
-"""Any Gymnasium environment with discrete actions; none of `EnvOptions` applies.
+"""Any Gymnasium environment with discrete actions; of `EnvOptions` the longest episode applies.
 
 `observations.py` tells what a net sees of it.
 """
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete, Space
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers import TimeLimit
 from jaxtyping import Int
 
 from rtpd.envs import observations
@@ -34,8 +38,15 @@ def check(name: str) -> None:
     """
     module, _, env_id = name.rpartition(":")
     _import_trusted(module, name)
-    if env_id not in gymnasium.registry:
-        raise EnvError(unknown("Gymnasium id", env_id, gymnasium.registry))
+    known = gymnasium.registry.get(env_id)
+    if known is None or str(known.entry_point).startswith("ale_py."):
+        from rtpd.envs import ale  # only here: others need no emulator
+
+        if game := ale.game_of_id(env_id):
+            raise EnvError(ale.played_as(f"gym/{env_id}", game))
+    if known is None:
+        said = unknown("Gymnasium id", env_id, gymnasium.registry)
+        raise EnvError(f"{said}; a module of yours that registers it is named by {IMPORT}=MODULE")
     try:
         env = gymnasium.make(env_id)
     except Exception as error:
@@ -49,15 +60,13 @@ def check(name: str) -> None:
 
 def make(name: str, num_envs: int, options: EnvOptions) -> "GymEnv":
     """Make `num_envs` copies of a registered environment."""
-    del options  # played as registered
-    return GymEnv(name.rpartition(":")[2], num_envs)
+    return GymEnv(name.rpartition(":")[2], num_envs, options)
 
 
 def screen(name: str, options: EnvOptions) -> "GymScreen | None":
     """A screen for the first env of `make(name, ...)`; None if it cannot draw itself."""
-    del options
     try:
-        return GymScreen(name.rpartition(":")[2])
+        return GymScreen(name.rpartition(":")[2], options)
     except Exception:  # anyone's code; often a package for drawing that is not installed
         return None
 
@@ -65,15 +74,9 @@ def screen(name: str, options: EnvOptions) -> "GymScreen | None":
 class GymScreen:
     """What one env looks like, u8[H W 3]: a second copy in step with it."""
 
-    def __init__(self, env_id: str) -> None:
+    def __init__(self, env_id: str, options: EnvOptions) -> None:
         """Make the copy and let it draw once."""
-        self._native = gymnasium.make_vec(
-            env_id,
-            1,
-            vectorization_mode="sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-            render_mode="rgb_array",
-        )
+        self._native = _start(env_id, 1, options, render_mode="rgb_array")
         self._first_action = int(_discrete(env_id, self._native.single_action_space).start)
         self.reset(0)
 
@@ -105,16 +108,10 @@ class GymEnv:
     loses, each in a few words.
     """
 
-    def __init__(self, env_id: str, num_envs: int) -> None:
+    def __init__(self, env_id: str, num_envs: int, options: EnvOptions) -> None:
         """Make the copies; `env_id` has passed `check`."""
         self.num_envs = num_envs
-        self._native = gymnasium.make_vec(
-            env_id,
-            num_envs,
-            vectorization_mode="sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-            wrappers=[observations.flattened],
-        )
+        self._native = _start(env_id, num_envs, options, observations.flattened)
         actions = _discrete(env_id, self._native.single_action_space)
         self._first_action = int(actions.start)
         self._space = self._native.single_observation_space
@@ -177,6 +174,26 @@ class GymEnv:
     def close(self) -> None:
         """Close every copy; calling it twice is harmless."""
         self._native.close()
+
+
+def _start(
+    env_id: str,
+    num_envs: int,
+    options: EnvOptions,
+    *wrappers: Callable[[gymnasium.Env], gymnasium.Env],
+    **more: Any,  # noqa: ANN401
+) -> VectorEnv:
+    """Copies of an env as it is registered, in `wrappers`, but no episode is without end."""
+    limit = partial(TimeLimit, max_episode_steps=options.max_episode_frames)
+    around: list[Any] = [*wrappers, limit]
+    return gymnasium.make_vec(
+        env_id,
+        num_envs,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+        wrappers=around,
+        **more,
+    )
 
 
 def _import_trusted(module: str, name: str) -> None:

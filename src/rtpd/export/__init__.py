@@ -8,6 +8,7 @@ result; `finish(path, policy, result)` writes what can be told only after it has
 without a SUFFIX makes a folder. To add one, write it and add a line to `TARGETS`.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from rtpd.errors import RequestError, unknown
 from rtpd.evaluation import stacks
 from rtpd.export import quantise, verify
 from rtpd.files import check_writable, sync_folder
+from rtpd.process import settled
 from rtpd.sources import check_numbers, one_of, options_of
 from rtpd.types import Policy
 
@@ -28,6 +30,7 @@ TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c", "hub": "rtpd.export
 FRAMES = 2_048  # for calibration, and as many others to compare on
 
 
+@settled()
 def export(
     source: str | Path,
     agent: str | None = None,
@@ -97,9 +100,19 @@ def export(
         }
         if hasattr(target, "finish"):
             target.finish(made, policy, result)
-        os.replace(made, path)
+        _publish(made, path)
     sync_folder(path.parent)
     return result
+
+
+def _publish(made: Path, path: Path) -> None:
+    """Give it its name; RequestError if a folder has come to be there while it was made."""
+    try:
+        os.replace(made, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+            raise
+        raise RequestError(f"--out '{path}' was made by another program: choose another") from None
 
 
 def _file(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rtpd.errors import ConfigError
-from rtpd.interrupt import interruptible
+from rtpd.interrupt import Interruption
 from rtpd.playing import game
 from rtpd.playing.film import Film
 from rtpd.policy import file_of
+from rtpd.process import settled
 from rtpd.sources import check_numbers, one_of, options_of
 from rtpd.types import EvalResult
 
@@ -29,6 +30,7 @@ class View(Protocol):
         ...
 
 
+@settled()
 def play(
     source: str | Path,
     agent: str | None = None,
@@ -115,13 +117,13 @@ def _watch(
     epsilon: float, seed: int, tell: Callable[[str], None],
 ) -> bool:  # fmt: skip
     """Play so many episodes or steps, and show every step; whether it was interrupted."""
-    asked: list[bool] = []
+    stop = Interruption()
     episodes, most = limits
     steps = game.moments(cast, options_of(cast.driver), epsilon, seed, pictures=bool(views))
     try:
-        with interruptible(lambda: asked.append(True)):
+        with stop.listening(lambda: None), stop.others():
             for moment in steps:
-                if asked:
+                if stop.asked:
                     return True
                 for view in views:
                     view.show(moment)

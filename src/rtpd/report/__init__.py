@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rtpd.errors import RequestError
 from rtpd.files import write_atomic
+from rtpd.process import settled
 from rtpd.report import clip as clips
 from rtpd.report import games, overall, page, provenance
 from rtpd.report.blocks import Block, Heading, Picture, Table, Text
@@ -35,14 +36,18 @@ class Report(NamedTuple):
     tables: dict[str, Table]
 
 
+@settled()
 def report(
     folders: Sequence[Path], out: Path = Path("report.html"), *, clip: bool = True
 ) -> Report:
     """Read the runs in these folders and write `out`, the .md and the folder of figures beside it.
 
+    `out` ends in .html, which may be left out.
+
     All is read and drawn before anything is written, and each file is replaced as a whole.
     RequestError in one line if a folder or `out` is of no use; nothing has been written then.
     """
+    out = out if out.suffix or out.is_dir() else out.with_name(f"{out.name}.html")
     pictures = out.with_name(f"{out.stem}-figures")
     _check(out, pictures)
     runs = study(gather(folders))

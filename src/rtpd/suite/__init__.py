@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from rtpd.errors import RequestError
+from rtpd.errors import RequestError, typed
 from rtpd.files import contents, remove_temporaries, write_atomic
 from rtpd.run import check_free
 from rtpd.suite.attempt import find, lock
@@ -93,7 +93,10 @@ def run_suite(
     if not mark.exists():
         check_free(folder)
     planned = jobs_of(file, suite, folder)
-    again = f"rtpd suite {file}" + (f" --out {out}" if out else "")
+    flags = {"--out": out, "--jobs": jobs if jobs != 1 else None, "--cores": cores,
+             "--retries": retries if retries != 2 else None, "--ray": ray}  # fmt: skip
+    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    again = typed("rtpd", "suite", file, *given)
     if dry_run:
         return _result(suite.name, folder, "planned", [Row(job, find(job)) for job in planned], [])
     cores = cores or max(1, len(available_cores()) // jobs)
@@ -108,7 +111,7 @@ def run_suite(
     finally:
         workers.close()
     if all(row.state == "finished" for row in rows):
-        return _result(suite.name, folder, "finished", rows, [f"rtpd report {folder}"])
+        return _result(suite.name, folder, "finished", rows, [typed("rtpd", "report", folder)])
     return _result(suite.name, folder, "interrupted" if interrupted else "failed", rows, [again])
 
 

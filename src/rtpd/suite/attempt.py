@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rtpd.config import flat, from_dict, to_dict
-from rtpd.errors import RtpdError, RunError
+from rtpd.errors import RtpdError, RunError, typed
 from rtpd.files import contents, discard, is_temporary, lock, write_atomic
 from rtpd.run import LOCK, Run, now
 from rtpd.suite.plan import Job, as_toml
@@ -81,7 +81,7 @@ def launch(
         settings = as_toml(job.config).encode()
         if not job.settings.is_file() or job.settings.read_bytes() != settings:
             write_atomic(job.settings, settings)
-        log.write(f"--- {now()} rtpd {' '.join(command)}\n".encode())
+        log.write(f"--- {now()} {typed('rtpd', *command)}\n".encode())
         log.flush()
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "rtpd.suite.child", cores, *command],

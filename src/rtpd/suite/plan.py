@@ -157,6 +157,8 @@ def _safe_path() -> Generator[None]:
 
 def cells(file: Path, suite: Suite) -> list[Cell]:
     """Every game with every variant, checked as `rtpd train` would check it."""
+    from rtpd.process import settled
+
     found: dict[tuple[str, str], Cell] = {}
     order = [(game, variant) for game in suite.games for variant in suite.variants]
     # What is distilled comes after the run that its teacher is from.
@@ -164,7 +166,8 @@ def cells(file: Path, suite: Suite) -> list[Cell]:
         table = suite.variants[variant]
         source = found[game, table["distill"]] if "distill" in table else None
         try:
-            found[game, variant] = _cell(suite, game, variant, source)
+            with settled():
+                found[game, variant] = _cell(suite, game, variant, source)
         except RtpdError as error:
             raise type(error)(f"{file}: {game}, variant '{variant}': {error}") from None
     grid = [found[key] for key in order]

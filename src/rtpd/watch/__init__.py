@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rtpd.errors import RequestError
 from rtpd.interrupt import interruptible
+from rtpd.process import settled
 from rtpd.run import Run
 from rtpd.watch.server import ADDRESS, PORT, Server
 
@@ -29,15 +30,16 @@ def serving(run: str | Path, port: int = 0) -> Generator[str]:
     Raises:
         RequestError: if the folder is no run, or the port cannot be had.
     """
-    server = _server(Run.open(Path(run)).path, port)
-    thread = threading.Thread(target=server.serve_forever, name="watch")
-    thread.start()
-    try:
-        yield server.url
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with settled():
+        server = _server(Run.open(Path(run)).path, port)
+        thread = threading.Thread(target=server.serve_forever, name="watch")
+        thread.start()
+        try:
+            yield server.url
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
 
 def watch(
