@@ -131,12 +131,18 @@ def test_a_step_that_never_returns_does_not_keep_a_run_from_ending(tmp_path, han
     assert resume(tmp_path / "run")["status"] == "finished"
 
 
-@pytest.mark.parametrize("patience", [0.0, 1.0])  # in the training; where it is waited for
-def test_an_evaluation_that_never_returns_does_not_keep_a_run_from_ending(tmp_path, hang, patience):
+@pytest.mark.parametrize(
+    ("patience", "checkpoint_steps"),
+    [(0.0, 200), (1.0, 200), (1.0, 0)],  # while training; a checkpoint or the next one waits for it
+)
+def test_an_evaluation_that_never_returns_does_not_keep_a_run_from_ending(
+    tmp_path, hang, patience, checkpoint_steps
+):
     hang(signal.SIGTERM, in_a_thread, patience)
     evaluation = replace(SETTINGS.evaluation, period_steps=120)
     told, began = Told(), time.monotonic()
-    summary = train(replace(SETTINGS, evaluation=evaluation), out=tmp_path / "run", monitor=told)
+    settings = replace(SETTINGS, evaluation=evaluation, checkpoint_steps=checkpoint_steps)
+    summary = train(settings, out=tmp_path / "run", monitor=told)
     assert time.monotonic() - began < SECONDS
     assert summary["status"] == "interrupted"
     assert told.warnings == ["an evaluation was given up, since the run is to end"]

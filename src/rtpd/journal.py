@@ -196,7 +196,8 @@ class Journal:
             self.warn("an evaluation was given up, since the run is to end")
             wait([evaluating], 2 * PATIENCE_SECONDS)  # to leave JAX in order, if it still answers
             return None
-        return evaluating.result()
+        given_up = isinstance(evaluating.exception(), KeyboardInterrupt)
+        return None if given_up else evaluating.result()
 
     def evaluation(
         self, policies: dict[str, Policy], episodes: int, step: int, seconds: float,

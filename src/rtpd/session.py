@@ -157,8 +157,9 @@ class Session:
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
         if self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
             self._end_evaluation()
-            self._evaluated = self._policies()
-            self.journal.begin_evaluation(self._evaluated, before)
+            if not self.stop.asked:
+                self._evaluated = self._policies()
+                self.journal.begin_evaluation(self._evaluated, before)
         with self.stop.others():
             for lane in self.lanes.values():
                 lane.send()
