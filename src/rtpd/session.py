@@ -100,6 +100,12 @@ class Session:
             with interruptible(self._interrupt):
                 self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
+                if self.config.steps < self.progress.learn_from:
+                    self.journal.warn(
+                        f"--steps {self.config.steps:,} ends before learning begins, which is at "
+                        f"step {self.progress.learn_from:,} (--replay.warmup-steps): nothing will "
+                        "be learnt"
+                    )
                 self._play_randomly()
                 self.restart_envs()
                 if not self.progress.warmed_up:
