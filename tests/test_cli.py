@@ -34,7 +34,7 @@ def test_training_tells_progress_a_table_and_what_to_type_next(tmp_path, capsys)
     path = tmp_path / "run"
     assert main(["train", *TINY, "--out", str(path)]) == 0
     output = capsys.readouterr().out
-    for piece in ("preset cpu", "mlp8", "ETA", "agree", "of teacher's", f"rtpd evaluate {path}"):
+    for piece in ("preset gym", "mlp8", "ETA", "agree", "of teacher's", f"rtpd evaluate {path}"):
         assert piece in output
     assert "finished: 400 steps" in output
 

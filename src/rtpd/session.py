@@ -118,6 +118,12 @@ class Session:
             with self.stop.listening(self._interrupt):
                 self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
                 self.journal.start(self.progress.step, self.progress.seconds)
+                if self.config.steps < self.progress.learn_from:
+                    self.journal.warn(
+                        f"--steps {self.config.steps:,} ends before learning begins, which is at "
+                        f"step {self.progress.learn_from:,} (--replay.warmup-steps): nothing will "
+                        "be learnt"
+                    )
                 self._play()
                 return self._finish()
         finally:

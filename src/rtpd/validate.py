@@ -111,11 +111,6 @@ def validate(config: Config) -> None:
                 f"{flag(f'replay.{name}')} {getattr(replay, name)} is below {least}, what a batch "
                 f"of {batch} from {count(config.num_envs, 'env')} and {window} needs"
             )
-    if config.steps < replay.warmup_steps:
-        raise ConfigError(
-            f"--steps {config.steps} is below --replay.warmup-steps {replay.warmup_steps}, after "
-            "which learning begins: nothing would be learnt"
-        )
     if rollout and replay.priority:
         raise ConfigError(
             f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
