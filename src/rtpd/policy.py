@@ -81,7 +81,7 @@ def load(path: Path) -> Policy:
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)
     checkpoint.check_finite(arrays, path)
-    if not preprocess.scale > 0:
+    if not (preprocess.scale > 0).all():
         raise CheckpointError(f"{path}: it divides frames by {float(preprocess.scale)}")
     known = ("format", "parameters", "spec")
     facts = {key: value for key, value in meta.items() if key not in known}
