@@ -8,13 +8,13 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt",
-    "types files archive process",
+    "types files archive process streams",
     "losses nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
     "config policy monitor sb3 onnxfile seat listing fakequant",
     "validate track commands sources",
     "models pace evaluation playing completion",
-    "students teaching journal export watch",
+    "students teaching journal export watch parsing",
     "learner lane health",
     "agents",
     "session",
