@@ -8,14 +8,14 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
     "errors interrupt cpu convolution",
-    "types files archive process",
+    "types files archive process streams",
     "losses nets teachers replay actor episodes envs checkpoint run memory console compilation "
     "torchfile stats zoo",
     "config policy monitor sb3 onnxfile seat listing fakequant",
     "compute track commands sources",
     "validate",
     "models pace evaluation playing completion",
-    "students teaching journal export watch",
+    "students teaching journal export watch parsing",
     "learner lane health",
     "agents identity",
     "session",

@@ -164,7 +164,7 @@ def test_closed_standard_streams_are_no_error(closed):
 
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
-    code = "import os, sys, rtpd.cli as c; c._open_streams(); f = open(sys.argv[1], 'w'); "
+    code = "import os, sys, rtpd.streams as s; s.open_all(); f = open(sys.argv[1], 'w'); "
     code += "os.write(1, b'printed by somebody'); sys.exit(f.fileno() < 3)"
     path = tmp_path / "metrics"
     command = ["sh", "-c", 'exec "$0" -c "$1" "$2" >&-', sys.executable, code, str(path)]

@@ -5,30 +5,19 @@ read what was printed.
 """
 
 import contextlib
-import ctypes
-import difflib
-import io
 import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO, cast
 
 import tyro
-from tyro.constructors import (
-    ConstructorRegistry,
-    PrimitiveConstructorSpec,
-    PrimitiveTypeInfo,
-)
 
 from rtpd import console
 from rtpd.commands import (
-    EXAMPLES,
     USAGE,
     BenchCommand,
     CompletionCommand,
@@ -52,11 +41,13 @@ from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
 from rtpd.files import finite, write_json
 from rtpd.interrupt import heeded
 from rtpd.monitor import monitor as choose_monitor
+from rtpd.parsing import parse
+from rtpd.streams import closed_pipe, json_alone, json_stream, open_all
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit code and prints at most one line about an error."""
-    _open_streams()
+    open_all()
     args = sys.argv[1:] if argv is None else argv
     commands = {
         "train": _train,
@@ -89,19 +80,19 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if args[0] not in commands:
             raise RequestError(unknown("command", args[0], commands))
-        with _trusted(args), _alone(args):
+        with _trusted(args), json_alone() if "--json" in args else contextlib.nullcontext():
             code = commands[args[0]](args[1:])
         sys.stdout.flush()  # here, where a closed pipe can be caught
         return code
     except BrokenPipeError:
-        return _closed_pipe()
+        return closed_pipe()
     except SystemExit as stop:  # --help, or Rich, which meets a closed pipe in its own way
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            return _closed_pipe()
+            return closed_pipe()
         if isinstance(stop.__context__, BrokenPipeError):
-            return _closed_pipe()
+            return closed_pipe()
         raise
     except RtpdError as error:
         print(console.error_line(error), file=sys.stderr)
@@ -137,36 +128,6 @@ def _trusted(args: list[str]) -> Generator[None]:
             os.environ[IMPORT] = before
 
 
-_json_stream = ContextVar[TextIO | None]("json_stream", default=None)
-
-
-@contextlib.contextmanager
-def _alone(args: list[str]) -> Generator[None]:
-    """With --json, standard output is the JSON and nothing else.
-
-    What others print meanwhile, envs and libraries in Python or in C, goes to standard error.
-    """
-    if "--json" not in args:
-        yield
-        return
-    sys.stdout.flush()
-    ours, number = sys.stdout, os.dup(1)
-    os.dup2(2, 1)
-    # Standard output itself writes to number 1, which is standard error now.
-    json_out = os.fdopen(number, "w", closefd=False) if ours is sys.__stdout__ else ours
-    token = _json_stream.set(json_out)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-        json_out.flush()
-    finally:
-        _json_stream.reset(token)
-        with contextlib.suppress(OSError, AttributeError):  # what C has not written yet
-            ctypes.CDLL(None).fflush(None)
-        os.dup2(number, 1)
-        os.close(number)
-
-
 # Those whose own words say little or nothing.
 _PLAIN: dict[type[Exception], Exception] = {
     MemoryError: RtpdError("out of memory"),
@@ -174,30 +135,9 @@ _PLAIN: dict[type[Exception], Exception] = {
 }
 
 
-def _open_streams() -> None:
-    """Give a process that was started without some standard streams (`>&-`) ones to nowhere.
-
-    A file of a run that got the number of standard output would hold what others print there.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))
-
-
-def _closed_pipe() -> int:
-    """End as other tools do when nobody reads on, without Python's words about it at its exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141  # what a shell shows for SIGPIPE
-
-
 def _train(args: list[str]) -> int:
     preset, default = _defaults(args)
-    command = _parse(TrainCommand, args, "train", TrainCommand(default))
+    command = parse(TrainCommand, args, "train", TrainCommand(default))
     monitor = choose_monitor(quiet=command.quiet)
     from rtpd.compilation import keep_compiled
     from rtpd.training import resume, train
@@ -226,7 +166,7 @@ def _distill(args: list[str]) -> int:
     preset = _value_of(args, "--preset") or "distill"
     file = _value_of(args, "--config")
     settings = replace(load_config(preset, Path(file) if file else None), env="")
-    command = _parse(DistillCommand, args, "distill", DistillCommand(tyro.MISSING, settings))
+    command = parse(DistillCommand, args, "distill", DistillCommand(tyro.MISSING, settings))
     from rtpd.compilation import keep_compiled
     from rtpd.distilling import distill
 
@@ -243,7 +183,7 @@ def _distill(args: list[str]) -> int:
 
 
 def _evaluate(args: list[str]) -> int:
-    command = _parse(EvaluateCommand, args, "evaluate")
+    command = parse(EvaluateCommand, args, "evaluate")
     from rtpd.compilation import keep_compiled
     from rtpd.evaluation import evaluate
 
@@ -260,7 +200,7 @@ def _evaluate(args: list[str]) -> int:
 
 
 def _export(args: list[str]) -> int:
-    command = _parse(ExportCommand, args, "export")
+    command = parse(ExportCommand, args, "export")
     from rtpd.compilation import keep_compiled
     from rtpd.export import export
 
@@ -281,7 +221,7 @@ def _export(args: list[str]) -> int:
 
 
 def _play(args: list[str]) -> int:
-    command = _parse(PlayCommand, args, "play")
+    command = parse(PlayCommand, args, "play")
     from rtpd.compilation import keep_compiled
     from rtpd.playing import play
     from rtpd.playing.live import Terminal
@@ -308,7 +248,7 @@ def _play(args: list[str]) -> int:
 
 
 def _watch(args: list[str]) -> int:
-    command = _parse(WatchCommand, args, "watch")
+    command = parse(WatchCommand, args, "watch")
     os.environ["JAX_PLATFORMS"] = "cpu"  # the GPU, if any, and the cores are the training's
     os.nice(10)
     from rtpd.compilation import keep_compiled
@@ -324,7 +264,7 @@ def _address(url: str) -> None:
 
 
 def _zoo(args: list[str]) -> int:
-    command = _parse(ZooCommand, args, "zoo")
+    command = parse(ZooCommand, args, "zoo")
     from rtpd.zoo import catalogue
 
     _show(
@@ -336,7 +276,7 @@ def _zoo(args: list[str]) -> int:
 
 
 def _ls(args: list[str]) -> int:
-    command = _parse(LsCommand, args, "ls")
+    command = parse(LsCommand, args, "ls")
     from rtpd.listing import runs
 
     _show(
@@ -348,7 +288,7 @@ def _ls(args: list[str]) -> int:
 
 
 def _completion(args: list[str]) -> int:
-    command = _parse(CompletionCommand, args, "completion")
+    command = parse(CompletionCommand, args, "completion")
     from rtpd.completion import script
     from rtpd.envs.ale import games
 
@@ -364,7 +304,7 @@ def _completion(args: list[str]) -> int:
 
 
 def _suite(args: list[str]) -> int:
-    command = _parse(SuiteCommand, args, "suite")
+    command = parse(SuiteCommand, args, "suite")
     from rtpd.suite import print_result, run_suite
 
     result = run_suite(
@@ -382,7 +322,7 @@ def _suite(args: list[str]) -> int:
 
 
 def _report(args: list[str]) -> int:
-    command = _parse(ReportCommand, args, "report")
+    command = parse(ReportCommand, args, "report")
     runs = command.runs or tuple(filter(Path.is_dir, [Path("runs")]))
     if not runs:
         raise RequestError("no run folder given, and there is no folder 'runs': rtpd report DIR...")
@@ -395,7 +335,7 @@ def _report(args: list[str]) -> int:
 
 
 def _games(args: list[str]) -> int:
-    command = _parse(GamesCommand, args, "games")
+    command = parse(GamesCommand, args, "games")
     from rich.console import Console
 
     from rtpd.envs.ale import games
@@ -405,7 +345,7 @@ def _games(args: list[str]) -> int:
 
 
 def _teachers(args: list[str]) -> int:
-    command = _parse(TeachersCommand, args, "teachers")
+    command = parse(TeachersCommand, args, "teachers")
     from rtpd.bench import teachers
     from rtpd.compilation import keep_compiled
 
@@ -422,7 +362,7 @@ def _teachers(args: list[str]) -> int:
 def _show[T](result: T, show: Callable[[T], object], *, as_json: bool) -> None:
     """Print a result for people, or as JSON."""
     if as_json:
-        print(json.dumps(finite(result), indent=2, allow_nan=False), file=_json_stream.get())
+        print(json.dumps(finite(result), indent=2, allow_nan=False), file=json_stream.get())
     else:
         show(result)
 
@@ -432,7 +372,7 @@ def _tell(text: str) -> None:
 
 
 def _bench(args: list[str]) -> int:
-    command = _parse(BenchCommand, args, "bench", BenchCommand(_defaults(args)[1]))
+    command = parse(BenchCommand, args, "bench", BenchCommand(_defaults(args)[1]))
     from rtpd.bench import bench
     from rtpd.compilation import keep_compiled
 
@@ -491,83 +431,3 @@ def _value_of(args: list[str], name: str) -> str | None:
         if arg.startswith(f"{name}="):
             return arg.partition("=")[2]
     return None
-
-
-_registry = ConstructorRegistry()
-
-
-@_registry.primitive_rule
-def _whole(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
-    """Whole numbers may be written as 1e6, as in TOML files."""
-    if kind.type is not int:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT",
-        instance_from_str=lambda words: _int(words[0]),
-        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-def _int(text: str) -> int:
-    """ValueError unless the text is a whole number."""
-    with contextlib.suppress(ValueError):
-        return int(text)
-    with contextlib.suppress(ValueError):
-        if (value := float(text)).is_integer():
-            return int(value)
-    raise ValueError(f"'{text}' is no whole number")
-
-
-def _parse[T](kind: type[T], args: list[str], name: str, default: T | None = None) -> T:
-    """Tyro's parse, its boxed complaints made into one line."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(
-                kind, args=args, prog=f"rtpd {name}", default=default, registry=_registry
-            )
-        return cast(T, parsed)
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            print(EXAMPLES[name])
-            raise
-        from rtpd.completion import flags_of
-
-        raise RequestError(_one_line(said.getvalue(), name, list(flags_of(kind)))) from None
-
-
-# What settings are called elsewhere.
-_SYNONYMS = {
-    "lr": "learning-rate", "discount": "gamma", "batch": "batch-size", "n-envs": "num-envs",
-    "timesteps": "steps", "total-timesteps": "steps", "total-steps": "steps", "temp": "temperature",
-    "buffer-size": "capacity", "learning-starts": "warmup-steps", "resume-from": "resume",
-}  # fmt: skip
-
-
-def _like(flag: str, flags: list[str]) -> list[str]:
-    """The one or two flags that were probably meant."""
-    word = flag.lstrip("-").partition("=")[0].replace("_", "-")
-    word = _SYNONYMS.get(word, word)
-    same = [f for f in flags if f == f"--{word}"]
-    longer = [f for f in flags if f.startswith(f"--{word}") and "." not in f]
-    parts = [f for f in flags if f.rpartition(".")[2] == word]
-    near = difflib.get_close_matches(f"--{word}", flags, n=1, cutoff=0.6)
-    return (same or longer[:1] or parts[:2]) or near
-
-
-def _one_line(box: str, name: str, flags: list[str]) -> str:
-    """The first paragraph of a box of text, and the flag that was probably meant."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
-    end = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
-    text = " ".join(lines[:end]).rstrip(".")
-    _, unknown_ones, given = text.partition("Unrecognized options: ")
-    if unknown_ones:
-        flag = given.partition(",")[0].strip()
-        like = _like(flag, flags)
-        text = f"unknown option {flag}" + (f": did you mean {' or '.join(like)}?" if like else "")
-    elif "Perhaps you meant:" in lines:
-        flag = lines[lines.index("Perhaps you meant:") + 1].split()[0].rstrip(",")
-        text += f": did you mean {flag}?"
-    return f"{text or ' '.join(box.split())} (rtpd {name} --help lists what is allowed)"
