@@ -132,8 +132,8 @@ def test_a_tracker_has_each_step_once_after_a_resume(tmp_path):
     run = Run.create(tmp_path / "run", {"config": {}, "agents": {}})
 
     def tell(steps):
-        (tracker,) = trackers(("tensorboard",), run.path)
-        tracker.start({})
+        (tracker,) = trackers(("tensorboard",))
+        tracker.start({"run": str(run.path)})
         for step in steps:
             run.append(record := {"kind": "train", "step": step, "teacher": {"return": 1.0}})
             tracker.record(record)

@@ -34,7 +34,7 @@ from rtpd.commands import (
     WatchCommand,
     ZooCommand,
 )
-from rtpd.config import Config, load_config
+from rtpd.config import Config, load_config, read_toml
 from rtpd.envs import FAMILIES
 from rtpd.envs.common import IMPORT, modules_of
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
@@ -403,7 +403,8 @@ def _default_preset(args: list[str], file: Path | None) -> str:
     from rtpd.training import default_preset
 
     said = load_config(None, file)
-    teacher = _value_of(args, "--teacher") or (said.teacher if file else None)
+    chosen = said.teacher if file and "teacher" in read_toml(file) else None
+    teacher = _value_of(args, "--teacher") or chosen
     before, paths = ["", *args], ("--out", "--config", "--resume")  # they may look like games
     named = (arg for arg, flag in zip(args, before, strict=False) if flag not in paths)
     games = [arg for arg in named if "/" in arg and arg.partition("/")[0].lower() in FAMILIES]
