@@ -51,7 +51,11 @@ def test_what_is_absent_or_too_long_is_named():
         Archive(data, "x.zip").read("a", 4)
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all", packed({"a": b"1"})[:-1]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", b"no zip at all", packed({"a": b"1"})[:-1]],
+    ids=["nothing", "two bytes", "text", "cut short"],  # a zip holds the time at which it was made
+)
 def test_what_is_no_zip_is_refused(data):
     assert_refused("is no zip, or is damaged", data)
 
