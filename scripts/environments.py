@@ -91,6 +91,8 @@ def command(*words: str | Path) -> str:
     out, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
         code = cli.main([str(word) for word in words])
+    if code == 130:
+        raise KeyboardInterrupt
     if code:
         lines = said.getvalue().strip().splitlines() or ["(not a word)"]
         raise RuntimeError(f"rtpd {words[0]} ended with {code}: {lines[-1]}")
