@@ -17,6 +17,7 @@ import platform
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ MINIGRID = (
     "MiniGrid-FourRooms-v0",
     "MiniGrid-LavaGapS5-v0",
 )
+WRAPPERS = "minigrid.wrappers"
+LIMIT = 500  # steps of an episode, where the environment has no limit
 PACKAGES = ("rtpd", "gymnasium", "minatar", "minigrid", "box2d")
-STEPS, MORE_STEPS = 3_000, 3_600
+STEPS, MORE_STEPS = 2_000, 2_400
 SMALL = (
     "--num-envs", "4", "--replay.warmup-steps", "1000", "--replay.capacity", "5000",
     "--log-steps", "500", "--evaluation.period-steps", "0", "--evaluation.final-episodes", "3",
@@ -54,27 +57,33 @@ SMALL = (
 def register() -> dict[str, str]:
     """Register what the packages have; why an environment's package is not there, by its id."""
     missing = {}
-    for package, ids in (("minatar.gym", MINATAR), ("minigrid.wrappers", MINIGRID)):
+    for package, ids in (("minatar.gym", MINATAR), (WRAPPERS, MINIGRID)):
         try:
             module = importlib.import_module(package)
         except ImportError as error:
             missing |= dict.fromkeys(ids, f"not installed: {error}")
             continue
-        if package == "minatar.gym" and MINATAR[0] not in gymnasium.registry:
+        if ids[0] not in gymnasium.registry:
             module.register_envs()
-        for env_id in MINIGRID if package != "minatar.gym" else ():
-            gymnasium.register(image_of(env_id), seen_as_image(module, env_id))
     return missing
 
 
-def image_of(env_id: str) -> str:
-    """The id under which an environment of Minigrid is registered without its mission."""
-    return f"Image-{env_id}" if env_id in MINIGRID else env_id
+def played_as(env_id: str) -> str:
+    """The id that is played: without the mission of Minigrid, and never without a time limit.
+
+    An episode without one may last for ever (CliffWalking with a policy that stands still).
+    """
+    limit = gymnasium.spec(env_id).max_episode_steps
+    if limit is not None and env_id not in MINIGRID:
+        return env_id
+    made = f"Tried-{env_id.replace('/', '-')}"
+    gymnasium.register(made, partial(_changed, env_id), max_episode_steps=limit or LIMIT)
+    return made
 
 
-def seen_as_image(wrappers: Any, env_id: str) -> Any:
-    """What makes the environment with its image alone."""
-    return lambda **kwargs: wrappers.ImgObsWrapper(gymnasium.make(env_id, **kwargs))
+def _changed(env_id: str, **kwargs: Any) -> gymnasium.Env:
+    env = gymnasium.make(env_id, **kwargs)
+    return importlib.import_module(WRAPPERS).ImgObsWrapper(env) if env_id in MINIGRID else env
 
 
 def command(*words: str | Path) -> str:
@@ -82,16 +91,18 @@ def command(*words: str | Path) -> str:
     out, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
         code = cli.main([str(word) for word in words])
+    if code == 130:
+        raise KeyboardInterrupt
     if code:
         lines = said.getvalue().strip().splitlines() or ["(not a word)"]
         raise RuntimeError(f"rtpd {words[0]} ended with {code}: {lines[-1]}")
     return out.getvalue()
 
 
-def tried(env_id: str, folder: Path) -> dict[str, Any]:
+def tried(played: str, folder: Path) -> dict[str, Any]:
     """What came of an environment: scores, exports, the step that a resumed run has reached."""
-    run, student = folder / "run", "teacher"
-    command("train", f"gym/{image_of(env_id)}", "--steps", str(STEPS), "--out", run, *SMALL)
+    run = folder / "run"
+    command("train", f"gym/{played}", "--steps", str(STEPS), "--out", run, *SMALL)
     manifest = json.loads((run / "manifest.json").read_text())
     student = next(name for name in manifest["agents"] if name != "teacher")
     found = json.loads(command("evaluate", run, "--episodes", "3", "--json"))
@@ -122,12 +133,13 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", help="ids (default: all)")
     parser.add_argument("--out", type=Path, help="JSON of what came of each")
     args = parser.parse_args()
-    missing, rows = register(), []
+    missing, rows, told = register(), [], about()
     for env_id in args.only or (*GYMNASIUM, *MINATAR, *MINIGRID):
         start, row = time.monotonic(), {"env": env_id}
         try:
             if env_id not in missing:
-                gymnasium.make(image_of(env_id)).close()
+                row["played_as"] = played_as(env_id)
+                gymnasium.make(row["played_as"]).close()
         except Exception as error:  # a package for its physics that is not installed
             missing[env_id] = f"cannot be made: {' '.join(str(error).split())[:200]}"
         if env_id in missing:
@@ -135,14 +147,14 @@ def main() -> int:
         else:
             try:
                 with tempfile.TemporaryDirectory(prefix="rtpd-environments-") as folder:
-                    row |= {"result": "passed", **tried(env_id, Path(folder))}
+                    row |= {"result": "passed", **tried(row["played_as"], Path(folder))}
             except Exception as error:
                 row |= {"result": "failed", "why": str(error)}
         row["seconds"] = round(time.monotonic() - start, 1)
         rows.append(row)
+        if args.out:
+            write_json(args.out, {**told, "environments": rows})
         print(f"{env_id}: {row['result']} {row.get('why', '')} ({row['seconds']} s)", flush=True)
-    if args.out:
-        write_json(args.out, {**about(), "environments": rows})
     return int(any(row["result"] == "failed" for row in rows))
 
 
