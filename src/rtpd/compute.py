@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from rtpd import cpu
 from rtpd.config import Compute
+from rtpd.process import backend
 
 # Of bfloat16 on a CPU. XLA's own convolutions and products gain nothing from it; oneDNN's do, if
 # XLA's other library (YNNPACK) does not take the products first. That one keeps the reductions,
@@ -27,7 +28,7 @@ def resolve(compute: Compute) -> Literal["float32", "bfloat16"]:
     """What `auto` stands for here: bfloat16 on a GPU and on a CPU that multiplies it."""
     if compute != "auto":
         return compute
-    if jax.default_backend() != "cpu":
+    if backend() != "cpu":
         return "bfloat16"
     limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in BELOW_BF16
     able = any(feature in cpu.features() for feature in cpu.BF16)
@@ -41,7 +42,7 @@ def dtype(compute: Compute, *, is_image: bool) -> DTypeLike:
 
 def jit(function: Callable[..., Any], compute: Compute, **options: Any) -> Any:  # noqa: ANN401
     """`jax.jit`, with the compiler options that make nets fast on this machine."""
-    onednn = jax.default_backend() == "cpu" and resolve(compute) == "bfloat16"
+    onednn = backend() == "cpu" and resolve(compute) == "bfloat16"
     if onednn:
         # XLA cannot write a program with oneDNN's calls to disk (jaxlib 0.12), and JAX would say so
         # of each: such programs are compiled at every start, the others come from the cache.
