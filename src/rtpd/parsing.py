@@ -81,8 +81,12 @@ def _like(flag: str, flags: list[str]) -> list[str]:
 
 def _one_line(box: str, name: str, flags: list[str]) -> str:
     """The first paragraph of a box of text, and the flag that was probably meant."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
-    end = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    drawn = "│" in box  # else the terminal knows no such sign: a heading, and rules of dashes
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│") or not drawn]
+    rules = [i for i, line in enumerate(lines) if line.startswith(("──", "--------"))]
+    if not drawn and rules:
+        lines, rules = lines[rules[0] + 1 :], [i - rules[0] - 1 for i in rules[1:]]
+    end = rules[0] if rules else len(lines)
     text = " ".join(lines[:end]).rstrip(".")
     _, unknown_ones, given = text.partition("Unrecognized options: ")
     if unknown_ones:
