@@ -9,6 +9,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import jax
 import pytest
 
@@ -199,7 +200,8 @@ def test_with_json_standard_output_is_the_json_alone(tmp_path, monkeypatch, capf
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("RTPD_IMPORT", "rtpd_loud")
     train(replace(TINY, env="gym/RtpdLoud-v0", steps=200), out=tmp_path / "run")
-    monkeypatch.delitem(sys.modules, "rtpd_loud")
+    monkeypatch.delitem(sys.modules, "rtpd_loud")  # as in a new process
+    monkeypatch.delitem(gymnasium.registry, "RtpdLoud-v0")
     capfd.readouterr()
     commands = [["evaluate", str(tmp_path / "run")],
                 ["play", str(tmp_path / "run"), "--agent", "mlp8"]]  # fmt: skip

@@ -233,6 +233,11 @@ def test_a_run_that_goes_on_is_marked_and_its_last_line_may_be_half(runs, tmp_pa
     assert "| 0 (running) |" in out.markdown.read_text()
 
 
+def test_the_ending_of_the_page_may_be_left_out(runs, tmp_path):
+    assert report([runs / "match"], tmp_path / "page", clip=False).html == tmp_path / "page.html"
+    assert (tmp_path / "page.html").is_file() and not (tmp_path / "page").exists()
+
+
 def test_bad_requests_get_one_line_and_nothing_is_written(runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for name in ("manifest", "metrics", "silent"):

@@ -143,12 +143,13 @@ def short(name: str, agents: Mapping[str, Row]) -> str:
 
 def settings_notes(agents: Mapping[str, Row]) -> list[str]:
     """A line for each agent whose name in tables is not the one to type."""
-    return [
-        f"{short(name, agents)}: {clean(', '.join(row.get('settings') or ()))}; "
-        f"its name: {clean(name)}"
-        for name, row in agents.items()
-        if row.get("short")
-    ]
+    notes = []
+    for name, row in agents.items():
+        own = row.get("settings")
+        if row.get("short") and isinstance(own, list):
+            what = clean(", ".join(map(str, own)))
+            notes.append(f"{short(name, agents)}: {what}; its name: {clean(name)}")
+    return notes
 
 
 def evaluation_table(rows: Mapping[str, Row], *, title: str | None = None) -> Table:

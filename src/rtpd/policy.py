@@ -16,6 +16,7 @@ from rtpd import checkpoint, nets, zoo
 from rtpd.archive import why
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.files import contents, read_json, sha256, write_atomic, write_json
+from rtpd.process import settled
 from rtpd.run import Run
 from rtpd.teachers import TEACHERS
 from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
@@ -52,6 +53,7 @@ def save(path: Path, policy: Policy) -> None:
     write_json(path.with_suffix(".json"), about | {"sha256": _digest(data, about)})
 
 
+@settled()
 def load(path: Path) -> Policy:
     """Read an agent's file back; CheckpointError if it is damaged or of another format."""
     described = (
