@@ -60,7 +60,7 @@ def check_command(words):
     env, words = docs.split_env(words)
     if words[0] != "rtpd":
         return
-    real, line = cli._parse, " ".join(words)
+    real, line = cli.parse, " ".join(words)
 
     def stop(*how):
         command = real(*how)
@@ -73,7 +73,7 @@ def check_command(words):
         raise Parsed
 
     places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
-    with patch.object(sys, "path", [*places, *sys.path]), patch.object(cli, "_parse", stop):
+    with patch.object(sys, "path", [*places, *sys.path]), patch.object(cli, "parse", stop):
         try:
             code = cli.main(words[1:])
         except Parsed:

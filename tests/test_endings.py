@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rtpd import checkpoint, envs, interrupt, journal
+from rtpd import checkpoint, envs, interrupt, journal, session
 from rtpd.config import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.evaluation import evaluate
 from rtpd.monitor import Monitor
@@ -73,6 +73,8 @@ def hang(monkeypatch):
         gymnasium.register("RtpdStuck-v0", lambda: Stuck(), disable_env_checker=True)
     monkeypatch.setattr(interrupt, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(journal, "PATIENCE_SECONDS", 0.3)
+    # Steps are counted from the training's first one: what random play scores is known.
+    monkeypatch.setattr(session, "has_baseline", lambda game: True)
     released = threading.Event()
 
     def settle(number, when, seconds=0.0):
@@ -129,6 +131,17 @@ def test_a_step_that_never_returns_does_not_keep_a_run_from_ending(tmp_path, han
     assert "gym/RtpdStuck-v0 has not answered" in told.warnings[0]
     hang(0, lambda step: False)
     assert resume(tmp_path / "run")["status"] == "finished"
+
+
+def test_random_play_that_never_returns_does_not_keep_a_run_from_ending(
+    tmp_path, hang, monkeypatch
+):
+    monkeypatch.setattr(session, "has_baseline", lambda game: False)
+    hang(signal.SIGTERM, lambda step: step >= 10)
+    began = time.monotonic()
+    summary = train(SETTINGS, out=tmp_path / "run")
+    assert time.monotonic() - began < SECONDS
+    assert (summary["status"], summary["step"]) == ("interrupted", 0)
 
 
 @pytest.mark.parametrize(

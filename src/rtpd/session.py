@@ -93,7 +93,7 @@ class Session:
         unseen = {game: agents.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
-        self.saved_step, self.stop = -1, Interruption()
+        self.saved_step, self.stop, self.epsilon = -1, Interruption(), 1.0
         self._update = compute.jit(self.learner.update, settings.compute, donate_argnums=(0, 1))
         self._rollout = compute.jit(self.learner.rollout, settings.compute)
         self.rollout = jax.tree.map(
