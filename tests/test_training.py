@@ -82,7 +82,8 @@ def test_a_run_folder_holds_what_was_asked_and_what_came_of_it(finished):
     assert last["frames"] == 600
     assert last["updates"] == (600 - 200) // 4 + 1
     assert set(last["students"]["mlp8"]) == {
-        "loss", "agreement", "constant_agreement", "dead", "spread",
+        "loss", "advantage_kept", "constant_advantage_kept", "agreement", "constant_agreement",
+        "dead", "spread",
     }  # fmt: skip
     for name in ("teacher", "mlp8", "mlp4"):
         assert summary["agents"][name]["episodes"] == 2
