@@ -326,7 +326,9 @@ def test_stored_answers_are_of_the_newest_steps(pixels):
     age = (replay.cursor - 1 - rows) % len(rows)
     q = jnp.broadcast_to(age[:, None, None], (*replay.reward.shape, spec.num_actions))
     setting = config(
-        students=("net0.1:kl",), student={"updates": 2, "targets": "stored", "newest_steps": 64}
+        students=("net0.1:kl",),
+        net="conv4-4-4x8",
+        student={"updates": 2, "targets": "stored", "newest_steps": 64},
     )
     teaching = Teaching(replace(setting, num_envs=8), spec)
     state = teaching.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
