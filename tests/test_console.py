@@ -22,7 +22,7 @@ TRAIN = {
     "kind": "train", "step": 12_000, "frames": 48_000, "seconds": 61.2, "steps_per_second": 243.0,
     "epsilon": 0.76, "updates": 1000, "episodes": 14,
     "teacher": {"loss": 0.01, "q": 0.3, "return": -20.1},
-    "students": {"net1.7": {"loss": 0.2, "agreement": 0.61, "constant_agreement": 0.37,
+    "students": {"net1.7": {"loss": 0.2, "advantage_kept": 0.61, "constant_advantage_kept": 0.37,
                             "dead": 0.1, "spread": 0.8}},
 }  # fmt: skip
 SCORES = {
@@ -33,8 +33,7 @@ EVAL = {"kind": "eval", "step": 12_000, "seconds": 70.0, "agents": SCORES}
 SUMMARY = {
     "run": "runs/pong-0", "status": "interrupted", "step": 12_000, "frames": 48_000, "seconds": 750,
     "agents": {
-        name: {**agent, **SCORES[name], "human_normalised": None, "percent_of_teacher": 98.2,
-               "agreement": 0.61}
+        name: {**agent, **SCORES[name], "human_normalised": None, "percent_of_teacher": 98.2}
         for name, agent in INFO["agents"].items()
     },
     "next": ["rtpd train --resume runs/pong-0"],
@@ -98,7 +97,7 @@ def test_plain_lines_say_everything_with_units():
     assert lines[5] == "... compiling the update"
     assert lines[6] == (
         "12,000 steps  3.0 %  243 steps/s  ETA 26 min  epsilon 0.76  teacher return -20.1  "
-        "net1.7 agree 61 % (constant 37 %)"
+        "net1.7 keeps 61 % (constant 37 %)"
     )
     assert lines[7] == (
         "12,000 steps  evaluation: mean return ± s.e.  teacher -12.0 ± 1.1 (5 episodes)  "
@@ -136,7 +135,7 @@ def test_nothing_is_wider_than_the_screen():
     names = ["teacher", "net1.7", "a-student-with-a-very-long-name-indeed", "幅の広い名前"]
     agents = {n: {"parameters": 1_687_206, "share": 0.00102, "net": "x"} for n in names}
     score = {"mean": 123456.7, "standard_error": 12345.6, "episodes": 30}
-    follow = {**TRAIN["students"]["net1.7"], "agreement": 1.0, "spread": 0.0}
+    follow = {**TRAIN["students"]["net1.7"], "advantage_kept": 1.0, "spread": 0.0}
     record = {
         **TRAIN,
         "teacher": {"return": 123456.7},
@@ -214,15 +213,15 @@ def test_settings_of_a_student_stand_in_a_line_of_their_own():
     c.print_evaluation({**EVALUATION, "agents": agents}, console=console)
     shown = panel({**TRAIN, "students": students}, info=info)
     for line in [*lines, *text(console).splitlines(), *shown.splitlines()]:
-        if any(word in line for word in ("agree", " ± ", "29,214")):
+        if any(word in line for word in ("keeps", " ± ", "29,214")):
             assert "temperature-0.1" not in line and "follow-ema" not in line
     rows = [line.split()[0] for line in text(console).splitlines() if "29,214" in line]
     assert rows == ["net1.7", "net1.7#2", "net1.7#3"]  # whole
     said = "net1.7#2: updates=4, temperature=0.1; its name: net1.7-updates-4-temperature-0.1"
     assert said in " ".join(text(console).split()) and f"  {said}" in lines
-    (train,) = (line for line in lines if "net1.7#3 agree" in line)
+    (train,) = (line for line in lines if "net1.7#3 keeps" in line)
     assert train.endswith(
-        "net1.7 agree 61 % (constant 37 %)  net1.7#2 agree 61 %  net1.7#3 agree 61 %"
+        "net1.7 keeps 61 % (constant 37 %)  net1.7#2 keeps 61 %  net1.7#3 keeps 61 %"
     )
 
 
@@ -261,7 +260,7 @@ def test_absent_values_show_as_a_dash():
     plain = m.Plain(console)
     plain.record(empty)
     plain.record(nothing)
-    assert "teacher return -  net1.7 agree - (constant -)" in text(console)
+    assert "teacher return -  net1.7 keeps - (constant -)" in text(console)
     assert text(console).endswith("net1.7 - (- episodes)\n")
 
 
@@ -276,15 +275,19 @@ def test_returns_keep_their_sign_but_zero_has_none():
 @pytest.mark.parametrize(
     ("student", "marked"),
     [
-        ({"agreement": 0.37, "constant_agreement": 0.37, "spread": 0.8}, False),  # plays well
-        ({"agreement": 0.37, "constant_agreement": 0.37, "spread": 0.05}, True),
-        ({"agreement": 0.9, "constant_agreement": 0.3, "spread": 0.05}, False),
-        ({"agreement": 0.9, "constant_agreement": 0.3, "spread": 0.001}, True),
-        ({"agreement": 0.9, "constant_agreement": 0.3, "spread": 0.5}, False),
-        ({"agreement": 0.9}, False),
+        ((0.37, 0.37, 0.8), False),  # plays well
+        ((0.37, 0.37, 0.05), True),
+        ((0.9, 0.3, 0.05), False),
+        ((0.9, 0.3, 0.001), True),
+        ((0.9, 0.3, 0.5), False),
+        ((0.9,), False),
     ],
 )
 def test_a_collapsed_student_is_marked(student, marked):
+    """Of the advantage that it keeps, what a constant action would, and its spread."""
+    student = dict(
+        zip(("advantage_kept", "constant_advantage_kept", "spread"), student, strict=False)
+    )
     record = {**TRAIN, "students": {"net1.7": student}}
     assert ("net1.7 !" in panel(record)) == ("! collapsed" in panel(record)) == marked
     console = screen(False)
@@ -310,11 +313,7 @@ def test_the_warm_up_stays_the_phase_until_the_first_update():
 
 def test_evaluation_for_people():
     console = screen(False)
-    agents = {
-        name: {key: value for key, value in row.items() if key != "agreement"}
-        for name, row in EVALUATION["agents"].items()
-    }
-    c.print_evaluation({**EVALUATION, "agents": agents}, console=console)
+    c.print_evaluation(EVALUATION, console=console)
     shown = text(console)
     for piece in ("ale/pong", "net1.7", "29,214", "1.73 %", "-12.0 ± 1.1", "-13.0", "112 %",
                   "98 % (97 to 99)", "30 episodes an agent", "epsilon 0.05"):  # fmt: skip

@@ -12,7 +12,10 @@ from rtpd.monitor import Monitor
 from rtpd.run import Run
 from rtpd.types import Timestep
 
-WELL = {"loss": 0.1, "agreement": 0.9, "constant_agreement": 0.4, "dead": 0.1, "spread": 0.5}
+WELL = {
+    "loss": 0.1, "advantage_kept": 0.9, "constant_advantage_kept": 0.4,
+    "agreement": 0.9, "constant_agreement": 0.4, "dead": 0.1, "spread": 0.5,
+}  # fmt: skip
 FLAT = WELL | {"spread": 0.001}
 
 

@@ -13,6 +13,7 @@ from rtpd import compute, envs, nets, students
 from rtpd import replay as ring
 from rtpd.config import (
     Config,
+    ConsolidationConfig,
     OptimizerConfig,
     ReplayConfig,
     RolloutConfig,
@@ -299,6 +300,25 @@ def test_stored_answers_teach_what_was_answered_then():
     assert outputs.argmax(axis=1).tolist() == wanted.tolist()
 
 
+def test_a_teacher_that_rests_teaches_what_it_answered_and_stays_as_it_is():
+    replay, spec = filled_replay("probe/match")
+    wanted = (PROBES["match"].arrays[1].argmax(axis=1) + 1) % spec.num_actions
+    states = jnp.argmax(replay.frames, axis=-1)
+    replay = answered(replay, spec, jax.nn.one_hot(jnp.asarray(wanted)[states], spec.num_actions))
+    setting = config(students=("mlp16:kl", "mlp8:kl-td"), student={"temperature": 0.1})
+    setting = replace(setting, consolidation=ConsolidationConfig(share=0.01))
+    learner, begun = Learner(setting, {GAME: spec}), learn(setting, spec, replay, updates=1)
+    consolidate = jax.jit(learner.consolidate)
+    state, totals = begun, learner.zero_metrics(consolidating=True)
+    for _ in range(1000):
+        state, totals = consolidate(state, totals, {GAME: replay})
+    frames = jnp.asarray(PROBES["match"].frames)[:, None]
+    outputs = state.students["mlp16"].net(teacher_of(state).preprocess(frames))
+    assert outputs.argmax(axis=1).tolist() == wanted.tolist()
+    assert eqx.tree_equal(teacher_of(state).model, teacher_of(begun).model)
+    assert float(totals["teacher/q"]) == pytest.approx(1000)  # the best of each answer is 1
+
+
 def test_a_student_learns_nothing_of_states_that_were_not_answered(pixels):
     replay, spec = pixels
     unknown = answered(replay, spec, jnp.full((*replay.reward.shape, spec.num_actions), jnp.nan))
@@ -328,15 +348,15 @@ def test_stored_answers_are_of_the_newest_steps(pixels):
     setting = config(
         students=("net0.1:kl",),
         net="conv4-4-4x8",
-        student={"updates": 2, "targets": "stored", "newest_steps": 64},
+        student={"updates": 2, "targets": "stored", "newest_steps": 80},
     )
     teaching = Teaching(replace(setting, num_envs=8), spec)
     state = teaching.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     old = answered(replay, spec, q.astype(jnp.float32))
-    lessons = [teaching._stored(state, old, jr.key(i)) for i in range(8)]
+    lessons = [teaching._stored(state, old, jr.key(i), 80) for i in range(8)]
     ages = np.concatenate([lesson.q["latest"][:, 0] for lesson in lessons])
-    # 64 steps of 8 envs are 8 rows; the newest has no successor yet.
-    assert set(ages.astype(int).tolist()) == set(range(1, 8))
+    # 80 steps of 8 envs are 10 rows; the newest has no successor yet.
+    assert set(ages.astype(int).tolist()) == set(range(1, 10))
 
 
 def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():

@@ -19,6 +19,7 @@ import safetensors.numpy
 from rtpd import cpu, memory
 from rtpd.config import (
     Config,
+    ConsolidationConfig,
     EvaluationConfig,
     ExplorationConfig,
     OptimizerConfig,
@@ -155,6 +156,55 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
     assert same[f"{name}.safetensors"] != whole[f"{name}.safetensors"]
 
 
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher):
+    plain = replace(SMALL, teacher=teacher, rollout=RolloutConfig(steps=8, minibatch_size=16))
+    rests = replace(
+        plain, steps=800, checkpoint_steps=400, consolidation=ConsolidationConfig(0.25, updates=3)
+    )
+    short = replace(plain, checkpoint_steps=400)
+    train(short, out=tmp_path / "short")
+    train(rests, out=tmp_path / "whole")
+    short, whole = (agent_bytes(tmp_path / name) for name in ("short", "whole"))
+    assert whole["teacher.safetensors"] == short["teacher.safetensors"]
+    assert whole["mlp8.safetensors"] != short["mlp8.safetensors"]
+    lines = records(tmp_path / "whole", "train")
+    assert {r["step"] for r in lines if "consolidating" in r} == {704, 800}
+    assert all("loss" not in r["teacher"] for r in lines if "consolidating" in r)
+    assert all(np.isfinite(r["students"]["mlp8"]["loss"]) for r in lines if "consolidating" in r)
+    evaluated = {r["step"]: set(r["agents"]) for r in records(tmp_path / "whole", "eval")}
+    everyone = {"teacher", "mlp8", "mlp4"}
+    assert evaluated == {304: everyone, 600: {"mlp8", "mlp4"}, 800: everyone}
+
+
+def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(tmp_path):
+    rests = replace(
+        SMALL, steps=800, checkpoint_steps=700, consolidation=ConsolidationConfig(0.25, updates=3)
+    )
+    train(rests, out=tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "0000000800")
+    (checkpoint,) = (tmp_path / "parts" / "checkpoints").iterdir()
+    assert json.loads((checkpoint / "meta.json").read_text())["user"]["progress"]["consolidating"]
+    Run.open(tmp_path / "parts").note(status="interrupted")
+    resume(tmp_path / "parts")
+    assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
+    for kind in ("train", "eval"):
+        assert records(tmp_path / "parts", kind) == records(tmp_path / "whole", kind)
+    before = agent_bytes(tmp_path / "whole")["teacher.safetensors"]
+    resume(tmp_path / "whole", steps=1_600)  # its teacher learns again until step 1,200
+    assert agent_bytes(tmp_path / "whole")["teacher.safetensors"] != before
+    last = [r["step"] for r in records(tmp_path / "whole", "train") if "consolidating" in r]
+    assert min(step for step in last if step > 800) > 1_200
+
+
+def test_a_teacher_alone_does_not_rest(tmp_path):
+    alone = replace(SMALL, students=("none",))
+    train(alone, out=tmp_path / "plain")
+    train(replace(alone, consolidation=ConsolidationConfig(0.5)), out=tmp_path / "asked")
+    assert agent_bytes(tmp_path / "asked") == agent_bytes(tmp_path / "plain")
+
+
 def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path):
     fast = OptimizerConfig(learning_rate=5e-3)
     setting = replace(
@@ -172,7 +222,7 @@ def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path
     assert set(last["teachers"]) == {"swap/teacher", "match/teacher"}
     assert set(last["teachers"]["swap/teacher"]) == {"loss", "q", "return"}
     assert set(last["students"]) == {"mlp8", "swap/mlp8", "match/mlp8"}
-    assert set(last["students"]["mlp8"]) == {"loss", "agreement"}
+    assert set(last["students"]["mlp8"]) == {"loss", "advantage_kept", "agreement"}
     each = [last["students"][f"{game}/mlp8"]["agreement"] for game in ("swap", "match")]
     assert last["students"]["mlp8"]["agreement"] == pytest.approx(np.mean(each), abs=1e-6)
     found = evaluate(tmp_path / "run", episodes=8, epsilon=0.0)["agents"]

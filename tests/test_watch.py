@@ -63,7 +63,7 @@ def new_run(path, names=("teacher", "net0.1"), env="ale/pong", saved=True):
 
 def train_line(step, students=("net0.1",), **more):
     """A line of training, its numbers made of its step."""
-    row = {"agreement": (step % 97) / 97, "constant_agreement": 0.25, "spread": 0.5}
+    row = {"advantage_kept": (step % 97) / 97, "constant_advantage_kept": 0.25, "spread": 0.5}
     line = {"kind": "train", "step": step, "seconds": step / 7, "steps_per_second": 50.5}
     line["teacher"] = {"loss": 0.1, "return": step / 3 if step > 200 else None}
     return line | {"students": dict.fromkeys(students, row)} | more
@@ -223,7 +223,7 @@ def test_the_page_is_told_what_the_metrics_say(run, url):
     curves = answer["curves"]
     returns = [[t["step"], t["teacher"]["return"]] for t in train]
     assert curves["return"] == {"teacher": [p for p in returns if p[1] is not None]}
-    for curve, key in (("agreement", "agreement"), ("constant", "constant_agreement")):
+    for curve, key in (("advantage", "advantage_kept"), ("constant", "constant_advantage_kept")):
         points = [[t["step"], t["students"]["net0.1"][key]] for t in train]
         assert curves[curve] == {"net0.1": points}
     for name in ("teacher", "net0.1"):
@@ -233,7 +233,7 @@ def test_the_page_is_told_what_the_metrics_say(run, url):
     assert (teacher["teacher"], student["teacher"]) == (True, False)
     assert student["parameters"] == "1,605" and student["share"] == "50 %" and student["saved"]
     assert student["score"] == "55.6 ± 0.5" and student["of_teacher"] == "99 % (90 to 102)"
-    assert teacher["trained"] == "300.0" and student["agreement"] == "28 %"
+    assert teacher["trained"] == "300.0" and student["advantage"] == "28 %"
     assert answer["status"] == "running" and answer["done"] == 0.09
     assert {"ale/pong", "seed 3", "900 of 10,000 steps", "50 steps/s"} <= set(answer["facts"])
 
@@ -280,7 +280,8 @@ def test_a_run_that_goes_comes_back_or_begins_anew_is_followed(tmp_path):
 
 ODD = (b"", b"{", b"[1]", b"null", b'{"kind":"rollback","step":3}', b'{"kind":"train","step":-1}',
        b'{"kind":"train","step":1e99}', b'{"kind":"eval","step":1,"agents":{"a":{"mean":NaN}}}',
-       b"[" * 5000, b'{"kind":"train","step":5,"students":{"a":{"agreement":"x"}}}')  # fmt: skip
+       b'{"kind":"train","step":5,"students":{"a":{"advantage_kept":"x"}}}',
+       b"[" * 5000)  # fmt: skip
 
 
 @given(
@@ -457,7 +458,7 @@ def test_agents_of_several_games_have_curves_and_plays_of_their_own(tmp_path):
         assert [row["game"] for row in answer["agents"]] == ["pong", "pong", "boxing"]
         assert [row["teacher"] for row in answer["agents"]] == [True, False, True]
         assert answer["curves"]["return"] == {n: [[300, r["return"]]] for n, r in teachers.items()}
-        assert list(answer["curves"]["agreement"]) == ["pong/net0.1"]
+        assert list(answer["curves"]["advantage"]) == ["pong/net0.1"]
         both = ["pong/teacher", "boxing/teacher"]
         words = told(url, "/games.json", agent=both, seen=0)["trouble"]
         assert "its name is ale/boxing, the first's ale/pong" in words

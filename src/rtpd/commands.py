@@ -266,8 +266,9 @@ class CompletionCommand:
 class WatchCommand:
     """Show a run in the browser, while it trains or afterwards, until Ctrl-C.
 
-    Learning curves and agreement, the table of agents, and the agents at play side by side with
-    their Q-values. The page is for this machine alone; the run folder is only read.
+    Learning curves, the advantage that students keep, the table of agents, and the agents at play
+    side by side with their Q-values. The page is for this machine alone; the run folder is only
+    read.
     """
 
     run: tyro.conf.Positional[Path]

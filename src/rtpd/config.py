@@ -99,7 +99,7 @@ class StudentConfig:
     """what a student learns of minibatches from the replay. fresh: the teacher is asked again.
     stored: what it answered when it acted there, which costs nothing and is a little old"""
     newest_steps: int = 4_096
-    """stored: drawn from the newest so many steps of all envs"""
+    """stored: drawn from the newest so many steps of all envs, 8 of each at least"""
     average_decay: float = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
     follow: Follow = "latest"
@@ -110,6 +110,17 @@ class StudentConfig:
     certainty: by how far its softmax at the temperature is from indifference"""
     td_weight: float = 1.0
     """weight of the student's own TD loss in kl-td"""
+
+
+@dataclass(frozen=True)
+class ConsolidationConfig:
+    """The end of a run, where the teacher rests and its students catch up."""
+
+    share: Annotated[float, tyro.conf.arg(aliases=["--consolidate"])] = 0.0
+    """share of the run, at its end, in which the teacher goes on acting but learns no more; its
+    students learn from what it answers there. Not done without students"""
+    updates: int = 8
+    """student updates there in the place of each of the teacher's"""
 
 
 @dataclass(frozen=True)
@@ -216,6 +227,7 @@ class Config:
     environment: envs.EnvOptions = envs.EnvOptions()
     td: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
+    consolidation: ConsolidationConfig = ConsolidationConfig()
     replay: ReplayConfig = ReplayConfig()
     rollout: RolloutConfig = RolloutConfig()
     explore: ExplorationConfig = ExplorationConfig()

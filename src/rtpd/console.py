@@ -98,12 +98,13 @@ def eta_text(seconds: float | None) -> str:
 def is_flat(student: Row) -> bool:
     """Whether a student hardly heeds the state.
 
-    That is so if its outputs hardly vary. Agreement below that of one constant action says it only
-    together with small variation: of 256 states it is so now and then for students that play well.
+    That is so if its outputs hardly vary. To keep less of the teacher's advantage than one constant
+    action says it only together with small variation: where one action is nearly always best it is
+    so now and then for students that play well.
     """
-    agreement, constant = student.get("agreement"), student.get("constant_agreement")
+    kept, constant = student.get("advantage_kept"), student.get("constant_advantage_kept")
     spread = student.get("spread")
-    no_better = agreement is not None and constant is not None and agreement <= constant
+    no_better = kept is not None and constant is not None and kept <= constant
     return spread is not None and spread < (0.1 if no_better else 0.01)
 
 
@@ -132,7 +133,6 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
     ("median", "median\nreturn", lambda r: show(r.get("median"), ",.1f")),
     ("human_normalised", "human\nscore", lambda r: percent(r.get("human_normalised"))),
     ("percent_of_teacher", "of teacher's\nreturn", of_teacher),
-    ("agreement", "agree-\nment", lambda r: percent(r.get("agreement"))),
 )
 
 
@@ -391,11 +391,11 @@ def record_line(info: Row, record: Row) -> str:
         parts.append(f"{name} return {show(row.get('return'), ',.1f')}")
     before = ""
     for name, row in (record.get("students") or {}).items():
-        mean = "agreement" in row and "constant_agreement" not in row  # over several games
-        than = "" if mean else f" (constant {percent(row.get('constant_agreement'))})"
-        agree = f"{short(name, known)} agree {percent(row.get('agreement'))}"
+        mean = "constant_advantage_kept" not in row and "advantage_kept" in row  # of all games
+        than = "" if mean else f" (constant {percent(row.get('constant_advantage_kept'))})"
+        kept = f"{short(name, known)} keeps {percent(row.get('advantage_kept'))}"
         # Students of one teacher are compared with the same constant policy: told once in a row.
-        parts.append(f"{agree}{than if than != before else ''}{' !' * is_flat(row)}")
+        parts.append(f"{kept}{than if than != before else ''}{' !' * is_flat(row)}")
         before = than
     return clean("  ".join(parts))
 

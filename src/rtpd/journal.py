@@ -18,6 +18,7 @@ from rtpd.evaluation import compare, play, untaught_of
 from rtpd.interrupt import PATIENCE_SECONDS
 from rtpd.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.monitor import Monitor
+from rtpd.pace import Pace
 from rtpd.run import Run
 from rtpd.types import Policy, teacher_of
 
@@ -74,10 +75,20 @@ class Journal:
                 f"{count(settings.num_envs, 'env')}; {cadence}, "
                 f"after {replay.warmup_steps:,} steps of warm-up",
                 f"convolutions and products in {settings.compute}",
+                *self._note_of_consolidation(),
             ],
         }
         for monitor in self.monitors:
             monitor.start(info)
+
+    def _note_of_consolidation(self) -> list[str]:
+        pace, consolidation = Pace(self.config), self.config.consolidation
+        if not pace.consolidates:
+            return []
+        return [
+            f"from step {pace.consolidation_start:,} on the teacher rests: "
+            f"{count(consolidation.updates, 'student update')} in the place of each of its own"
+        ]
 
     def sum_up(self, status: str, step: int, seconds: float, rows: Rows) -> dict[str, Any]:
         """Tell how it went and what to type next; `rows` is the final evaluation, if any."""
@@ -125,9 +136,13 @@ class Journal:
         self.episodes += 1
 
     def training(
-        self, step: int, epsilon: float, updates: int, means: Mapping[str, dict[str, float]]
-    ) -> None:
-        """Write a line of training; `means` are those of every agent since the last line."""
+        self, step: int, epsilon: float, updates: int, means: Mapping[str, dict[str, float]],
+        *, consolidating: bool = False,
+    ) -> None:  # fmt: skip
+        """Write a line of training; `means` are those of every agent since the last line.
+
+        `consolidating`: the teacher rests.
+        """
         if step <= self._last_step:
             return
         seconds = self.seconds
@@ -144,6 +159,7 @@ class Journal:
                 "epsilon": round(epsilon, 4),
                 "updates": updates,
                 "episodes": self.episodes,
+                **({"consolidating": True} if consolidating else {}),
                 **teachers,
                 "students": students,
             }
@@ -166,10 +182,10 @@ class Journal:
         students = {name: row for name, row in rows.items() if name not in teachers}
         return (teachers if "teacher" in teachers else {"teachers": teachers}), students
 
-    def begin_evaluation(self, policies: dict[str, Policy], step: int) -> None:
+    def begin_evaluation(self, policies: dict[str, Policy], episodes: int, step: int) -> None:
         """Let agents play in a thread of their own, after `end_evaluation` of the one before."""
-        found = self._evaluating = Future[Rows]()
-        episodes, seconds = self.config.evaluation.episodes, self.seconds
+        found, seconds = Future[Rows](), self.seconds
+        self._evaluating = found
 
         def work() -> None:
             try:
@@ -270,7 +286,7 @@ class Journal:
         self._warned.add(name)
         self.warn(
             f"{name} has collapsed: {100 * row['spread']:.2g} % of its outputs' variance lies "
-            f"between states, agreement {row['agreement']:.2f} (a constant policy has "
-            f"{row['constant_agreement']:.2f}), dead units {100 * row['dead']:.0f} %; "
+            f"between states, advantage kept {row['advantage_kept']:.2f} (a constant policy has "
+            f"{row['constant_advantage_kept']:.2f}), dead units {100 * row['dead']:.0f} %; "
             "see docs/architecture.md, 'When a student collapses'"
         )

@@ -108,7 +108,8 @@ def replay_rows(settings: Config) -> int:
 def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
     """What is kept of each transition besides what happened."""
     stored = any(student.how.targets == "stored" for student in parse_students(settings))
-    answered = Pace(settings).rollouts or stored
+    pace = Pace(settings)
+    answered = pace.rollouts or pace.consolidates or stored
     return {
         "prioritised": bool(settings.replay.priority),
         "answers": spec.num_actions if answered else 0,

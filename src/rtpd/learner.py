@@ -83,12 +83,12 @@ class Learner:
             jnp.zeros((), jnp.int32),
         )
 
-    def zero_metrics(self) -> Metrics:
-        """Sums that `update` adds to; divide by the number of updates."""
+    def zero_metrics(self, *, consolidating: bool = False) -> Metrics:
+        """Sums that `update` adds to, or `consolidate`; divide by the number of updates."""
         names = [
             f"{self.agent(game, 'teacher')}/{metric}"
             for game, teaching in self.teachings.items()
-            for metric in teaching.metrics
+            for metric in (("q",) if consolidating else teaching.metrics)
         ]
         names += [f"{student.name}/loss" for student in self.students]
         return {name: jnp.zeros(()) for name in names}
@@ -132,12 +132,33 @@ class Learner:
         state = LearnerState(teachers, models, state.updates + 1)
         return state, totals, {game: t.priority for game, t in taught.items()}
 
+    def consolidate(
+        self, state: LearnerState, totals: Metrics, replays: Replays
+    ) -> tuple[LearnerState, Metrics]:
+        """One update of every student while the teachers rest, towards what these have answered.
+
+        Jit it, state and totals donated. Returns the new state and the new sums.
+        """
+        taught = {
+            game: teaching.recall(state.teachers[game], replays[game])
+            for game, teaching in self.teachings.items()
+        }
+        lessons = {game: t.lessons[0]["stored"] for game, t in taught.items()}
+        models, metrics = students.improve(
+            self.config, self.heads, state.students, lessons, state.updates
+        )
+        for game, t in taught.items():
+            metrics |= {f"{self.agent(game, 'teacher')}/{m}": x for m, x in t.metrics.items()}
+        totals = {name: totals[name] + metrics[name] for name in totals}
+        teachers = {game: t.state for game, t in taught.items()}
+        return LearnerState(teachers, models, state.updates + 1), totals
+
     def diagnose(
         self, state: LearnerState, replays: Replays, key: PRNGKeyArray, batch_size: int = 256
     ) -> dict[str, Metrics]:
-        """How well each student follows, on states of each replay: `agreement`, `dead`, ...
+        """How well each student follows, on states of each replay: `advantage_kept`, `dead`, ...
 
-        By agent; students of several games also have their mean agreement under their own name.
+        By agent; students of several games also have the means under their own name.
         """
         found = {}
         for game, teaching in self.teachings.items():
@@ -149,5 +170,8 @@ class Learner:
         if len(self.specs) > 1:
             for name in state.students:
                 rows = [found[self.agent(game, name)] for game in self.specs]
-                found[name] = {"agreement": jnp.mean(jnp.stack([r["agreement"] for r in rows]))}
+                found[name] = {
+                    what: jnp.mean(jnp.stack([row[what] for row in rows]))
+                    for what in ("advantage_kept", "agreement")
+                }
         return found

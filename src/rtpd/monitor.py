@@ -136,8 +136,8 @@ class Live(Plain):
         if record.get("updates", True):  # not in the warm-up
             self._phase, self._since = "training", self._clock() - (record.get("seconds") or 0.0)
         for name, row in (record.get("students") or {}).items():
-            if row.get("agreement") is not None:
-                self._history.setdefault(name, []).append(row["agreement"])
+            if row.get("advantage_kept") is not None:
+                self._history.setdefault(name, []).append(row["advantage_kept"])
 
     def close(self) -> None:
         """Take the panel away."""
@@ -145,22 +145,22 @@ class Live(Plain):
 
     def _agents(self) -> Table:
         rows = {**teachers_of(self._train), **(self._train.get("students") or {})}
-        heads = "train\nreturn", "eval return\nmean ± s.e.", "agreement\n(one action)"
+        heads = "train\nreturn", "eval return\nmean ± s.e.", "advantage kept\n(one action)"
         table = plain_table(("agent", "parameters", "of\nteacher", *heads))
         known = self._info.get("agents", {})
         for name in dict.fromkeys([*known, *(name for name in rows if name in self._history)]):
             agent, row = known.get(name, {}), rows.get(name, {})
             flat = is_flat(row)
-            agreement = Text(f"{percent(row.get('agreement')):>5} ")
-            agreement.append(sparkline(self._history.get(name, [])), "cyan")
-            agreement.append(f" {percent(row.get('constant_agreement')):>5}", "dim")
+            kept = Text(f"{percent(row.get('advantage_kept')):>5} ")
+            kept.append(sparkline(self._history.get(name, [])), "cyan")
+            kept.append(f" {percent(row.get('constant_advantage_kept')):>5}", "dim")
             table.add_row(
                 Text(short(name, known) + " !" * flat, "yellow" if flat else "bold"),
                 show(agent.get("parameters")),
                 share(agent.get("share")),
                 show(row.get("return"), ",.1f"),
                 score(self._scores.get(name, {})),
-                agreement,
+                kept,
             )
         return table
 

@@ -58,4 +58,25 @@ class Pace:
     @property
     def updates(self) -> int:
         """Updates of the teacher in the whole run."""
-        return max(1, self.updates_due(self.config.steps - self.config.replay.warmup_steps))
+        return self._updates_until(self.consolidation_start)
+
+    @property
+    def consolidates(self) -> bool:
+        """Whether the teacher rests at the end of the run, for its students to catch up."""
+        return self.config.consolidation.share > 0 and self.config.students not in ((), ("none",))
+
+    @property
+    def consolidation_start(self) -> int:
+        """The step from which the teacher learns no more."""
+        steps = self.config.steps
+        return steps - round(self.config.consolidation.share * steps) * self.consolidates
+
+    @property
+    def consolidation_updates(self) -> int:
+        """Updates of each student while the teacher rests."""
+        return self.config.consolidation.updates * (
+            self._updates_until(self.config.steps) - self.updates
+        )
+
+    def _updates_until(self, step: int) -> int:
+        return max(1, self.updates_due(step - self.config.replay.warmup_steps))

@@ -47,7 +47,7 @@ from rtpd.models import copied
 from rtpd.monitor import Monitor
 from rtpd.run import Run, now
 from rtpd.teaching import Best
-from rtpd.types import Preprocess, VectorEnv
+from rtpd.types import Preprocess, VectorEnv, teacher_of
 
 KEEP_CHECKPOINTS = 2
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -62,6 +62,7 @@ class Progress:
     updates: Count = 0
     updates_before: Count = 0  # updates made before `learn_from`
     warmed_up: bool = False  # the centre and scale are known
+    consolidating: bool = False  # the teacher rests, the students go on
     seconds: float = 0.0
     episodes: Count = 0
     lines: Count | None = None  # of metrics.jsonl up to here
@@ -95,6 +96,9 @@ class Session:
         self.totals, self.updates_logged = self.learner.zero_metrics(), 0
         self.saved_step, self.stop, self.epsilon = -1, Interruption(), 1.0
         self._update = compute.jit(self.learner.update, settings.compute, donate_argnums=(0, 1))
+        self._consolidate = compute.jit(
+            self.learner.consolidate, settings.compute, donate_argnums=(0, 1)
+        )
         self._rollout = compute.jit(self.learner.rollout, settings.compute)
         self.rollout = jax.tree.map(
             lambda like: jnp.zeros(like.shape, like.dtype),
@@ -161,11 +165,10 @@ class Session:
         """Step every env of every game once and learn what is due."""
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
-        if self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
-            self._end_evaluation()
-            if not self.stop.asked:
-                self._evaluated = self._policies()
-                self.journal.begin_evaluation(self._evaluated, before)
+        if not self.progress.consolidating and self._may_consolidate(self.journal.seconds):
+            self._begin_consolidation()
+        elif self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
+            self._begin_evaluation(self._policies(), self.config.evaluation.episodes)
         with self.stop.others():
             for lane in self.lanes.values():
                 lane.send()
@@ -186,6 +189,31 @@ class Session:
             self.restart_envs()
             self.journal.phase("training")
 
+    def _begin_evaluation(self, policies: dict[str, policy.Policy], episodes: int) -> None:
+        """Once the one before is over; not if the run is to end."""
+        self._end_evaluation()
+        if not self.stop.asked:
+            self._evaluated = policies
+            self.journal.begin_evaluation(policies, episodes, self.progress.step)
+
+    def _may_consolidate(self, seconds: float) -> bool:
+        """Whether the last of the run's steps or minutes have begun, in which its teachers rest."""
+        pace, progress, settings = self.learner.pace, self.progress, self.config
+        limit = 60 * settings.minutes * (1 - settings.consolidation.share)
+        ending = progress.step >= pace.consolidation_start or (limit and seconds >= limit)
+        return pace.consolidates and progress.warmed_up and bool(ending)
+
+    def _begin_consolidation(self) -> None:
+        """Let the teachers rest from here on, and see how far real time alone has come."""
+        self._log()  # no mean reaches over this step
+        self.progress.consolidating = True
+        self.totals = self.learner.zero_metrics(consolidating=True)
+        students = {
+            name: agent for name, agent in self._policies().items() if name != teacher_of(name)
+        }
+        self._begin_evaluation(students, self.config.evaluation.final_episodes)
+        self.journal.phase("the teacher rests, its students go on")
+
     def _due(self, period: int, step: int) -> bool:
         """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
         return bool(period) and (step - self.config.num_envs) // period < step // period
@@ -202,8 +230,13 @@ class Session:
             self.update()
 
     def update(self) -> None:
-        """Dispatch one update of every teacher and every student."""
+        """Dispatch one update of every teacher and every student; of students while those rest."""
         progress = self.progress
+        if progress.consolidating:
+            for _ in range(self.config.consolidation.updates):
+                self.state, self.totals = self._consolidate(self.state, self.totals, self.replays)
+            progress.updates += 1
+            return
         made = progress.updates - progress.updates_before
         if made % self.learner.pace.updates_per_rollout == 0:
             self.rollout = self._rollout(self.state, self.replays)
@@ -271,7 +304,9 @@ class Session:
         progress = self.progress
         sums = {name: float(total) for name, total in jax.device_get(self.totals).items()}
         count, self.updates_logged = progress.updates - self.updates_logged, progress.updates
-        self.totals = self.learner.zero_metrics()
+        self.totals = self.learner.zero_metrics(consolidating=progress.consolidating)
+        if progress.consolidating:
+            count *= self.config.consolidation.updates
         means: dict[str, dict[str, float]] = {}
         for path, total in sums.items() if count else ():
             name, _, metric = path.rpartition("/")
@@ -281,7 +316,10 @@ class Session:
         found = self._diagnose(self.state, self.replays, key) if following else {}
         for name, row in jax.device_get(found).items():
             means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
-        self.journal.training(progress.step, self.epsilon, progress.updates, means)
+        self.journal.training(
+            progress.step, self.epsilon, progress.updates, means,
+            consolidating=progress.consolidating,
+        )  # fmt: skip
         health.check_losses(progress.step, means)
 
     def _policies(self) -> dict[str, policy.Policy]:
@@ -371,6 +409,9 @@ class Session:
             raise CheckpointError(f"'{self.run.path}' holds no checkpoint to go on from: {first}")
         self.state, self.rollout = tree["state"], tree["rollout"]
         self.progress = msgspec.convert(meta["progress"], Progress)
+        # One that goes on for longer than it was to has its teacher learn again.
+        self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
+        self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
         self.saved_step = self.progress.step
         self.updates_logged = self.progress.updates
         for name, recent in self.progress.recent_returns.items():

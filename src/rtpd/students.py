@@ -47,7 +47,9 @@ def heads(specs: Mapping[str, EnvSpec]) -> Heads:
 
 def rule(config: Config, student: StudentSpec) -> optax.GradientTransformation:
     """How a student descends in a run of `config`."""
-    return optimizer(student.how.optimizer, student.how.updates * Pace(config).updates)
+    pace = Pace(config)
+    updates = student.how.updates * pace.updates + pace.consolidation_updates
+    return optimizer(student.how.optimizer, updates)
 
 
 def init(config: Config, specs: Mapping[str, EnvSpec], key: PRNGKeyArray) -> dict[str, Model]:

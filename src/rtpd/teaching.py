@@ -238,6 +238,19 @@ class Teaching:
         state = eqx.tree_at(lambda s: s.key, state, next_key)
         return Taught(state, given, {"q": q}, None)
 
+    def recall(self, state: TeacherState, replay: ring.Replay) -> Taught:
+        """What a teacher that rests has answered of late, for one update of its students.
+
+        Its states are the last of the replay, as many as the consolidation plays.
+        """
+        key, next_key = jr.split(state.key)
+        share, steps = self.config.consolidation.share, self.config.steps
+        lesson = self._stored(state, replay, key, round(share * steps))
+        best = jnp.sum(jnp.max(next(iter(lesson.q.values())), axis=1) * lesson.known)
+        metrics = {"q": best / jnp.maximum(jnp.sum(lesson.known), 1)}
+        state = eqx.tree_at(lambda s: s.key, state, next_key)
+        return Taught(state, [{"stored": lesson}], metrics, None)
+
     def _part(self, i: int, batch: Minibatch, q: Array, state: TeacherState) -> Lesson:
         """Part i of the teacher's own minibatch."""
         part = slice(i * self.config.replay.batch_size, (i + 1) * self.config.replay.batch_size)
@@ -258,17 +271,17 @@ class Teaching:
             said = {whose: self._said(state, x, whose) for whose in self._followed}
             lessons["fresh"] = Lesson(seen, said)
         if "stored" in wanted:
-            lessons["stored"] = self._stored(state, replay, key)
+            # A frozen teacher's answers do not age.
+            steps = self._newest_steps if self.policy is None else self.config.replay.capacity
+            lessons["stored"] = self._stored(state, replay, key, steps)
         return lessons
 
-    def _stored(self, state: TeacherState, replay: ring.Replay, key: PRNGKeyArray) -> Lesson:
-        """States that the teacher played lately, and what it answered then.
-
-        A frozen teacher's answers do not age, so its students draw from all of the replay.
-        """
-        windows, newest = self._windows(), None
-        if self.policy is None:
-            newest = -(-self._newest_steps // self.config.num_envs)
+    def _stored(
+        self, state: TeacherState, replay: ring.Replay, key: PRNGKeyArray, newest_steps: int
+    ) -> Lesson:
+        """States of the newest steps, and what the teacher answered when it acted there."""
+        windows = self._windows()
+        newest = max(-(-newest_steps // self.config.num_envs), windows["n_step"] + 8)
         row, env = ring.draw(
             replay, key, self.config.replay.batch_size, windows["stack"], windows["n_step"], newest
         )

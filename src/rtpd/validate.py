@@ -70,6 +70,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "student.newest_steps": (1, 10**9),
     "student.average_decay": (0, 0.999999),
     "student.td_weight": (0, 1e9),
+    "consolidation.share": (0, 0.9),
+    "consolidation.updates": (1, 1000),
     "replay.capacity": (1, 10**9),
     "replay.batch_size": (1, 65_536),
     "replay.warmup_steps": (1, MOST_STEPS),
@@ -115,6 +117,10 @@ def validate(config: Config) -> None:
         raise ConfigError(
             f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
         )
+    if config.teacher == "frozen" and config.consolidation.share:
+        raise ConfigError(
+            f"--consolidate {config.consolidation.share:g}: a frozen teacher rests all the time"
+        )
     if config.teacher == "frozen" and replay.priority:
         raise ConfigError(
             f"--replay.priority {replay.priority}: nothing surprises a frozen teacher"
@@ -155,11 +161,14 @@ def _check_students(config: Config) -> None:
         if how.follow == "best" and not config.evaluation.period_steps:
             raise ConfigError(f"{whose}to follow best needs --evaluation.period-steps above 0")
         acts = "ema" if config.td.average_decay else "latest"
-        if how.targets == "stored" and how.follow != acts and config.teacher != "frozen":
-            raise ConfigError(
-                f"{whose}stored targets are those of the teacher that acts ({acts}): to follow "
-                f"{how.follow} needs --student.targets fresh"
-            )
+        if how.follow != acts and config.teacher != "frozen":
+            answers = f"those of the teacher that acts ({acts}): to follow {how.follow} needs"
+            if how.targets == "stored":
+                raise ConfigError(f"{whose}stored targets are {answers} --student.targets fresh")
+            if config.consolidation.share:
+                raise ConfigError(
+                    f"{whose}targets of the consolidation are {answers} --consolidate 0"
+                )
         rate = how.optimizer.learning_rate
         if config.on_divergence == "rollback" and rate != config.student.optimizer.learning_rate:
             raise ConfigError(

@@ -68,7 +68,7 @@ class Trial:
         return Curve.of((step, seconds, row.mean) for step, seconds, row in found if row)
 
     def lessons(self, agent: str, what: str) -> "Curve":
-        """A student's "agreement" with its teacher, or its "constant_agreement", 0 to 1."""
+        """A student's "advantage_kept", or the "constant_advantage_kept" beside it."""
         found = [(t.step, t.seconds, self.own(t.students).get(agent)) for t in self.record.training]
         rows = ((step, seconds, getattr(row, what)) for step, seconds, row in found if row)
         return Curve.of((step, seconds, y) for step, seconds, y in rows if y is not None)

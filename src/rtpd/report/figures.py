@@ -57,22 +57,23 @@ def common(curves: Sequence[Curve], *, minutes: bool) -> tuple[list[float], list
     return (times if minutes else [*steps]), [[t[step][1] for t in tables] for step in steps]
 
 
-def agreement(cell: Cell, palette: Palette) -> Drawing | None:
-    """How often students pick their teacher's action, smoothed; None without lines of training."""
-    with drawing(_title(cell), _time_label(cell, False), "agreement with the teacher") as panel:
+def advantage(cell: Cell, palette: Palette) -> Drawing | None:
+    """What students keep of their teacher's advantage, smoothed; None if no line tells of it."""
+    with drawing(_title(cell), _time_label(cell, False), "teacher's advantage kept") as panel:
         for name in cell.students:
-            curves = [trial.lessons(name, "agreement") for trial in cell.trials]
+            curves = [trial.lessons(name, "advantage_kept") for trial in cell.trials]
             x, y = _smooth(*common(curves, minutes=False))
             for curve in curves:
                 axes = panel.axes.plot(curve.steps, curve.values, color=palette[name][0])
                 axes[0].set(lw=0.5, alpha=0.3)
             panel.axes.plot(x, y, color=palette[name][0], label=name)
-        constant = [t.lessons(n, "constant_agreement") for t in cell.trials for n in cell.students]
+        kept, names = "constant_advantage_kept", cell.students
+        constant = [trial.lessons(name, kept) for trial in cell.trials for name in names]
         if not any(curve.steps for curve in constant):
             return None
         x, y = _smooth(*common(constant, minutes=False))
         panel.axes.plot(x, y, color=FAINT, lw=1.2, ls=":", label="one constant\naction")
-        panel.axes.set(xlim=(0, None), ylim=(0, 1.02))
+        panel.axes.set(xlim=(0, None), ylim=(min(0.0, *y), 1.02))
         panel.axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.axes.yaxis.set_major_formatter(PercentFormatter(1))
     return panel
@@ -201,7 +202,7 @@ def profile(
             if all(p.interval for p in points):
                 low, high = zip(*(p.interval for p in points if p.interval), strict=True)
                 panel.axes.fill_between(taus, low, high, color=colour, alpha=0.15, lw=0)
-        panel.axes.set(ylim=(0, 1.02), xlim=(taus[0], taus[-1]))
+        panel.axes.set(ylim=(min(0.0, *y), 1.02), xlim=(taus[0], taus[-1]))
         panel.axes.yaxis.set_major_formatter(PercentFormatter(1))
         panel.axes.xaxis.set_major_formatter(PercentFormatter(100))
     return panel

@@ -81,14 +81,14 @@ def _courses(cell: Cell, palette: Palette) -> list[Block]:
         panel = figures.returns(cell, palette, minutes=minutes)
         caption = f"Mean return of each evaluation against {what}. {how}"
         blocks.append(picture(panel, f"{cell.game} return {what.split()[1]}", caption))
-    panel = figures.agreement(cell, palette)
+    panel = figures.advantage(cell, palette)
     if panel is not None:
         caption = (
-            "Share of 256 replayed states on which a student picks its teacher's action (thin: "
-            f"each line of training; thick: mean of {figures.SMOOTH} lines). Dotted: the best "
-            "constant action."
+            "Of the advantage that the teacher's actions have over random ones, by its own values "
+            "on 256 replayed states, what a student's actions keep (thin: each line of training; "
+            f"thick: mean of {figures.SMOOTH} lines). Dotted: the best constant action."
         )
-        blocks.append(picture(panel, f"{cell.game} agreement", caption))
+        blocks.append(picture(panel, f"{cell.game} advantage kept", caption))
     return blocks
 
 

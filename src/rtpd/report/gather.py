@@ -1,4 +1,4 @@
-"""Run folders as plain data: what was asked, every evaluation, every agreement, by game."""
+"""Run folders as plain data: what was asked, every evaluation, every line of training, by game."""
 
 import io
 from collections.abc import Iterable
@@ -67,8 +67,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 class Lesson(msgspec.Struct, frozen=True):
     """How a student did in a line of training."""
 
-    agreement: float | None = None
-    constant_agreement: float | None = None
+    advantage_kept: float | None = None
+    constant_advantage_kept: float | None = None
 
 
 class Training(msgspec.Struct, frozen=True):

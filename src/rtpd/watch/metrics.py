@@ -23,8 +23,8 @@ class Progress(msgspec.Struct):
     """What a line of training says of one agent."""
 
     played: float | None = msgspec.field(default=None, name="return")
-    agreement: float | None = None
-    constant_agreement: float | None = None
+    advantage_kept: float | None = None
+    constant_advantage_kept: float | None = None
     spread: float | None = None
 
 
@@ -83,8 +83,8 @@ class Metrics:
         self.last: Train | None = None
         self.rows: dict[str, Progress] = {}  # the latest of every agent
         self.scores: dict[str, Score] = {}  # the latest of every agent
-        # By what is told and by agent: "return" and "agreement" in training, "constant" the
-        # agreement of the best constant policy, "score" the mean return of an evaluation.
+        # By what is told and by agent: "return" and "advantage" kept in training, "constant" what
+        # the best constant policy keeps of it, "score" the mean return of an evaluation.
         self.curves: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
         self.errors: dict[str, list[float | None]] = defaultdict(list)  # of the scores
         self.version = (0, 0)
@@ -148,8 +148,8 @@ class Metrics:
         self.last = row
         self.rows |= row.agents
         for name, agent in row.agents.items():
-            told = (agent.played, agent.agreement, agent.constant_agreement)
-            for what, value in zip(("return", "agreement", "constant"), told, strict=True):
+            told = (agent.played, agent.advantage_kept, agent.constant_advantage_kept)
+            for what, value in zip(("return", "advantage", "constant"), told, strict=True):
                 if value is not None:
                     self.curves[what][name].append((row.step, value))
 

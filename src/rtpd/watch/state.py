@@ -55,7 +55,7 @@ class AgentRow:
     trained: str  # return in training
     score: str  # in the last evaluation
     of_teacher: str
-    agreement: str
+    advantage: str
     constant: str
     flat: bool
     saved: bool  # whether it can play
@@ -113,8 +113,8 @@ class State:
                     trained=show(told.get("return"), ",.1f"),
                     score=score_text(result),
                     of_teacher=of_teacher(result),
-                    agreement=percent(told.get("agreement")),
-                    constant=percent(told.get("constant_agreement")),
+                    advantage=percent(told.get("advantage_kept")),
+                    constant=percent(told.get("constant_advantage_kept")),
                     flat=is_flat(told),
                     saved=name in saved,
                 )

@@ -12,11 +12,11 @@ const COLUMNS = [
   ["training return", (agent) => agent.trained],
   ["evaluation, mean ± s.e.", (agent) => agent.score],
   ["of teacher’s return", (agent) => agent.of_teacher],
-  ["agreement (one action)", (agent) => (agent.teacher ? "" : `${agent.agreement} (${agent.constant})`)],
+  ["advantage kept (one action)", (agent) => (agent.teacher ? "" : `${agent.advantage} (${agent.constant})`)],
 ];
 
 const games = new Games();
-const charts = new Map(); // by game: [returns, agreement]
+const charts = new Map(); // by game: [returns, advantage]
 let seen = "";
 
 // One look an agent, the same everywhere: the teacher in the colour of the text.
@@ -64,8 +64,8 @@ function chartsOf(game) {
       { empty: "no episode has ended yet" },
     ),
     new Chart(
-      title("Agreement"),
-      "share of states on which a student picks its teacher’s action. Dashed: what the best single action would get. Both smoothed.",
+      title("Advantage kept"),
+      "what a student’s actions keep of its teacher’s advantage over random ones, by the teacher’s values. Dashed: what the best single action would keep. Both smoothed.",
       { form: percent, range: [0, 1], empty: "no student has learnt yet" },
     ),
   ];
@@ -83,15 +83,15 @@ function curves(run, look) {
         const errors = what === "score" ? told("error", name) : [];
         return { name, look: look.get(name), kind, points: told(what, name), errors };
       });
-    const [returns, agreement] = chartsOf(game);
+    const [returns, advantage] = chartsOf(game);
     returns.kinds = Object.keys(run.curves.score ?? {}).length ? ["dots"] : ["thin"];
     returns.show([...series("return", "thin"), ...series("score", "dots")]);
     const smoothed = (what, kind) =>
       series(what, kind).map((one) => ({ ...one, points: smooth(one.points) }));
-    agreement.show([
-      ...series("agreement", "faint"),
+    advantage.show([
+      ...series("advantage", "faint"),
       ...smoothed("constant", "dashed"),
-      ...smoothed("agreement", "line"),
+      ...smoothed("advantage", "line"),
     ]);
   }
   for (const [game, made] of charts) {
