@@ -24,7 +24,7 @@ from typing import Any
 
 import gymnasium
 
-from rtpd import cli
+from rtpd.cli import main as rtpd
 from rtpd.files import write_json
 from rtpd.run import provenance
 
@@ -90,7 +90,7 @@ def command(*words: str | Path) -> str:
     """What a command of rtpd prints; RuntimeError with its one line if it fails."""
     out, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
-        code = cli.main([str(word) for word in words])
+        code = rtpd([str(word) for word in words])
     if code == 130:
         raise KeyboardInterrupt
     if code:

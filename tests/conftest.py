@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def torch_file():
+def saved_by_torch():
     """A function from float32 arrays by name to what `torch.save` makes of a dict of tensors.
 
     With `pickle` that stands in the place of the list of tensors.

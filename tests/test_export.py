@@ -12,8 +12,9 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd import cli, nets, onnxfile
+from rtpd import nets, onnxfile
 from rtpd import policy as agents_on_disk
+from rtpd.cli import main
 from rtpd.errors import CheckpointError, RequestError, RtpdError
 from rtpd.export import c as c_target
 from rtpd.export import export, quantise, verify
@@ -125,14 +126,14 @@ def cartpole(tmp_path_factory):
 
 def test_export_writes_compares_and_plays(cartpole, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["export", str(cartpole), "--episodes", "3", "--json"]) == 0
+    assert main(["export", str(cartpole), "--episodes", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["file"] == "CartPole-v1-mlp8.onnx"
     assert result["frames"] == 2_048 and result["agreement_or_tied"] == 1
     assert result["original"] == result["exported"] and len(result["exported"]["returns"]) == 3
     assert result["bytes"] == Path(result["file"]).stat().st_size
     assert [p.name for p in tmp_path.iterdir()] == [result["file"]]
-    assert cli.main(["evaluate", result["file"], "--episodes", "3", "--json"]) == 0
+    assert main(["evaluate", result["file"], "--episodes", "3", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["agents"]["mlp8"]["returns"] == result["exported"]["returns"]
 
@@ -169,7 +170,7 @@ def test_a_file_that_is_not_the_original_is_refused_and_nothing_is_left(
     ],
 )
 def test_what_cannot_be_exported_is_told_in_one_line(flags, said, cartpole, capsys):
-    assert cli.main(["export", str(cartpole), *flags]) == 2
+    assert main(["export", str(cartpole), *flags]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
 
@@ -177,7 +178,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(flags, said, cartpole, caps
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_a_missing_extra_is_told(package, cartpole, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    assert cli.main(["export", str(cartpole)]) == 2
+    assert main(["export", str(cartpole)]) == 2
     assert "pip install 'rtpd[export]'" in capsys.readouterr().err
 
 

@@ -14,8 +14,8 @@ from rtpd.errors import ConfigError
 from rtpd.export import quantise
 from rtpd.seat import Seat
 from rtpd.sources import options_of
+from rtpd.student_spec import parse_students
 from rtpd.types import EnvSpec
-from rtpd.validate import parse_students
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))
 

@@ -14,8 +14,9 @@ from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError
 from rtpd.lane import Lane
 from rtpd.learner import Learner
+from rtpd.student_spec import parse_actors
 from rtpd.types import Preprocess
-from rtpd.validate import parse_actors, validate
+from rtpd.validate import validate
 
 MIXED = Config(
     env="probe/swap",

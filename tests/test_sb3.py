@@ -240,9 +240,9 @@ def weights(shapes):
     return arrays | {f"{k}.bias": np.ones(shape[:1], np.float32) for k, shape in shapes.items()}
 
 
-def test_the_nets_made_for_these_tests_are_read(changed, torch_file):
+def test_the_nets_made_for_these_tests_are_read(changed, saved_by_torch):
     for widths in ((6,), (7, 5), (4, 3, 2)):
-        path = changed(PONG, policy=torch_file(nature(widths=widths)))
+        path = changed(PONG, policy=saved_by_torch(nature(widths=widths)))
         text = "-".join(map(str, widths))
         assert sb3.read(path, IMAGE).provenance["net"] == f"conv32-64-64x{text}"
 
@@ -264,9 +264,9 @@ def test_the_nets_made_for_these_tests_are_read(changed, torch_file):
         ({}, "not built as expected"),
     ],
 )
-def test_a_net_of_another_kind_is_named(arrays, said, changed, torch_file):
+def test_a_net_of_another_kind_is_named(arrays, said, changed, saved_by_torch):
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-    refused(changed(PONG, policy=torch_file(arrays)), IMAGE, said)
+    refused(changed(PONG, policy=saved_by_torch(arrays)), IMAGE, said)
 
 
 # ---- what is read exactly though rtpd trains no such nets --------------------------------------
@@ -290,14 +290,14 @@ TORCH = {
 
 @pytest.mark.parametrize("name", [*TORCH, None])
 def test_activations_and_nets_without_a_hidden_layer_are_read_exactly(
-    name, changed, torch_file, tmp_path
+    name, changed, saved_by_torch, tmp_path
 ):
     sizes = (4, 5, 10) if name else (4, 10)
     shapes = {f"quantile_net.{2 * i}": sizes[i : i + 2][::-1] for i in range(len(sizes) - 1)}
     arrays = filled({f"quantile_net.{k}": v for k, v in weights(shapes).items()})
     told = {"policy_kwargs": {"activation_fn": f"<class 'torch.nn.modules.activation.{name}'>"}}
     path = changed(
-        CARTPOLE, policy=torch_file(arrays), data=about(CARTPOLE, **(told if name else {}))
+        CARTPOLE, policy=saved_by_torch(arrays), data=about(CARTPOLE, **(told if name else {}))
     )
     agent = sb3.read(path, VECTOR)
     x = OBS[:, 0].astype(np.float64)
@@ -312,11 +312,11 @@ def test_activations_and_nets_without_a_hidden_layer_are_read_exactly(
     np.testing.assert_array_equal(jax.vmap(kept)(OBS), jax.vmap(agent)(OBS))
 
 
-def test_an_activation_behind_the_relu_of_nature_is_refused(changed, torch_file):
+def test_an_activation_behind_the_relu_of_nature_is_refused(changed, saved_by_torch):
     told = {"policy_kwargs": {"activation_fn": "<class 'torch.nn.modules.activation.Tanh'>"}}
-    deep = torch_file(nature(widths=(7, 5)))
+    deep = saved_by_torch(nature(widths=(7, 5)))
     refused(changed(PONG, data=about(PONG, **told), policy=deep), IMAGE, "tanh behind NatureCNN")
-    shallow = changed(PONG, data=about(PONG, **told), policy=torch_file(nature()))
+    shallow = changed(PONG, data=about(PONG, **told), policy=saved_by_torch(nature()))
     assert sb3.read(shallow, IMAGE).net.activation == "relu"
 
 
@@ -326,10 +326,10 @@ def test_pixels_that_are_not_divided_are_seen_as_they_are(changed):
     assert sb3.read(PONG, IMAGE).preprocess.scale == 255
 
 
-def test_of_a_net_of_one_channel_the_newest_frame_is_seen(changed, torch_file):
+def test_of_a_net_of_one_channel_the_newest_frame_is_seen(changed, saved_by_torch):
     arrays = filled(nature(channels=(1, 32, 64, 64)))
     space = {"dtype": "uint8", "_shape": [1, 84, 84]}
-    path = changed(PONG, policy=torch_file(arrays), data=about(PONG, observation_space=space))
+    path = changed(PONG, policy=saved_by_torch(arrays), data=about(PONG, observation_space=space))
     agent, alone = sb3.read(path, IMAGE), sb3.read(path, replace(IMAGE, stack=1))
     obs = np.random.default_rng(2).integers(0, 256, (4, 84, 84)).astype(np.uint8)
     expected = np.asarray(alone(obs[3:]))
@@ -359,10 +359,10 @@ class Weapon:
         return os.system, (f"echo > '{self.mark}'",)
 
 
-def test_no_pickle_in_a_file_is_run(changed, torch_file, tmp_path):
+def test_no_pickle_in_a_file_is_run(changed, saved_by_torch, tmp_path):
     mark = tmp_path / "mark"
     weapon = pickle.dumps(Weapon(mark))
-    pth = torch_file({}, weapon)
+    pth = saved_by_torch({}, weapon)
     refused(changed(CARTPOLE, policy=pth), VECTOR, r"(posix|nt)\.system", CheckpointError)
     armed = json.loads(members(CARTPOLE)["data"])
     for value in armed.values():

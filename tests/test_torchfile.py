@@ -56,9 +56,9 @@ def test_tensors_are_those_that_torch_saved():
         np.testing.assert_array_equal(array, expected[name], strict=True)
 
 
-def test_the_tests_own_writer_writes_what_is_read(torch_file):
+def test_the_tests_own_writer_writes_what_is_read(saved_by_torch):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b.c": np.ones(1, np.float32)}
-    found = torchfile.state_dict(torch_file(arrays), "x")
+    found = torchfile.state_dict(saved_by_torch(arrays), "x")
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array, strict=True)

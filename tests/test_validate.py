@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rtpd.config import Config, StudentConfig
-from rtpd.validate import parse_students
+from rtpd.student_spec import parse_students
 
 TEXTS = {
     "net1.7": "net1.7-kl",

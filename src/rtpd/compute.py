@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rtpd import cpu
-from rtpd.config import Compute
 from rtpd.process import backend
 
+Compute = Literal["auto", "float32", "bfloat16"]
 # Of bfloat16 on a CPU. XLA's own convolutions and products gain nothing from it; oneDNN's do, if
 # XLA's other library (YNNPACK) does not take the products first. That one keeps the reductions,
 # without which the gradient's norm alone would take a sixth of the update.

@@ -31,7 +31,6 @@ MOST_TOML_BYTES = 2**18
 MOST_DOTS = 100  # on a line: for a key of n parts tomllib takes memory in proportion to n^2
 
 
-Compute = Literal["auto", "float32", "bfloat16"]
 Follow = Literal["latest", "ema", "best"]
 Targets = Literal["fresh", "stored"]
 
@@ -209,7 +208,7 @@ class Config:
     actors: str = "teacher"
     """who plays: teacher, or how many envs of each game each drives, as in teacher=6,net1.7=2;
     what students play is learnt from like the rest, by the teacher too (off-policy)"""
-    compute: Compute = "auto"
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
     """what convolutions and the large products compute in; weights, losses, Q-values and saved
     agents are float32 in any case. auto: bfloat16 on a GPU and on a CPU that multiplies it
     (amx_bf16, avx512_bf16), else float32"""

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rtpd import config, envs, sb3, training
-from rtpd.config import Config
+from rtpd import envs, sb3, training
+from rtpd.config import Config, from_dict, load_config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
 from rtpd.monitor import Monitor
@@ -50,7 +50,7 @@ def distill(
     """
     if settings is None:
         preset = preset or PRESET
-        settings = replace(config.load_config(preset), env="")
+        settings = replace(load_config(preset), env="")
     if settings.teacher != "frozen":
         raise ConfigError(f"--teacher {settings.teacher}: rtpd distill has the teacher it is given")
     path = Path(teacher)
@@ -89,7 +89,7 @@ def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> C
     if asked and asked != plays:
         raise ConfigError(f"'{settings.env}': the teacher of '{path}' plays {plays}")
     known = next(iter(policies.values())).provenance.get("environment")
-    options = config.from_dict({"environment": known or {}}, str(path)).environment
+    options = from_dict({"environment": known or {}}, str(path)).environment
     return adapted(settings, plays, options, next(iter(policies.values())).provenance["net"])
 
 

@@ -19,9 +19,9 @@ from rtpd.episodes import Episodes
 from rtpd.models import Model, acting_net
 from rtpd.nets import QNet, with_noise
 from rtpd.pace import Pace
+from rtpd.student_spec import parse_actors, parse_students
 from rtpd.teaching import TeacherState, Teaching
 from rtpd.types import EnvSpec, Preprocess, VectorEnv
-from rtpd.validate import parse_actors, parse_students
 
 
 class Lane:

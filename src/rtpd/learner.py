@@ -20,10 +20,10 @@ from rtpd.config import Config, Targets
 from rtpd.losses import agreement, dead_share
 from rtpd.models import Metrics, Model, acting_net
 from rtpd.pace import Pace
+from rtpd.student_spec import StudentSpec, parse_students
 from rtpd.students import Heads
 from rtpd.teaching import Rollout, TeacherState, Teaching
 from rtpd.types import EnvSpec, Policy, Preprocess
-from rtpd.validate import StudentSpec, parse_students
 
 Replays = Mapping[str, ring.Replay]
 Rollouts = Mapping[str, Rollout | None]

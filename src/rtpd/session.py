@@ -25,7 +25,6 @@ from rtpd import (
     agents,
     checkpoint,
     compute,
-    config,
     health,
     identity,
     memory,
@@ -34,7 +33,7 @@ from rtpd import (
     validate,
 )
 from rtpd import replay as ring
-from rtpd.config import Config
+from rtpd.config import Config, to_dict
 from rtpd.console import count
 from rtpd.envs.baselines import has_baseline
 from rtpd.errors import CheckpointError
@@ -327,7 +326,7 @@ class Session:
         return agents.policies(
             self.learner,
             self.state,
-            environment=config.to_dict(self.config)["environment"],
+            environment=to_dict(self.config)["environment"],
             seed=self.config.seed,
             step=self.progress.step,
             updates=self.progress.updates,

@@ -26,9 +26,9 @@ from rtpd.models import (
     optimizer,
 )
 from rtpd.pace import Pace
+from rtpd.student_spec import StudentSpec, parse_students
 from rtpd.teachers import DQN
 from rtpd.types import EnvSpec
-from rtpd.validate import StudentSpec, parse_students
 
 DOUBLE_Q = DQN(double=True)
 

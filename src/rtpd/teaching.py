@@ -35,9 +35,9 @@ from rtpd.models import (
     optimizer,
 )
 from rtpd.pace import Pace
+from rtpd.student_spec import parse_students
 from rtpd.teachers import DQN, Teacher, kind, lambda_returns, td_loss
 from rtpd.types import EnvSpec, Policy, Preprocess, Transitions
-from rtpd.validate import parse_students
 
 TeacherLoss = Callable[[nets.QNet], tuple[Array, tuple[Array, Array]]]
 """The mean loss of a minibatch; the net's outputs [B Q], and how they surprised [B]."""

@@ -8,9 +8,16 @@ from typing import Any, Literal
 
 import jax
 
-from rtpd import agents, checkpoint, config, cpu, envs, memory, policy, validate
+from rtpd import agents, checkpoint, cpu, envs, memory, policy, validate
 from rtpd import replay as ring
-from rtpd.config import Config, StudentConfig, TeacherConfig
+from rtpd.config import (
+    Config,
+    StudentConfig,
+    TeacherConfig,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
 from rtpd.files import contents, sha256
 from rtpd.health import MOST_ROLLBACKS
@@ -52,7 +59,7 @@ def train(
     """
     if settings is None:
         preset = preset or default_preset()
-        settings = config.load_config(preset)
+        settings = load_config(preset)
     if settings.teacher == "frozen":
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
     return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
@@ -94,7 +101,7 @@ def begin(
             "frames_per_step": next(iter(specs.values())).frames_per_step,
             "agents": agents.describe(learner),
             **(about or {}),
-            "config": config.to_dict(settings),
+            "config": to_dict(settings),
         }
         path = Path(out) if out else claim(*numbered)
         with locked(path):
@@ -129,7 +136,7 @@ def resume(
         limits = {"steps": steps, "minutes": minutes, "on_divergence": on_divergence}
         data = dict(folder.manifest["config"])
         data |= {name: value for name, value in limits.items() if value is not None}
-        settings = config.from_dict(data, f"{path}/manifest.json")
+        settings = from_dict(data, f"{path}/manifest.json")
         validate.validate(settings)
         reached, status = folder.manifest.get("step", 0), folder.manifest.get("status")
         if status == "finished" and settings.steps <= reached:
@@ -156,7 +163,7 @@ def _go(
             if kind == "resumed":
                 _warn_of_another_cpu(session)
             entries = [*run.manifest.get(kind, []), entry]
-            run.note(status="running", **{kind: entries}, config=config.to_dict(settings))
+            run.note(status="running", **{kind: entries}, config=to_dict(settings))
         if kind == "rollbacks":
             run.append({"kind": "rollback", **entry})
         try:

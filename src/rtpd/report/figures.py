@@ -202,7 +202,7 @@ def profile(
             if all(p.interval for p in points):
                 low, high = zip(*(p.interval for p in points if p.interval), strict=True)
                 panel.axes.fill_between(taus, low, high, color=colour, alpha=0.15, lw=0)
-        panel.axes.set(ylim=(min(0.0, *y), 1.02), xlim=(taus[0], taus[-1]))
+        panel.axes.set(ylim=(0, 1.02), xlim=(taus[0], taus[-1]))
         panel.axes.yaxis.set_major_formatter(PercentFormatter(1))
         panel.axes.xaxis.set_major_formatter(PercentFormatter(100))
     return panel
