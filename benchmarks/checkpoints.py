@@ -14,10 +14,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rtpd import checkpoint, envs
-from rtpd import replay as ring
-from rtpd.memory import peak_bytes
-from rtpd.run import now, provenance
+from rtpd import envs
+from rtpd.learning import replay as ring
+from rtpd.storage import checkpoint
+from rtpd.storage.run_folder import now, provenance
+from rtpd.system.memory import peak_bytes
 
 ENVS = 8
 

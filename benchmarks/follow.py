@@ -1,8 +1,8 @@
 """How soon do students follow, by centre and scale of the input and by their first weights?
 
 Learns afresh, teacher and students, from the replay in a run's checkpoint, once per setting, and
-prints at six points how the students follow (`rtpd.losses.agreement`) and how far the teacher
-tells states apart. No emulator runs, so settings see the same data.
+prints at six points how the students follow (`rtpd.learning.distillation.agreement`) and how far
+the teacher tells states apart. No emulator runs, so settings see the same data.
 
     python benchmarks/follow.py runs/pong-1 --updates 1500 --scales 255 25 std --weights he fan-in
 """
@@ -18,14 +18,16 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from rtpd import checkpoint, envs, nets
-from rtpd import replay as ring
-from rtpd.agents import neutral
-from rtpd.config import from_dict
-from rtpd.lane import replay_rows
-from rtpd.learner import Learner
-from rtpd.losses import agreement
-from rtpd.run import Run
+from rtpd import envs
+from rtpd.config.settings import from_dict
+from rtpd.learning import replay as ring
+from rtpd.learning.distillation import agreement
+from rtpd.learning.update import Learner
+from rtpd.networks import qnet
+from rtpd.storage import checkpoint
+from rtpd.storage.run_folder import Run
+from rtpd.training.collector import replay_rows
+from rtpd.training.snapshots import neutral
 from rtpd.types import Preprocess
 
 
@@ -42,7 +44,7 @@ def fresh_state(learner, game, preprocess, weights, seed):
     if weights == "he":
         return state
     for student in learner.students:
-        net = nets.build(student.net, spec, spec.num_actions, key=jr.key(seed))
+        net = qnet.build(student.net, spec, spec.num_actions, key=jr.key(seed))
         state = eqx.tree_at(lambda s, n=student.name: s.students[n].net, state, net)
     return state
 

@@ -19,12 +19,12 @@ from pathlib import Path
 import jax
 import jax.random as jr
 
-from rtpd import compute
-from rtpd import replay as ring
-from rtpd.config import load_config
-from rtpd.lane import replay_columns, replay_rows
-from rtpd.learner import Learner
-from rtpd.run import now, provenance
+from rtpd.config.settings import load_config
+from rtpd.learning import replay as ring
+from rtpd.learning.update import Learner
+from rtpd.storage.run_folder import now, provenance
+from rtpd.system import compute
+from rtpd.training.collector import replay_columns, replay_rows
 from rtpd.types import EnvSpec, Preprocess
 
 UPDATES = 60

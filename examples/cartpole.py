@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rtpd
-from rtpd.config import OptimizerConfig
+from rtpd.config.settings import OptimizerConfig
 
 
 def settings(steps: int) -> rtpd.Config:

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 import rtpd
-from rtpd.losses import LOSSES, Distillation
+from rtpd.learning.distillation import LOSSES, Distillation
 
 
 def advantage(student_q, teacher_q, temperature):

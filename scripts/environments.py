@@ -24,9 +24,9 @@ from typing import Any
 
 import gymnasium
 
-from rtpd.cli import main as rtpd
-from rtpd.files import write_json
-from rtpd.run import provenance
+from rtpd.cli.main import main as rtpd
+from rtpd.storage.files import write_json
+from rtpd.storage.run_folder import provenance
 
 GYMNASIUM = (
     "CartPole-v1", "MountainCar-v0", "Acrobot-v1", "LunarLander-v3", "Blackjack-v1",

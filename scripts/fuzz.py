@@ -99,23 +99,26 @@ def targets(folder: Path) -> dict[str, Any]:
     import jax.random as jr
     import test_hostile as valid
 
-    from rtpd import checkpoint, identity, nets, policy
-    from rtpd.archive import Archive
-    from rtpd.config import flat, from_dict, load_config, to_dict
-    from rtpd.files import discard, sha256
-    from rtpd.run import Run, is_running, locked
-    from rtpd.sources import options_of
+    from rtpd.agents import store
+    from rtpd.agents.formats.torch_file import state_dict
+    from rtpd.agents.sources import options_of
+    from rtpd.config.settings import flat, from_dict, load_config, to_dict
+    from rtpd.networks import qnet
+    from rtpd.storage import checkpoint
+    from rtpd.storage.archive import Archive
+    from rtpd.storage.files import discard, sha256
+    from rtpd.storage.run_folder import Run, is_running, locked
     from rtpd.suite.plan import read as read_suite
-    from rtpd.torchfile import state_dict
+    from rtpd.training import identity
+    from rtpd.training.validation import validate
     from rtpd.types import EnvSpec, Policy, Preprocess
-    from rtpd.validate import validate
     from rtpd.watch.state import State
 
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
     facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
-    net = nets.build("mlp8", spec, 2, key=jr.key(0))
+    net = qnet.build("mlp8", spec, 2, key=jr.key(0))
     agent = folder / "mlp8.safetensors"
-    policy.save(agent, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
+    store.save(agent, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
     about, weights = json.loads(agent.with_suffix(".json").read_bytes()), agent.read_bytes()
     spawn = multiprocessing.get_context("spawn")  # onnxruntime is native: a crash must be survived
     zips = sorted((Path(__file__).parents[1] / "tests").rglob("*.zip"))
@@ -125,7 +128,7 @@ def targets(folder: Path) -> dict[str, Any]:
             valid.signed(folder / "x.safetensors", mutated_value(about, rng), weights)
         else:
             valid.signed(folder / "x.safetensors", about, mutated(weights, rng))
-        found = policy.load(folder / "x.safetensors")
+        found = store.load(folder / "x.safetensors")
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)), "not finite"
         assert options_of(found).noop_max <= 1_000, "out of bounds"
 
@@ -241,7 +244,7 @@ def targets(folder: Path) -> dict[str, Any]:
     if find_spec("onnx") and find_spec("onnxruntime"):
         from rtpd.export import onnx
 
-        onnx.write(policy.load(agent), folder / "agent.onnx", None)
+        onnx.write(store.load(agent), folder / "agent.onnx", None)
         whole = (folder / "agent.onnx").read_bytes()
         runtime, found["onnx"] = ProcessPoolExecutor(1, spawn), exports
     return found | ({"torch": archives} if zips else {})
@@ -252,9 +255,9 @@ def _late(*_: object) -> None:
 
 
 def _load_onnx(path: Path) -> None:
-    from rtpd import onnxfile
+    from rtpd.agents.formats import onnx_file
 
-    onnxfile.load(path)
+    onnx_file.load(path)
 
 
 def main() -> int:

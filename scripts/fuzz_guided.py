@@ -24,11 +24,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 with atheris.instrument_imports(include=["rtpd", "tomllib"]):
     import test_hostile as valid
 
-    from rtpd import onnxfile, policy
-    from rtpd.config import load_config
+    from rtpd.agents import store
+    from rtpd.agents.formats import onnx_file
+    from rtpd.agents.formats.torch_file import state_dict
+    from rtpd.config.settings import load_config
     from rtpd.errors import RtpdError
     from rtpd.suite.plan import read as read_suite
-    from rtpd.torchfile import state_dict
 
 Readers = dict[str, tuple[bytes, Callable[[bytes], object]]]
 
@@ -55,11 +56,11 @@ def readers(folder: Path) -> Readers:
         except (ValueError, AttributeError, RecursionError):  # cannot be signed
             agent.write_bytes(zoo.read_bytes())
             agent.with_suffix(".json").write_bytes(data)
-        policy.load(agent)
+        store.load(agent)
 
     def read_onnx(data: bytes) -> None:
         (folder / "x.onnx").write_bytes(data)
-        onnxfile.load(folder / "x.onnx")
+        onnx_file.load(folder / "x.onnx")
 
     found: Readers = {
         "settings": (b"steps = 100\n[td]\ngamma = 0.9\n", in_toml(lambda p: load_config(None, p))),
@@ -74,7 +75,7 @@ def readers(folder: Path) -> Readers:
         from rtpd.export import onnx
     except ImportError:
         return found
-    onnx.write(policy.load(zoo), folder / "valid.onnx", None)
+    onnx.write(store.load(zoo), folder / "valid.onnx", None)
     return found | {"onnx": ((folder / "valid.onnx").read_bytes(), read_onnx)}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from rtpd.run import Run, now, provenance
+from rtpd.storage.run_folder import Run, now, provenance
 
 DEFAULT = [
     "pong", "--preset", "cpu", "--students", "net0.5:kl", "--td.net", "net4",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from soak_kill import outcome
 
-from rtpd.run import now, provenance
+from rtpd.storage.run_folder import now, provenance
 
 CALLS = ("mkdir", "fsync", "replace", "rename", "link", "unlink", "rmdir")
 WHEN = ("before", "after")
@@ -67,7 +67,7 @@ def watched(folder, number, when, log):
 
 def child(folder, number, when, log, *arguments):
     """What a killed process runs: `rtpd` itself, watched."""
-    from rtpd.cli import main
+    from rtpd.cli.main import main
 
     watched(folder, int(number), when, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
     return main(list(arguments))

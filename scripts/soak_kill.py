@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from rtpd.run import Run, now, provenance
+from rtpd.storage.run_folder import Run, now, provenance
 
 CLOCK = ("seconds", "steps_per_second")
 MOMENTS = ("any time", "warm-up", "compiling", "saving a checkpoint", "final evaluation")

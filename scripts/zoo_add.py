@@ -10,12 +10,12 @@ import json
 import shutil
 from pathlib import Path
 
-from rtpd.compilation import keep_compiled
+from rtpd.agents.evaluate import evaluate
+from rtpd.agents.zoo import FOLDER
 from rtpd.envs import short
-from rtpd.evaluation import evaluate
-from rtpd.files import read_json, write_json
-from rtpd.run import Run
-from rtpd.zoo import FOLDER
+from rtpd.storage.files import read_json, write_json
+from rtpd.storage.run_folder import Run
+from rtpd.system.compile_cache import keep_compiled
 
 EPISODES, EPSILON, SEED = 100, 0.05, 1000
 

@@ -27,12 +27,12 @@ def test_no_module_hides_what_is_exported():
     """Importing rtpd.x sets the attribute x of rtpd, whatever was to be found under that name."""
     import importlib
 
-    for home in {*rtpd._HOMES.values(), "learner", "cli"}:
+    for home in {*rtpd._HOMES.values(), "learning.update", "cli.main"}:
         importlib.import_module(f"rtpd.{home}")
     for name in ("distill", "evaluate", "load_config", "load_policy", "play", "resume", "train"):
         assert callable(getattr(rtpd, name)), name
 
 
 def test_rtpd_is_imported_without_jax():
-    code = "import sys, rtpd, rtpd.cli; sys.exit('jax' in sys.modules)"
+    code = "import sys, rtpd, rtpd.cli.main; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,9 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from rtpd import cli, envs, export, losses, nets, teachers, validate
+from rtpd import envs, export
+from rtpd.cli import main
 from rtpd.errors import RtpdError
-from rtpd.run import Run
+from rtpd.learning import distillation, teachers
+from rtpd.networks import qnet
+from rtpd.storage.run_folder import Run
+from rtpd.training import validation
 from rtpd.types import EnvSpec
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +36,8 @@ SPEC.loader.exec_module(docs)
 SCREEN = EnvSpec("ale/pong", num_actions=6, frame_shape=(84, 84))
 PAGES = [page for page in docs.PAGES if page.name not in docs.STORIES]
 TABLES = {
-    "js": losses.LOSSES,
-    "net0.4": nets.NETS,
+    "js": distillation.LOSSES,
+    "net0.4": qnet.NETS,
     "advantage-learning": teachers.TEACHERS,
     "corridor": envs.FAMILIES,
     "npz": export.TARGETS,
@@ -60,22 +64,22 @@ def check_command(words):
     env, words = docs.split_env(words)
     if words[0] != "rtpd":
         return
-    real, line = cli.parse, " ".join(words)
+    real, line = main.parse, " ".join(words)
 
     def stop(*how):
         command = real(*how)
         config = getattr(command, "config", None)
         if config is not None and not getattr(command, "resume", None) and config.env:
             try:
-                validate.validate(config)
+                validation.validate(config)
             except RtpdError as error:
                 pytest.fail(f"{line}: {error}")
         raise Parsed
 
     places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
-    with patch.object(sys, "path", [*places, *sys.path]), patch.object(cli, "parse", stop):
+    with patch.object(sys, "path", [*places, *sys.path]), patch.object(main, "parse", stop):
         try:
-            code = cli.main(words[1:])
+            code = main.main(words[1:])
         except Parsed:
             return
         except SystemExit as found:  # --help
@@ -187,7 +191,7 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
     assert (config["teacher"], config["env"]) == ("advantage-learning", "corridor/7")
     assert config["students"] == ["narrow:js"]
     assert list(np.load(lab / "7-narrow.npz"))
-    net = nets.build("net0.4", SCREEN, 6, key=jax.random.key(0))
+    net = qnet.build("net0.4", SCREEN, 6, key=jax.random.key(0))
     assert net.num_outputs == 6
 
 

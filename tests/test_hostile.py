@@ -26,9 +26,11 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtpd import checkpoint, console, nets, onnxfile, policy
-from rtpd.cli import main
-from rtpd.config import (
+from rtpd.agents import store
+from rtpd.agents.formats import onnx_file
+from rtpd.agents.sources import options_of
+from rtpd.cli.main import main
+from rtpd.config.settings import (
     Config,
     EvaluationConfig,
     ReplayConfig,
@@ -38,7 +40,11 @@ from rtpd.config import (
     to_dict,
 )
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
-from rtpd.files import (
+from rtpd.networks import qnet
+from rtpd.report.gather import read as read_run
+from rtpd.report.listing import runs
+from rtpd.storage import checkpoint
+from rtpd.storage.files import (
     MOST_JSON_BYTES,
     appended,
     contents,
@@ -48,14 +54,12 @@ from rtpd.files import (
     read_json,
     sha256,
 )
-from rtpd.listing import runs
-from rtpd.report.gather import read as read_run
-from rtpd.run import Run
-from rtpd.sources import options_of
+from rtpd.storage.run_folder import Run
 from rtpd.suite.plan import read as read_suite
-from rtpd.training import train
+from rtpd.system import formatting
+from rtpd.training.train import train
+from rtpd.training.validation import validate
 from rtpd.types import EnvSpec, Policy, Preprocess
-from rtpd.validate import validate
 from rtpd.watch.state import State
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -95,9 +99,9 @@ def refused_or_valid(read, *args):
 def agent(tmp_path_factory):
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
     facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
-    net = nets.build("mlp8", spec, 2, key=jr.key(0))
+    net = qnet.build("mlp8", spec, 2, key=jr.key(0))
     path = tmp_path_factory.mktemp("agents") / "mlp8.safetensors"
-    policy.save(path, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
+    store.save(path, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
     return path
 
 
@@ -121,7 +125,7 @@ def test_agents_with_any_description_or_weights(agent, tmp_path_factory, seed):
         data = mutated(data, rng)
     if isinstance(about, dict):
         signed(path, about, data)
-        refused_or_valid(policy.load, path)
+        refused_or_valid(store.load, path)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +157,8 @@ def test_agents_that_claim_what_cannot_be(agent, tmp_path, where, value):
     (about["spec"] if where in about["spec"] else about)[where] = value
     signed(path, about)
     with pytest.raises(CheckpointError):
-        refused_or_valid(policy.load, path)
-        policy.load(path)
+        refused_or_valid(store.load, path)
+        store.load(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -168,7 +172,7 @@ def test_weights_and_statistics_of_an_agent_are_finite_numbers(agent, tmp_path, 
         path, json.loads(agent.with_suffix(".json").read_bytes()), safetensors.numpy.save(arrays)
     )
     with pytest.raises(CheckpointError, match="holds what is no finite number"):
-        policy.load(path)
+        store.load(path)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +187,7 @@ def test_how_an_agent_s_game_is_played_has_bounds(agent, tmp_path, capsys, name,
     about = json.loads(agent.with_suffix(".json").read_bytes())
     signed(path, about | {"environment": {name: value}}, agent.read_bytes())
     with pytest.raises(CheckpointError, match=f"'environment' is damaged: {name} is {value}: allo"):
-        options_of(policy.load(path))
+        options_of(store.load(path))
     assert main(["evaluate", str(path), "--episodes", "1"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -194,7 +198,7 @@ def exported(agent, tmp_path_factory):
     from rtpd.export import onnx
 
     path = tmp_path_factory.mktemp("onnx") / "mlp8.onnx"
-    onnx.write(policy.load(agent), path, None)
+    onnx.write(store.load(agent), path, None)
     return path
 
 
@@ -203,7 +207,7 @@ def exported(agent, tmp_path_factory):
 def test_onnx_files_with_damage(exported, tmp_path_factory, seed):
     path = tmp_path_factory.getbasetemp() / "x.onnx"
     path.write_bytes(mutated(exported.read_bytes(), np.random.default_rng(seed)))
-    refused_or_valid(onnxfile.load, path)
+    refused_or_valid(onnx_file.load, path)
 
 
 def outside(model):
@@ -248,12 +252,12 @@ def with_more_actions(model):
 
 
 def of_a_module(model):
-    (about,) = [entry for entry in model.metadata_props if entry.key == onnxfile.KEY]
+    (about,) = [entry for entry in model.metadata_props if entry.key == onnx_file.KEY]
     about.value = about.value.replace("gym/CartPole-v1", "gym/antigravity:X-v0")
 
 
 def of_other_frames(model):
-    (about,) = [entry for entry in model.metadata_props if entry.key == onnxfile.KEY]
+    (about,) = [entry for entry in model.metadata_props if entry.key == onnx_file.KEY]
     about.value = about.value.replace('"frame_shape": [4]', '"frame_shape": [5]')
 
 
@@ -274,9 +278,9 @@ def test_onnx_files_that_rtpd_has_not_written_never_reach_the_runtime(
     path = tmp_path / "x.onnx"
     path.write_bytes(model.SerializeToString())
     assert path.read_bytes() != exported.read_bytes()
-    monkeypatch.setattr(onnxfile.runtime(), "InferenceSession", None)
+    monkeypatch.setattr(onnx_file.runtime(), "InferenceSession", None)
     with pytest.raises(CheckpointError) as error:
-        onnxfile.load(path)
+        onnx_file.load(path)
     assert "\n" not in str(error.value) and "not callable" not in str(error.value)
 
 
@@ -324,7 +328,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
-    console.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
+    formatting.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)

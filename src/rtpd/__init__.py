@@ -13,26 +13,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtpd.config import Config as Config
-    from rtpd.config import load_config as load_config
-    from rtpd.distilling import distill as distill
+    from rtpd.agents.evaluate import evaluate as evaluate
+    from rtpd.agents.play import play as play
+    from rtpd.agents.store import load_policy as load_policy
+    from rtpd.config.settings import Config as Config
+    from rtpd.config.settings import load_config as load_config
     from rtpd.errors import CheckpointError as CheckpointError
     from rtpd.errors import ConfigError as ConfigError
     from rtpd.errors import EnvError as EnvError
     from rtpd.errors import RequestError as RequestError
     from rtpd.errors import RtpdError as RtpdError
     from rtpd.errors import RunError as RunError
-    from rtpd.evaluation import evaluate as evaluate
-    from rtpd.playing import play as play
-    from rtpd.policy import load_policy as load_policy
-    from rtpd.training import resume as resume
-    from rtpd.training import train as train
+    from rtpd.training.distill import distill as distill
+    from rtpd.training.train import resume as resume
+    from rtpd.training.train import train as train
     from rtpd.types import EvalResult as EvalResult
     from rtpd.types import Policy as Policy
 
 _HOMES = {
     "CheckpointError": "errors",
-    "Config": "config",
+    "Config": "config.settings",
     "ConfigError": "errors",
     "EnvError": "errors",
     "EvalResult": "types",
@@ -40,13 +40,13 @@ _HOMES = {
     "RequestError": "errors",
     "RtpdError": "errors",
     "RunError": "errors",
-    "distill": "distilling",
-    "evaluate": "evaluation",
-    "load_config": "config",
-    "load_policy": "policy",
-    "play": "playing",
-    "resume": "training",
-    "train": "training",
+    "distill": "training.distill",
+    "evaluate": "agents.evaluate",
+    "load_config": "config.settings",
+    "load_policy": "agents.store",
+    "play": "agents.play",
+    "resume": "training.train",
+    "train": "training.train",
 }
 __all__ = [*_HOMES]
 

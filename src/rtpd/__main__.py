@@ -2,7 +2,7 @@
 
 import sys
 
-from rtpd.cli import main
+from rtpd.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

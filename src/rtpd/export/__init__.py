@@ -17,12 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rtpd.agents.evaluate import stacks
+from rtpd.agents.sources import check_numbers, one_of, options_of
 from rtpd.errors import RequestError, unknown
-from rtpd.evaluation import stacks
 from rtpd.export import quantise, verify
-from rtpd.files import check_writable, sync_folder
-from rtpd.process import settled
-from rtpd.sources import check_numbers, one_of, options_of
+from rtpd.storage.files import check_writable, sync_folder
+from rtpd.system.process import settled
 from rtpd.types import Policy
 
 TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c", "hub": "rtpd.export.hub"}
@@ -43,7 +43,7 @@ def export(
     seed: int = 1,
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Write an agent of a source (see `rtpd.sources`) as `to`; see `TARGETS`.
+    """Write an agent of a source (see `rtpd.agents.sources`) as `to`; see `TARGETS`.
 
     The file gets its name only after what it computes was compared with the original on `FRAMES`
     stacks of the agent's own play, and both have played `episodes` whole episodes. Returns

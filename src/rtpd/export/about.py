@@ -4,7 +4,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from rtpd import onnxfile
+from rtpd.agents.formats import onnx_file
 from rtpd.export.quantise import Quantised
 from rtpd.types import Policy, num_parameters
 
@@ -12,7 +12,7 @@ from rtpd.types import Policy, num_parameters
 def describe(policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
     """JSON-ready: format, rtpd's version, env, preprocessing, the agent's own description."""
     return {
-        "format": onnxfile.FORMAT,
+        "format": onnx_file.FORMAT,
         "rtpd": _version(),
         "spec": asdict(policy.spec),
         "preprocessing": {

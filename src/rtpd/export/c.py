@@ -23,7 +23,7 @@ import numpy as np
 from rtpd.errors import RequestError, RtpdError
 from rtpd.export.about import describe, harmless
 from rtpd.export.quantise import Layer, Quantised
-from rtpd.nets import Dense, QNet
+from rtpd.networks.qnet import Dense, QNet
 from rtpd.types import HostPolicy, Policy
 
 SUFFIX = ".h"

@@ -11,12 +11,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from rtpd import policy as agents
-from rtpd.console import percent, score, show
+from rtpd.agents import store as agents
 from rtpd.envs.baselines import human_normalised
 from rtpd.errors import RequestError
 from rtpd.export.about import harmless
 from rtpd.export.quantise import Quantised
+from rtpd.system.formatting import percent, score, show
 from rtpd.types import HostPolicy, Policy, num_parameters
 
 SUFFIX = ""

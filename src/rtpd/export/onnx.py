@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rtpd import onnxfile
+from rtpd.agents.formats import onnx_file
 from rtpd.errors import RequestError
 from rtpd.export.about import describe
 from rtpd.export.quantise import Quantised
-from rtpd.nets import Conv, Dense, QNet, Residual, Stage
-from rtpd.teachers import C51, DQN, PQN, QRDQN
+from rtpd.learning.teachers import C51, DQN, PQN, QRDQN
+from rtpd.networks.qnet import Conv, Dense, QNet, Residual, Stage
 from rtpd.types import HostPolicy, Policy, as_they_are
 
 SUFFIX = ".onnx"
@@ -30,8 +30,8 @@ def check(policy: Policy, *, int8: bool) -> None:
     try:
         import onnx  # noqa: F401
     except ImportError:
-        raise onnxfile.needs("onnx") from None
-    onnxfile.runtime()
+        raise onnx_file.needs("onnx") from None
+    onnx_file.runtime()
     if not isinstance(policy.net, QNet):
         raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
     if policy.net.activation != "relu":
@@ -70,7 +70,7 @@ def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
     model = onnx.helper.make_model(made, opset_imports=opset, producer_name="rtpd")
     model.ir_version = IR_VERSION
     about = describe(policy, quantised)
-    listed = {onnxfile.KEY: about, "env": about["spec"]["name"]}
+    listed = {onnx_file.KEY: about, "env": about["spec"]["name"]}
     listed["action_meanings"] = about["spec"]["action_meanings"]
     listed["preprocessing"] = about["preprocessing"]
     onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in listed.items()})
@@ -81,7 +81,7 @@ def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
 def load(path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
     """What was written, computed by onnxruntime on one thread."""
     del policy, quantised
-    return onnxfile.load(path)
+    return onnx_file.load(path)
 
 
 class Graph:

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rtpd.errors import RequestError, RtpdError
-from rtpd.nets import Conv, Dense, QNet
+from rtpd.networks.qnet import Conv, Dense, QNet
 from rtpd.types import Policy, as_they_are
 
 LARGEST = 2**31 - 1  # of an int32

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rtpd import envs
+from rtpd.agents.evaluate import play
 from rtpd.errors import RtpdError
-from rtpd.evaluation import play
 from rtpd.types import EvalResult, HostPolicy, Policy
 
 # How far two float32 programs of one net may differ, as a share of the largest Q-value: a sum of n

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rtpd.errors import RequestError
-from rtpd.files import write_atomic
-from rtpd.process import settled
 from rtpd.report import clip as clips
 from rtpd.report import games, overall, page, provenance
 from rtpd.report.blocks import Block, Heading, Picture, Table, Text
@@ -17,6 +15,8 @@ from rtpd.report.cells import TEACHER, Study, study
 from rtpd.report.drawing import Palette
 from rtpd.report.gather import gather
 from rtpd.report.words import count, game_name
+from rtpd.storage.files import write_atomic
+from rtpd.system.process import settled
 
 INTERVALS = (
     "Intervals of mean returns are 95 % percentile bootstrap intervals over seeds; one seed has "

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtpd import stats
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher, random_score
+from rtpd.report import stats
 from rtpd.report.gather import Agent, Record, Score, source
 
 FIRST = ("variant", "procedure", "teacher", "games", "steps")  # what to tell runs apart by

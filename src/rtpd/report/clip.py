@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError, RunError
 from rtpd.report.cells import TEACHER, Cell, Study, Trial, smallest_good
-from rtpd.run import Run
+from rtpd.storage.run_folder import Run
 
 FRAMES = 400  # agent steps; 27 s at 15 frames a second
 LIMIT = 1_500_000 * 3 // 4  # bytes, since base64 adds a third
@@ -62,8 +62,8 @@ def film(pair: Pair) -> bytes:
 
 def _play(folder: Run, agent: str, options: EnvOptions) -> tuple[list[np.ndarray], list[float]]:
     """Pictures u8[210 160 3], and at each the return of the episode so far."""
-    from rtpd.playing.game import Cast, moments
-    from rtpd.policy import load
+    from rtpd.agents.play.game import Cast, moments
+    from rtpd.agents.store import load
 
     cast = Cast({agent: load(folder.agent_path(agent))}, str(folder.path))
     with closing(moments(cast, options, EPSILON, SEED, pictures=True)) as steps:

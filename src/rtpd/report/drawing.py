@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from rtpd.console import clean
 from rtpd.report.cells import TEACHER
+from rtpd.system.formatting import clean
 
 INK, FAINT, PAPER = "#1a1c20", "#8a8f98", "#ffffff"
 # Okabe & Ito 2008, told apart by most colour-blind people, without the yellow and the black.

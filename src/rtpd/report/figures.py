@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from rtpd import stats
+from rtpd.report import stats
 from rtpd.report.cells import TEACHER, Cell, Curve
 from rtpd.report.drawing import FAINT, INK, MARKERS, PAPER, Drawing, Palette, drawing
 

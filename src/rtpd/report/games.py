@@ -1,12 +1,12 @@
 """The part of a report that is about one game."""
 
-from rtpd.console import percent, share, show
 from rtpd.report import figures
 from rtpd.report.blocks import Block, Heading, Picture, Table, Text
 from rtpd.report.cells import EXPERT, Cell, Row, Study, smallest_good
 from rtpd.report.drawing import Drawing, Palette
 from rtpd.report.published import published
 from rtpd.report.words import count, game_name, interval, middle, seeds
+from rtpd.system.formatting import percent, share, show
 
 HEAD = (
     "setting", "agent", "seeds", "parameters", "of teacher's size", "mean return",

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from rtpd.config import Config, to_dict
+from rtpd.config.settings import Config, to_dict
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
-from rtpd.files import contents, inside, read_json
-from rtpd.run import Run, find
+from rtpd.storage.files import contents, inside, read_json
+from rtpd.storage.run_folder import Run, find
 
 
 class Agent(msgspec.Struct, frozen=True):

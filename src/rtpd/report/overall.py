@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rtpd import stats
 from rtpd.envs.baselines import human_normalised
-from rtpd.report import figures
+from rtpd.report import figures, stats
 from rtpd.report.blocks import Block, Heading, Table, Text
 from rtpd.report.cells import Cell, Study
 from rtpd.report.drawing import Palette

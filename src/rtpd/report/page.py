@@ -7,9 +7,9 @@ from html import escape
 from importlib.resources import files
 from itertools import groupby
 
-from rtpd.console import clean
 from rtpd.report.blocks import Block, Facts, Heading, Picture, Table, Text
 from rtpd.report.drawing import inline
+from rtpd.system.formatting import clean
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # nothing is ever loaded
 
@@ -21,7 +21,7 @@ def html(blocks: Sequence[Block]) -> str:
         parts = [_html(block) for block in run]
         body += ['<div class="figures">', *parts, "</div>"] if is_picture else parts
     title = next(block.text for block in blocks if isinstance(block, Heading))
-    style = files("rtpd").joinpath("style.css").read_text()
+    style = files("rtpd.report").joinpath("style.css").read_text()
     head = [
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',

@@ -2,12 +2,12 @@
 
 import shlex
 
-from rtpd.config import load_config, presets, to_dict
-from rtpd.console import duration, show
+from rtpd.config.settings import load_config, presets, to_dict
 from rtpd.report.blocks import Block, Facts, Heading, Table, Text
 from rtpd.report.cells import Study, Trial
 from rtpd.report.gather import Record, flat
 from rtpd.report.words import game_name
+from rtpd.system.formatting import duration, show
 
 
 def section(study: Study) -> list[Block]:

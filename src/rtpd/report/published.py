@@ -4,9 +4,9 @@ import csv
 from functools import cache
 from importlib.resources import files
 
-from rtpd.console import show
 from rtpd.report.blocks import Block, Heading, Table, Text
 from rtpd.report.cells import TEACHER, Cell
+from rtpd.system.formatting import show
 
 NETS = ("net25", "net7", "net4")
 SOURCE = (

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rtpd import stats
-from rtpd.console import duration, show
+from rtpd.report import stats
 from rtpd.report.cells import Cell, Trial
+from rtpd.system.formatting import duration, show
 
 
 def interval(estimate: stats.Estimate, seeds: int, form: str = ",.1f") -> str:

@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rtpd.errors import RequestError, typed
-from rtpd.files import contents, remove_temporaries, write_atomic
-from rtpd.run import check_free
+from rtpd.storage.files import contents, remove_temporaries, write_atomic
+from rtpd.storage.run_folder import check_free
 from rtpd.suite.attempt import find, lock
 from rtpd.suite.board import board, print_result
 from rtpd.suite.conduct import Conductor, Workers

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rtpd.config import flat, from_dict, to_dict
+from rtpd.config.settings import flat, from_dict, to_dict
 from rtpd.errors import RtpdError, RunError, typed
-from rtpd.files import contents, discard, is_temporary, lock, write_atomic
-from rtpd.run import LOCK, Run, now
+from rtpd.storage.files import contents, discard, is_temporary, lock, write_atomic
+from rtpd.storage.run_folder import LOCK, Run, now
 from rtpd.suite.plan import Job, as_toml
 
 REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtpd.console import Row as Record
-from rtpd.console import clean, eta_text, percent, plain_table, score, show, terminal
 from rtpd.suite.rows import OVER, Row, described, seconds_left
+from rtpd.system.formatting import Row as Record
+from rtpd.system.formatting import clean, eta_text, percent, plain_table, score, show, terminal
 
 STYLES = {"running": "bold", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
 FRAME_LINES = 5  # of the live table beside its rows

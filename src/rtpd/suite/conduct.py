@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from rtpd.errors import RtpdError, RunError
-from rtpd.interrupt import interruptible
 from rtpd.suite.attempt import REFUSED, STOPPED, find, last_line
 from rtpd.suite.board import Lines
 from rtpd.suite.plan import Job
 from rtpd.suite.rows import OVER, Row
+from rtpd.system.interrupt import interruptible
 
 TICK_SECONDS = 0.5
 

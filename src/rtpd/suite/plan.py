@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.config import Config, flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.settings import Config, flat, from_dict, layered, presets, read_toml, to_dict
 from rtpd.errors import ConfigError, RtpdError, unknown
 
 Table = dict[str, Any]
@@ -157,7 +157,7 @@ def _safe_path() -> Generator[None]:
 
 def cells(file: Path, suite: Suite) -> list[Cell]:
     """Every game with every variant, checked as `rtpd train` would check it."""
-    from rtpd.process import settled
+    from rtpd.system.process import settled
 
     found: dict[tuple[str, str], Cell] = {}
     order = [(game, variant) for game in suite.games for variant in suite.variants]
@@ -180,27 +180,27 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
 
     `source` is the cell whose teachers it distils.
     """
-    from rtpd import agents, distilling
-    from rtpd.lane import emulators
-    from rtpd.learner import Learner
-    from rtpd.validate import check_alike, default_preset, resolve, validate
+    from rtpd.learning.update import Learner
+    from rtpd.training import distill, snapshots
+    from rtpd.training.collector import emulators
+    from rtpd.training.validation import check_alike, default_preset, resolve, validate
 
     table = suite.variants[variant]
     tables = (suite.settings, suite.game_settings.get(game, {}), _settings_of(table))
-    preset = table.get("preset", distilling.PRESET if source else suite.preset)
+    preset = table.get("preset", distill.PRESET if source else suite.preset)
     if preset is None:
         teachers = [table["teacher"] for table in tables if "teacher" in table]
         preset = default_preset(teachers[-1] if teachers else None, game)
     config = replace(layered(preset, *tables), env=game)
     if source:
         learnt = source.config
-        config = distilling.adapted(config, learnt.env, learnt.environment, learnt.td.net)
+        config = distill.adapted(config, learnt.env, learnt.environment, learnt.td.net)
     validate(config)
     with emulators(replace(config, num_envs=1)) as lanes:
         specs = {game: env.spec for game, env in lanes.items()}
     check_alike(specs)
     config = resolve(config, is_image=next(iter(specs.values())).is_image)
-    agents.describe(Learner(config, specs))  # every net can be built
+    snapshots.describe(Learner(config, specs))  # every net can be built
     return Cell(config.env, variant, preset, config, source.variant if source else None)
 
 

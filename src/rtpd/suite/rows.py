@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtpd.console import Row as Record
-from rtpd.console import progress
 from rtpd.errors import CheckpointError
-from rtpd.files import opened, parse_json
-from rtpd.run import Run
+from rtpd.storage.files import opened, parse_json
+from rtpd.storage.run_folder import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
+from rtpd.system.formatting import Row as Record
+from rtpd.system.formatting import progress
 
 OVER = ("finished", "failed", "interrupted")
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rtpd.errors import RequestError
-from rtpd.interrupt import interruptible
-from rtpd.process import settled
-from rtpd.run import Run
+from rtpd.storage.run_folder import Run
+from rtpd.system.interrupt import interruptible
+from rtpd.system.process import settled
 from rtpd.watch.server import ADDRESS, PORT, Server
 
 

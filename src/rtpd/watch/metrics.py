@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from rtpd.errors import CheckpointError
-from rtpd.files import MOST_BYTES, MOST_LINES, MOST_ODD_LINES
+from rtpd.storage.files import MOST_BYTES, MOST_LINES, MOST_ODD_LINES
 
 MARK_BYTES = 512  # before the place to read on from: a line or more, so two runs differ in them
 MOST_POINTS = 1_000  # of a curve, more than a screen has room for

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from rtpd.console import clean, error_line
 from rtpd.errors import RequestError, RtpdError
+from rtpd.system.formatting import clean, error_line
 from rtpd.watch.stage import Stage
 from rtpd.watch.state import State
 
@@ -30,7 +30,7 @@ PORT = 8686
 HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
 PAGES = {
     "/": ("watch/page/index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
+    "/style.css": ("report/style.css", "text/css"),
     "/watch.css": ("watch/page/watch.css", "text/css"),
     "/watch.js": ("watch/page/watch.js", "text/javascript"),
     "/chart.js": ("watch/page/chart.js", "text/javascript"),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rtpd.agents.play.game import Cast, Moment, Tally, check_alike, moments
+from rtpd.agents.play.picture import actions_of
+from rtpd.agents.sources import agents_of
 from rtpd.errors import clean
-from rtpd.playing.game import Cast, Moment, Tally, check_alike, moments
-from rtpd.playing.picture import actions_of
-from rtpd.sources import agents_of
 
 EPSILON, SEED = 0.05, 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rtpd.errors import CheckpointError, RequestError
-from rtpd.run import Run
+from rtpd.storage.run_folder import Run
 from rtpd.watch.show import Show
 
 MOST_AGENTS = 3

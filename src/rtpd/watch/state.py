@@ -8,11 +8,20 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.console import clean, duration, eta_text, is_flat, of_teacher, percent, progress, show
-from rtpd.console import score as score_text
-from rtpd.console import share as share_text
 from rtpd.errors import CheckpointError, shortened
-from rtpd.run import Run
+from rtpd.storage.run_folder import Run
+from rtpd.system.formatting import (
+    clean,
+    duration,
+    eta_text,
+    is_flat,
+    of_teacher,
+    percent,
+    progress,
+    show,
+)
+from rtpd.system.formatting import score as score_text
+from rtpd.system.formatting import share as share_text
 from rtpd.types import teacher_of
 from rtpd.watch.metrics import Metrics, thinned
 

@@ -1,0 +1,170 @@
+"""Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are)."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import msgspec
+import numpy as np
+import safetensors.numpy
+
+from rtpd.agents import zoo
+from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
+from rtpd.learning.teachers import TEACHERS
+from rtpd.networks import qnet
+from rtpd.storage import checkpoint
+from rtpd.storage.archive import why
+from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
+from rtpd.storage.run_folder import Run
+from rtpd.system.process import settled
+from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
+
+FORMAT = 1
+HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class _About(msgspec.Struct):
+    """What the .json must say; what else it says is kept as provenance."""
+
+    spec: EnvSpec
+    net: _Name
+    num_outputs: Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+    dueling: bool
+    norm: bool = False
+    activation: _Name = "relu"
+    agent: _Name = ""
+    teacher: _Name = ""
+
+
+def save(path: Path, policy: Policy) -> None:
+    """Write an agent as `path` (.safetensors) and the JSON beside it."""
+    path.parent.mkdir(exist_ok=True)  # an agent of several games is kept under the game's name
+    data = safetensors.numpy.save(checkpoint.arrays_of((policy.net, policy.preprocess)))
+    write_atomic(path, data)
+    about = {
+        "format": FORMAT,
+        "parameters": num_parameters(policy.net),
+        "spec": asdict(policy.spec),
+        **policy.provenance,
+    }
+    write_json(path.with_suffix(".json"), about | {"sha256": _digest(data, about)})
+
+
+@settled()
+def load(path: Path) -> Policy:
+    """Read an agent's file back; CheckpointError if it is damaged or of another format."""
+    described = (
+        path.with_name(HUB_CONFIG) if path.name == HUB_WEIGHTS else path.with_suffix(".json")
+    )
+    meta: Any = read_json(described)
+    try:
+        data = contents(path)
+    except RequestError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path}: its .json is no description of an agent")
+    if meta.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: agent format {meta.get('format')}, this rtpd reads {FORMAT}"
+        )
+    digest = meta.pop("sha256", None)
+    if _digest(data, meta) != digest:
+        raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
+    about = _described(meta, path)
+    spec, rule = about.spec, None
+    if about.agent == teacher_of(about.agent):
+        if about.teacher not in TEACHERS:
+            raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
+        rule = TEACHERS[about.teacher]
+    like = _shapes(about, spec, rule.atoms if rule else 1, path)
+    arrays = _arrays(data, path)
+    net, preprocess = checkpoint.restore(like, arrays, path)
+    checkpoint.check_finite(arrays, path)
+    if not (preprocess.scale > 0).all():
+        raise CheckpointError(f"{path}: it divides frames by {float(preprocess.scale)}")
+    known = ("format", "parameters", "spec")
+    facts = {key: value for key, value in meta.items() if key not in known}
+    return Policy(net, preprocess, spec, facts, rule.q_values if rule else as_they_are)
+
+
+def file_of(source: str | Path) -> Path | None:
+    """The file of the one agent that a source is; None if it must be a run folder.
+
+    `zoo:GAME/NAME` is a file of this package, and a folder for the Hub is its weights.
+    """
+    if zoo.is_name(source):
+        return zoo.weights(source)
+    path = Path(source)
+    if (path / HUB_WEIGHTS).is_file() and (path / HUB_CONFIG).is_file():
+        return path / HUB_WEIGHTS
+    return path if path.suffix in (".safetensors", ".onnx") else None
+
+
+def load_policy(source: str | Path, agent: str = "teacher") -> Policy:
+    """An agent of a run folder, an agent's .safetensors file, `zoo:GAME/NAME`, or a Hub folder.
+
+    `policy(obs)` maps one raw observation (Atari: u8[4 84 84], oldest frame first) to f32[A]. An
+    action's index plus `policy.spec.first_action` is what `env.step` takes.
+    RequestError if there is no such run or agent, CheckpointError if its files are damaged.
+    """
+    file = file_of(source)
+    if file is not None:
+        if file.suffix == ".onnx":
+            raise RequestError(f"'{file}' plays, but holds no weights that can be read back")
+        if not file.is_file():
+            raise RequestError(f"there is no agent file '{file}'")
+        return load(file)
+    folder = Run.open(Path(source))
+    folder.check_agents((agent,))
+    return load(folder.agent_path(agent))
+
+
+def _digest(data: bytes, about: dict[str, Any]) -> str:
+    """Of the weights and of what is said of them."""
+    return sha256(data + json.dumps(about, sort_keys=True).encode())
+
+
+def _described(meta: dict[str, Any], path: Path) -> _About:
+    try:
+        return msgspec.convert(meta, _About)
+    except (ValueError, RecursionError) as error:  # of its schema, or of half a character
+        raise CheckpointError(f"{path}: its .json describes no agent: {error}") from None
+
+
+def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, Preprocess]:
+    """What must be in the file, as shapes alone: its own word takes no memory."""
+    if about.activation not in qnet.ACTIVATIONS:
+        said = unknown("activation", about.activation, qnet.ACTIVATIONS)
+        raise CheckpointError(f"{path}: {said}")
+
+    def build() -> tuple[qnet.QNet, Preprocess]:
+        net = qnet.build(
+            about.net,
+            spec,
+            about.num_outputs,
+            key=jr.key(0),
+            dueling=about.dueling,
+            atoms=atoms,
+            norm=about.norm,
+        )
+        net = replace(net, activation=about.activation)
+        return net, Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(spec.scale_shape))
+
+    try:
+        return jax.eval_shape(build)
+    except RtpdError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (ValueError, TypeError, OverflowError) as error:  # a net that JAX cannot have
+        raise CheckpointError(f"{path}: there is no such net: {why(error)}") from None
+
+
+def _arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load(data)
+    except Exception as error:  # its own kind, and KeyError for types that NumPy lacks
+        raise CheckpointError(f"{path} is no safetensors file: {why(error)}") from None

@@ -1,0 +1,143 @@
+"""What students are asked for: from NET:LOSS:KEY=VALUE to a net, a loss and settings."""
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rtpd.config.settings import Config, StudentConfig, layered, to_dict
+from rtpd.errors import ConfigError, unknown
+from rtpd.learning.distillation import LOSSES
+from rtpd.networks import qnet
+
+MOST_STUDENTS = 256
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """One student: the name it is listed under, its net's text and its loss.
+
+    `own`: settings that are its own, as in "temperature=0.1"; `how`: all its settings; `short`:
+    what tables call it, a number in the place of its own settings, as in "net1.7#2".
+    `int8`: it learns as it will be when it is exported in integers.
+    """
+
+    name: str
+    net: str
+    loss: str
+    how: StudentConfig
+    own: tuple[str, ...] = ()
+    int8: bool = False
+    short: str = ""
+
+    @property
+    def text(self) -> str:
+        """What `parse_students` reads."""
+        return ":".join((self.net, self.loss, *(["int8"] if self.int8 else []), *self.own))
+
+
+def parse_students(config: Config) -> tuple[StudentSpec, ...]:
+    """The students of NET:LOSS and what may follow; the loss may be left out (kl).
+
+    Behind it stand `int8` and settings of the student's own, KEY=VALUE with the KEY of a flag
+    --student.KEY, parted by colons. `auto` is for `resolve`. A student is named after its net, and
+    net-loss where the same net comes with several losses, with -int8 and its own settings behind.
+    """
+    texts = config.students
+    if texts in ((), ("none",)):
+        return ()
+    if len(texts) > MOST_STUDENTS:
+        raise ConfigError(f"--students names {len(texts):,}: allowed: {MOST_STUDENTS}")
+    if "none" in texts:
+        raise ConfigError(f"--students {' '.join(texts)}: 'none' stands alone")
+    found: list[StudentSpec] = []
+    for text in texts:
+        student = _student(text, config)
+        if student in found:
+            raise ConfigError(f"student '{student.text}' is listed twice")
+        found.append(student)
+    named: list[StudentSpec] = []
+    for student in found:
+        plain = "-".join(_plain_words(student, found))
+        before = sum(s.short.partition("#")[0] == plain for s in named)
+        short = f"{plain}#{before + 1}" if before else plain
+        named.append(replace(student, name=_name_of(student, found), short=short))
+    return tuple(named)
+
+
+def _student(text: str, config: Config) -> StudentSpec:
+    """A student of its text, yet without a name."""
+    net, loss, *parts = (*text.split(":"), "")
+    parts = [part for part in parts if part]
+    shape = qnet.parse(net) if net != "auto" else None
+    if (loss or "kl") not in LOSSES:
+        raise ConfigError(f"student '{text}': {unknown('loss', loss, LOSSES)}")
+    pairs = [part.partition("=") for part in parts if "=" in part]
+    own = tuple(f"{key.replace('-', '_')}={value}" for key, _, value in pairs)
+    forms = [part for part in parts if "=" not in part]
+    for form in forms:
+        if form != "int8":
+            raise ConfigError(f"student '{text}': {unknown('form', form, ['int8', 'KEY=VALUE'])}")
+    if forms and not isinstance(shape, qnet.ConvShape | None):
+        raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
+    return StudentSpec("", net, loss or "kl", _settings(text, own, config), own, bool(forms))
+
+
+def _settings(text: str, own: tuple[str, ...], config: Config) -> StudentConfig:
+    """Those of all students, under a student's own."""
+    tables: list[dict[str, Any]] = []
+    for part in own:
+        path, _, written = part.partition("=")
+        value: Any = written
+        for number in (int, float):
+            with contextlib.suppress(ValueError):
+                value = number(written)
+                break
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        tables.append({"student": value})
+    try:
+        return layered(None, {"student": to_dict(config)["student"]}, *tables).student
+    except ConfigError as error:
+        said = str(error).removeprefix("settings: ")
+        raise ConfigError(f"student '{text}': {said}") from None
+
+
+def _plain_words(student: StudentSpec, others: list[StudentSpec]) -> list[str]:
+    """Its net, and its loss and form where others differ in them."""
+    losses = {s.loss for s in others if s.net == student.net}
+    words = [student.net] if len(losses) == 1 else [student.net, student.loss]
+    return words + (["int8"] if student.int8 else [])
+
+
+def _name_of(student: StudentSpec, others: list[StudentSpec]) -> str:
+    words = _plain_words(student, others)
+    for part in student.own:  # optimizer.anneal=0.2: anneal-0.2
+        path, _, value = part.partition("=")
+        words += [path.rpartition(".")[2].replace("_", "-"), value]
+    return "-".join(words)
+
+
+def parse_actors(config: Config) -> dict[str, slice]:
+    """Which of a game's envs each agent drives; the teacher drives some or all."""
+    if config.actors == "teacher":
+        return {"teacher": slice(0, config.num_envs)}
+    names = ["teacher", *(student.name for student in parse_students(config))]
+    crew: dict[str, slice] = {}
+    start = 0
+    for part in config.actors.split(","):
+        name, _, text = part.strip().partition("=")
+        if name not in names:
+            raise ConfigError(f"--actors {config.actors}: {unknown('agent', name, names)}")
+        if name in crew or not (text.isdecimal() and len(text) < 10 and int(text)):
+            raise ConfigError(
+                f"--actors {config.actors}: '{part}': allowed: each agent once, with a number of "
+                "envs, as in teacher=6,net1.7=2"
+            )
+        crew[name] = slice(start, start + int(text))
+        start += int(text)
+    if "teacher" not in crew or start != config.num_envs:
+        raise ConfigError(
+            f"--actors {config.actors}: that is {start} envs, the teacher's among them must be 1 "
+            f"or more, and --num-envs is {config.num_envs}"
+        )
+    return crew

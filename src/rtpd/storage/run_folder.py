@@ -1,0 +1,321 @@
+"""A run folder: manifest.json, metrics.jsonl, agents/, checkpoints/.
+
+manifest.json   what was asked, where and when it ran, how it ended
+metrics.jsonl   one JSON object a line, only ever appended to (cut back when a run is resumed)
+agents/         NAME.safetensors and NAME.json: teacher and students, to act with or export
+checkpoints/    STEP/: all that is needed to go on
+"""
+
+import contextlib
+import glob
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, typed, unknown
+from rtpd.storage.files import (
+    appended,
+    contents,
+    discard,
+    finite,
+    inside,
+    is_locked,
+    is_temporary,
+    lock,
+    read_json,
+    records,
+    remove_temporaries,
+    sync_folder,
+    write_atomic,
+    write_json,
+)
+from rtpd.system import cpu
+
+PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gymnasium")
+
+
+LOCK = ".lock"
+PARTS = ("agents", "checkpoints")
+STARTING = "starting"  # the status before all is there that training needs
+
+
+class _Manifest(msgspec.Struct):
+    """What is relied on of a manifest; the rest is for people."""
+
+    config: dict[str, Any]
+    agents: dict[str, Any] = {}
+    step: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    resumed: list[Any] = []
+    rollbacks: list[Any] = []
+    frozen: dict[str, str] = {}  # digests of the weights of teachers that are distilled
+
+
+class Run:
+    """An existing run folder; `Run.create` makes one, `Run.open` finds one."""
+
+    def __init__(self, path: Path) -> None:
+        """Wrap a folder that is known to be a run."""
+        self.path = path
+        self.lines = 0  # of metrics.jsonl that `append` has written, and those that `cut` has kept
+        self.manifest: dict[str, Any] = read_json(inside(path, "manifest.json"))
+
+    @classmethod
+    def create(cls, path: Path, manifest: dict[str, Any]) -> "Run":
+        """Start a run in a new or empty folder; RunError if something is there.
+
+        The manifest comes first, as a whole, and says whose folder it is. With the status
+        "starting" the folder is free again, whatever else is in it when its process dies.
+        """
+        check_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "manifest.json", manifest)
+        run = cls(path)
+        for name in PARTS:  # of one that was starting
+            discard(path / name)
+        run.tidy()
+        return run
+
+    def tidy(self) -> None:
+        """Have the folders that a run needs, and nothing that a killed process left half done.
+
+        For whoever has the folder `locked`.
+        """
+        for name in PARTS:
+            inside(self.path, name).mkdir(exist_ok=True)
+        agents = self.path / "agents"
+        for folder in (self.path, agents, *(p for p in agents.iterdir() if not p.is_symlink())):
+            remove_temporaries(folder)
+        for path in self.checkpoints.iterdir():
+            half = path.name.isdecimal() and not (path / "sha256.json").exists()
+            if is_temporary(path.name) or (half and path.is_dir()):
+                discard(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Open an existing run; RunError if the folder is none."""
+        if not (path / "manifest.json").is_file():
+            what = "has no manifest.json" if path.is_dir() else "is not a folder"
+            raise RunError(f"'{path}' is not a run folder: it {what}")
+        run = cls(path)
+        if not isinstance(run.manifest, dict) or "config" not in run.manifest:
+            raise RunError(f"'{path}' is not a run folder: its manifest.json holds no config")
+        try:
+            msgspec.convert(run.manifest, _Manifest)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"'{path}/manifest.json' is damaged: {error}") from None
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are."""
+        return inside(self.path, "checkpoints")
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents saved, the teacher first, then in the order of the manifest."""
+        listed = self.manifest.get("agents", {})
+        return tuple(name for name in listed if self.agent_path(name).is_file())
+
+    @property
+    def random_scores(self) -> dict[str, float]:
+        """Mean returns of random play that the run has measured, by env."""
+        found = self.manifest.get("random_scores", {})
+        known = found.items() if isinstance(found, dict) else ()
+        return {env: float(mean) for env, mean in known if type(mean) in (int, float)}
+
+    def agent_path(self, name: str) -> Path:
+        """The weights of an agent; its description is beside it, ending in .json."""
+        inside(self.path, f"agents/{name}.json")
+        return inside(self.path, f"agents/{name}.safetensors")
+
+    def check_agents(self, names: tuple[str, ...]) -> None:
+        """RunError if an agent asked for is not there."""
+        for name in names:
+            if name not in self.agents:
+                raise RunError(f"{self.path}: {unknown('agent', name, self.agents)}")
+
+    @contextmanager
+    def noting_its_end(self) -> Generator[None]:
+        """Whatever ends what runs inside, the manifest does not go on to say "running"."""
+        try:
+            yield
+        except BaseException as error:
+            if self.manifest.get("status") == "running":
+                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                self.note(status=status, ended=now())
+            raise
+
+    def note(self, **entries: Any) -> None:  # noqa: ANN401
+        """Add entries to the manifest, or replace them."""
+        self.manifest |= entries
+        write_json(self.path / "manifest.json", self.manifest)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl; values that are not finite become null."""
+        line = json.dumps(finite(record), allow_nan=False) + "\n"
+        with appended(self.path / "metrics.jsonl") as file:
+            file.write(line.encode())
+        self.lines += 1
+
+    def sync(self) -> None:
+        """Flush metrics.jsonl to disk."""
+        with appended(self.path / "metrics.jsonl") as file:
+            os.fsync(file.fileno())
+        sync_folder(self.path)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl; CheckpointError if it is something else."""
+        file = inside(self.path, "metrics.jsonl")
+        try:
+            return list(records(contents(file), file))
+        except RequestError:
+            return []
+
+    def cut(self, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """Keep only the records for which `keep(record)` holds; returns them."""
+        kept = [record for record in self.records() if keep(record)]
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
+        write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
+        self.lines = len(kept)
+        return kept
+
+
+def find(folder: Path) -> list[Path]:
+    """The run folders in a folder, or itself if it is one."""
+    if not folder.is_dir():
+        raise RunError(f"'{folder}' is not a folder")
+    found = []
+    for path, below, files in folder.walk():
+        if "manifest.json" in files:
+            found.append(path)
+            below.clear()
+    if not found:
+        raise RunError(f"'{folder}' holds no run folder: there is no manifest.json in it")
+    return found
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Keep a run folder, made if need be, to this process.
+
+    The lock ends with the process, however it dies; the file stays and says who had it last.
+
+    Raises:
+        RunError: if another process, which is named, has it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with lock(path / LOCK, partial(_taken, path)) as file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        file.flush()
+        yield
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process has the run folder."""
+    return is_locked(path / LOCK)
+
+
+def _taken(path: Path) -> str:
+    holder = ""
+    with contextlib.suppress(RtpdError):
+        holder = contents(path / LOCK, 1000).decode(errors="replace")
+    holder = holder[:200] or "another process"
+    return f"'{path}' is being written by {holder}: wait for it, or stop it"
+
+
+def check_free(path: Path) -> None:
+    """RunError if a run cannot be started in this folder; writes nothing."""
+    if path.is_dir() and not all(map(_is_remains, path.iterdir())):
+        if (path / "manifest.json").is_file():
+            manifest = read_json(inside(path, "manifest.json"))
+            status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
+            if status == STARTING:
+                return
+            again = typed("rtpd", "train", "--resume", path)
+            hint = "" if status == "finished" else f"; `{again}` goes on with it"
+            raise RunError(f"'{path}' already holds a run (status: {status}){hint}")
+        raise RunError(f"'{path}' is not empty: choose another --out")
+    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not parent.is_dir():
+        raise RunError(f"'{parent}' is a file: choose another --out")
+    if not os.access(parent, os.W_OK):
+        raise RunError(f"'{parent}' cannot be written to: choose another --out")
+
+
+def _is_remains(path: Path) -> bool:
+    """Whether a process that was killed before it wrote a manifest can have left this."""
+    empty = path.name in PARTS and path.is_dir() and not any(path.iterdir())
+    return empty or path.name == LOCK or is_temporary(path.name)
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """`parent/name-N` with the first N above all that are there."""
+    taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{glob.escape(name)}-*")]
+    return parent / f"{name}-{max((int(n) for n in taken if n.isdecimal()), default=0) + 1}"
+
+
+def claim(parent: Path, name: str) -> Path:
+    """Make `next_folder`, or the next one where another process makes that at the same time."""
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = next_folder(parent, name)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Where a run comes from: command, versions, commit, machine, time."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "device": device,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "cpu_features": cpu.kind(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "started": now(),
+    }
+
+
+def now() -> str:
+    """UTC time to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit that rtpd's source is at, with "+" if it was changed since; None if unknown."""
+    here = Path(__file__).parents[1]
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(here), *args],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=5,
+            ).stdout.strip()
+            for args in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", str(here)))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes else "")

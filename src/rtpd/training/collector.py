@@ -1,0 +1,139 @@
+"""One game of a run: its emulators, its replay, and what its teacher does there."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray
+
+from rtpd import envs
+from rtpd.agents import acting
+from rtpd.agents.episodes import Episodes
+from rtpd.config.settings import Config
+from rtpd.learning import replay as ring
+from rtpd.learning.schedule import Pace
+from rtpd.learning.student_spec import parse_actors, parse_students
+from rtpd.learning.teaching import TeacherState, Teaching
+from rtpd.learning.train_state import Model, acting_net
+from rtpd.networks.qnet import QNet, with_noise
+from rtpd.system import compute
+from rtpd.types import EnvSpec, Preprocess, VectorEnv
+
+
+class Lane:
+    """A step of it is `send`, `receive`, `store`, `choose`; emulators run after `send`."""
+
+    def __init__(self, settings: Config, env: VectorEnv, teaching: Teaching, head: slice) -> None:
+        """An empty replay; `restart` begins to play. `head`: this game's outputs of a student."""
+        self.config, self.env, self.spec = settings, env, env.spec
+        self.crew = parse_actors(settings)
+        self.replay = ring.init(
+            replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
+            **replay_columns(settings, env.spec),
+        )  # fmt: skip
+        self._add = jax.jit(ring.add, donate_argnums=0)
+        self._seal = jax.jit(ring.seal, donate_argnums=0)
+        self._act = compute.jit(partial(_act, teaching, self.crew, head), settings.compute)
+
+    def restart(self, step: int) -> None:
+        """Start every env anew from a seed of (run's seed, step)."""
+        settings, spec = self.config, self.spec
+        seed = np.random.SeedSequence((settings.seed, step)).generate_state(1)[0]
+        self.timestep = self.env.reset(int(seed >> 1))
+        self.episodes = Episodes(settings.num_envs)
+        self.stack = jnp.zeros((settings.num_envs, spec.stack, *spec.frame_shape), spec.frame_dtype)
+        self._key = jr.fold_in(jr.key(settings.seed), 1)
+
+    def seal(self) -> None:
+        """Let no window of the replay cross what comes next: the envs will be restarted."""
+        self.replay = self._seal(self.replay)
+
+    def choose(
+        self, teacher: TeacherState, students: Mapping[str, Model], step: int, epsilon: float
+    ) -> None:
+        """Begin to choose the actions that come after `step`."""
+        nets = {name: acting_net(m) for name, m in students.items() if name in self.crew}
+        nets["teacher"] = acting_net(teacher.model)
+        eyes = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
+        self.stack, self.action, self.q = self._act(
+            nets, eyes, self.stack, self.timestep.frame, self.timestep.first, self._key,
+            np.int32(step), np.float32(epsilon),
+        )  # fmt: skip
+
+    def send(self) -> None:
+        """Begin a step of the emulators."""
+        self._sent, self._sent_q = np.asarray(self.action), self.q
+        self.env.send(self._sent)
+
+    def receive(self) -> list[tuple[str, float]]:
+        """Wait for that step; who played the episodes that it ended, and their returns."""
+        self._seen, self.timestep = self.timestep, self.env.recv()
+        return [(self._driver(e.env), e.total) for e in self.episodes.add(self.timestep)]
+
+    def _driver(self, env: int) -> str:
+        return next(name for name, part in self.crew.items() if part.start <= env < part.stop)
+
+    def store(self) -> None:
+        """Write the row that the step began with, now that what came of it is known."""
+        seen = self._seen
+        self.replay = self._add(
+            self.replay, seen.frame, self._sent, self.timestep.reward,
+            seen.first, self.timestep.terminal, seen.last, self._sent_q,
+        )  # fmt: skip
+
+
+@contextmanager
+def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
+    """The games' vector envs by their short and canonical names, closed at the end."""
+    lanes: dict[str, VectorEnv] = {}
+    try:
+        for name in settings.games.values():
+            game = envs.short(envs.canonical(name))
+            lanes[game] = envs.make(name, settings.num_envs, settings.environment)
+        yield lanes
+    finally:
+        for env in lanes.values():
+            env.close()
+
+
+def replay_rows(settings: Config) -> int:
+    """Rows of the ring: the replay's capacity shared among the envs."""
+    return settings.replay.capacity // settings.num_envs
+
+
+def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
+    """What is kept of each transition besides what happened."""
+    stored = any(student.how.targets == "stored" for student in parse_students(settings))
+    pace = Pace(settings)
+    answered = pace.rollouts or pace.consolidates or stored
+    return {
+        "prioritised": bool(settings.replay.priority),
+        "answers": spec.num_actions if answered else 0,
+    }
+
+
+def _act(
+    teaching: Teaching, crew: Mapping[str, slice], head: slice, nets: Mapping[str, QNet],
+    eyes: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
+    key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Epsilon-greedy actions of whoever drives each env, the random key derived from the step.
+
+    Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
+    A noisy teacher draws its weights once per step, for all its envs.
+    """
+    noise_key, key = jr.split(jr.fold_in(key, step))
+    stack, q, answers = acting.push(stack, frame, first), [], []
+    for name, part in crew.items():
+        found = with_noise(nets[name], noise_key)(teaching.see(eyes[name], stack[part]))
+        q.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
+        answered = jnp.less(epsilon, 1) if name == "teacher" else False
+        answers.append(jnp.where(answered, q[-1], jnp.nan))
+    actions = acting.epsilon_greedy(jnp.concatenate(q), key, epsilon)
+    return stack, actions, jnp.concatenate(answers)

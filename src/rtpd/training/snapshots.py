@@ -1,0 +1,96 @@
+"""The agents of a run: what they are, and copies of them to play, save and export."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import PRNGKeyArray
+
+from rtpd.learning.train_state import acting_net, copied
+from rtpd.learning.update import Learner, LearnerState
+from rtpd.networks import qnet
+from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
+
+
+def describe(learner: Learner) -> dict[str, dict[str, Any]]:
+    """Net, parameters and share of its teacher's, by name; ConfigError if one cannot be built.
+
+    Of a student of several games, the parameters are those it needs for one of them.
+    """
+    unseen = {game: neutral(spec) for game, spec in learner.specs.items()}
+
+    def shapes(key: PRNGKeyArray) -> dict[str, tuple[qnet.QNet, dict[str, qnet.QNet]]]:
+        return _nets(learner, learner.init(key, unseen))
+
+    agents, found = {}, jax.eval_shape(shapes, jr.key(0))
+    for game in learner.specs:
+        teacher, students = found[game]
+        total = num_parameters(teacher)
+        about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
+        about["multiply_adds"] = qnet.multiply_adds(teacher, learner.specs[game])
+        agents[learner.agent(game, "teacher")] = about
+        for student in learner.students:
+            count = num_parameters(students[student.name])
+            facts = {"net": student.net, "parameters": count, "share": count / total}
+            facts["multiply_adds"] = qnet.multiply_adds(students[student.name], learner.specs[game])
+            facts |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
+            own: dict[str, Any] = {"settings": list(student.own)} if student.own else {}
+            if student.short != student.name:
+                own["short"] = learner.agent(game, student.short)
+            agents[learner.agent(game, student.name)] = facts | own
+    return agents
+
+
+def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
+    """Copies of all agents as they are now: the state's own buffers may be donated any time."""
+    agents, about = {}, describe(learner)
+    for game, (teacher, students) in _nets(learner, state).items():
+        seen = state.teachers[game]
+        for name, net in {"teacher": teacher, **students}.items():
+            agent, teaches = learner.agent(game, name), name == "teacher"
+            facts = {
+                "agent": agent,
+                "net": about[agent]["net"],
+                "loss": about[agent].get("loss"),
+                "teacher": learner.config.teacher,
+                "dueling": False,
+                "norm": False,
+                "num_outputs": net.num_outputs,
+                **({"int8": True} if about[agent].get("int8") else {}),
+                **provenance,
+            }
+            if teaches:
+                facts |= _teacher_facts(learner, game)
+            head = learner.teachings[game].q_values if teaches else as_they_are
+            preprocess = copied(seen.sees if teaches else seen.preprocess)
+            agents[agent] = Policy(copied(net), preprocess, learner.specs[game], facts, head)
+    return agents
+
+
+def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
+    """What a teacher's net is; one that has learnt before knows it best."""
+    if game in learner.policies:
+        return learner.policies[game].provenance | {"agent": learner.agent(game, "teacher")}
+    td = learner.config.td
+    return {"net": td.net, "dueling": td.dueling, "norm": learner.teachings[game].teacher.norm}
+
+
+def _nets(
+    learner: Learner, state: LearnerState
+) -> dict[str, tuple[qnet.QNet, dict[str, qnet.QNet]]]:
+    """By game: the teacher's net, and those of its students with that game's outputs alone."""
+
+    def of_game(game: str) -> tuple[qnet.QNet, dict[str, qnet.QNet]]:
+        students = {
+            name: qnet.with_head(acting_net(model), learner.heads[game])
+            for name, model in state.students.items()
+        }
+        return qnet.without_noise(acting_net(state.teachers[game].model)), students
+
+    return {game: of_game(game) for game in learner.specs}
+
+
+def neutral(spec: EnvSpec) -> Preprocess:
+    """Leaves frames as they are; stands in until the warm-up has told the centre and scale."""
+    return Preprocess(jnp.zeros(spec.frame_shape), jnp.ones(spec.scale_shape))

@@ -1,0 +1,463 @@
+"""The host loop: the only place where envs, replay, learner and actor meet.
+
+One iteration steps E envs of every game once: send the actions, dispatch the updates that are due
+while the emulators run, receive, store the finished row, choose the next actions.
+
+A checkpoint is a boundary: the emulators' state cannot be saved, so the replay is sealed and the
+envs start anew from a seed of (seed, step), in a run that goes on as in one that is resumed.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import msgspec
+
+from rtpd.agents import acting, store
+from rtpd.agents.evaluate import random_scores
+from rtpd.config.settings import Config, to_dict
+from rtpd.envs.baselines import has_baseline
+from rtpd.errors import CheckpointError
+from rtpd.learning import replay as ring
+from rtpd.learning.teaching import Best
+from rtpd.learning.train_state import copied
+from rtpd.learning.update import Learner
+from rtpd.networks import qnet
+from rtpd.storage import checkpoint
+from rtpd.storage.run_folder import Run, now
+from rtpd.system import compute, memory
+from rtpd.system.formatting import count
+from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
+from rtpd.training import divergence, identity, snapshots, validation
+from rtpd.training.collector import Lane
+from rtpd.training.logger import Journal
+from rtpd.training.monitor import Monitor
+from rtpd.types import Preprocess, VectorEnv, teacher_of
+
+KEEP_CHECKPOINTS = 2
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+@dataclass
+class Progress:
+    """What the host counts; saved with every checkpoint."""
+
+    learn_from: Count  # step of the first update since the replay was last empty
+    step: Count = 0
+    updates: Count = 0
+    updates_before: Count = 0  # updates made before `learn_from`
+    warmed_up: bool = False  # the centre and scale are known
+    consolidating: bool = False  # the teacher rests, the students go on
+    seconds: float = 0.0
+    episodes: Count = 0
+    lines: Count | None = None  # of metrics.jsonl up to here
+    best: dict[str, float] = field(default_factory=dict)  # teachers' best mean return so far
+    recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
+
+
+class Session:
+    """One run in progress."""
+
+    def __init__(
+        self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor],
+        policies: Mapping[str, store.Policy] | None = None,
+    ) -> None:  # fmt: skip
+        """Build the state at step 0, of the games in `envs`; `restore` replaces it.
+
+        `policies` are those of frozen teachers.
+        """
+        self.run, self.config = run, settings
+        specs = {game: env.spec for game, env in envs.items()}
+        self.learner = Learner(settings, specs, policies or {})
+        teachings, heads = self.learner.teachings, self.learner.heads
+        self.lanes = {
+            game: Lane(settings, env, teachings[game], heads[game]) for game, env in envs.items()
+        }
+        frames = next(iter(specs.values())).frames_per_step
+        self.journal = Journal(run, settings, frames, self._players(), monitors)
+        self.progress = Progress(learn_from=settings.replay.warmup_steps)
+        unseen = {game: snapshots.neutral(spec) for game, spec in specs.items()}
+        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
+        self.totals, self.updates_logged = self.learner.zero_metrics(), 0
+        self.saved_step, self.stop, self.epsilon = -1, Interruption(), 1.0
+        self._update = compute.jit(self.learner.update, settings.compute, donate_argnums=(0, 1))
+        self._consolidate = compute.jit(
+            self.learner.consolidate, settings.compute, donate_argnums=(0, 1)
+        )
+        self._rollout = compute.jit(self.learner.rollout, settings.compute)
+        self.rollout = jax.tree.map(
+            lambda like: jnp.zeros(like.shape, like.dtype),
+            jax.eval_shape(self.learner.rollout, self.state, self.replays),
+        )
+        self._diagnose = compute.jit(self.learner.diagnose, settings.compute)
+
+    def _players(self) -> list[str]:
+        """Every agent that drives some envs, by the name it has in the run."""
+        return [self.learner.agent(game, n) for game, lane in self.lanes.items() for n in lane.crew]
+
+    @property
+    def replays(self) -> dict[str, ring.Replay]:
+        """What each game's teacher and students learn from."""
+        return {game: lane.replay for game, lane in self.lanes.items()}
+
+    def go(self) -> dict[str, Any]:
+        """Run to the end, or until interrupted; saves either way."""
+        replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
+        try:
+            with self.stop.listening(self._interrupt):
+                self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
+                self.journal.start(self.progress.step, self.progress.seconds)
+                if self.config.steps < self.progress.learn_from:
+                    self.journal.warn(
+                        f"--steps {self.config.steps:,} ends before learning begins, which is at "
+                        f"step {self.progress.learn_from:,} (--replay.warmup-steps): nothing will "
+                        "be learnt"
+                    )
+                self._play()
+                return self._finish()
+        finally:
+            self.journal.close()
+
+    def _play(self) -> None:
+        """Step by step until it is over."""
+        try:
+            self._play_randomly()
+            self.restart_envs()
+            if not self.progress.warmed_up:
+                plays = "the teacher's" if self.learner.policies else "uniformly random"
+                self.journal.phase(f"warm-up: {plays} play")
+            while not self._over():
+                self.iterate()
+        except StuckError:  # the step in progress is dropped, as at every boundary
+            late = f"has not answered for {PATIENCE_SECONDS:g} s"
+            self.journal.warn(f"{self.config.env} {late}: saving what it has played before")
+
+    def _play_randomly(self) -> None:
+        """Measure what random play scores, once, where the literature does not tell."""
+        games = {lane.spec.name for lane in self.lanes.values()}
+        known = self.run.random_scores
+        if all(game in known or has_baseline(game) for game in games):
+            return
+        self.journal.phase("random play, from which shares of the teacher are counted")
+        with self.stop.others():
+            found = random_scores(
+                games, self.config.environment, known=known, seed=self.config.seed,
+                stop=lambda: self.stop.asked,
+            )  # fmt: skip
+        self.run.note(random_scores=found)
+
+    def iterate(self) -> None:
+        """Step every env of every game once and learn what is due."""
+        before, after = self.progress.step, self.progress.step + self.config.num_envs
+        # Here rather than at the end, so that a resumed run evaluates what the first one would.
+        if not self.progress.consolidating and self._may_consolidate(self.journal.seconds):
+            self._begin_consolidation()
+        elif self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
+            self._begin_evaluation(self._policies(), self.config.evaluation.episodes)
+        with self.stop.others():
+            for lane in self.lanes.values():
+                lane.send()
+        self._learn(after)
+        for game, lane in self.lanes.items():
+            with self.stop.others():
+                ended = lane.receive()
+            for name, total in ended:
+                self.journal.book(self.learner.agent(game, name), total)
+            self.journal.warn_if_clipped(lane.spec.name, lane.timestep.reward)
+            lane.store()
+        self.progress.step = after
+        self.choose()
+        if self._due(self.config.log_steps, after):
+            self._log()
+        if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
+            self._save()
+            self.restart_envs()
+            self.journal.phase("training")
+
+    def _begin_evaluation(self, policies: dict[str, store.Policy], episodes: int) -> None:
+        """Once the one before is over; not if the run is to end."""
+        self._end_evaluation()
+        if not self.stop.asked:
+            self._evaluated = policies
+            self.journal.begin_evaluation(policies, episodes, self.progress.step)
+
+    def _may_consolidate(self, seconds: float) -> bool:
+        """Whether the last of the run's steps or minutes have begun, in which its teachers rest."""
+        pace, progress, settings = self.learner.pace, self.progress, self.config
+        limit = 60 * settings.minutes * (1 - settings.consolidation.share)
+        ending = progress.step >= pace.consolidation_start or (limit and seconds >= limit)
+        return pace.consolidates and progress.warmed_up and bool(ending)
+
+    def _begin_consolidation(self) -> None:
+        """Let the teachers rest from here on, and see how far real time alone has come."""
+        self._log()  # no mean reaches over this step
+        self.progress.consolidating = True
+        self.totals = self.learner.zero_metrics(consolidating=True)
+        students = {
+            name: agent for name, agent in self._policies().items() if name != teacher_of(name)
+        }
+        self._begin_evaluation(students, self.config.evaluation.final_episodes)
+        self.journal.phase("the teacher rests, its students go on")
+
+    def _due(self, period: int, step: int) -> bool:
+        """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
+        return bool(period) and (step - self.config.num_envs) // period < step // period
+
+    def _learn(self, step: int) -> None:
+        """Dispatch the updates that are due at `step`; they run while the emulators do."""
+        progress = self.progress
+        if step < progress.learn_from:
+            return
+        if not progress.warmed_up:
+            self._end_warmup()
+        due = self.learner.pace.updates_due(step - progress.learn_from)
+        for _ in range(progress.updates_before + due - progress.updates):
+            self.update()
+
+    def update(self) -> None:
+        """Dispatch one update of every teacher and every student; of students while those rest."""
+        progress = self.progress
+        if progress.consolidating:
+            for _ in range(self.config.consolidation.updates):
+                self.state, self.totals = self._consolidate(self.state, self.totals, self.replays)
+            progress.updates += 1
+            return
+        made = progress.updates - progress.updates_before
+        if made % self.learner.pace.updates_per_rollout == 0:
+            self.rollout = self._rollout(self.state, self.replays)
+        self.state, self.totals, priorities = self._update(
+            self.state, self.totals, self.replays, self.rollout
+        )
+        for game, lane in self.lanes.items():
+            lane.replay = lane.replay._replace(priority=priorities[game])
+        progress.updates += 1
+
+    def _end_warmup(self) -> None:
+        """Freeze what frames are centred on and scaled by, and compile the update."""
+        found = {game: self._preprocess(lane) for game, lane in self.lanes.items()}
+        self.state = eqx.tree_at(
+            lambda state: [state.teachers[game].preprocess for game in found],
+            self.state,
+            list(found.values()),
+        )
+        self.progress.warmed_up = True
+        self.journal.phase("compiling the update")
+
+    def _preprocess(self, lane: Lane) -> Preprocess:
+        """As the settings say, or as the warm-up has shown."""
+        mean, std = jax.jit(ring.frame_statistics)(lane.replay)
+        centre = validation.parse_centre(self.config.centre)
+        scale = validation.parse_scale(self.config.scale)
+        return Preprocess(
+            mean if centre is None else jnp.full(lane.spec.frame_shape, centre, jnp.float32),
+            std if scale is None else jnp.full(lane.spec.scale_shape, scale, jnp.float32),
+        )
+
+    def choose(self) -> None:
+        """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy.
+
+        A teacher that has learnt before plays from the start.
+        """
+        explore, step = self.config.explore, self.progress.step
+        self.epsilon = 1.0
+        if self.progress.warmed_up or self.learner.policies:
+            self.epsilon = acting.linear_epsilon(
+                step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
+            )
+        for game, lane in self.lanes.items():
+            lane.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
+
+    def restart_envs(self) -> None:
+        """Start every env anew: the boundary."""
+        with self.stop.others():
+            for lane in self.lanes.values():
+                lane.restart(self.progress.step)
+                for text in getattr(lane.env, "warnings", ()):
+                    self.journal.warn_once(f"{lane.spec.name} {text}")
+        self.choose()
+
+    def _over(self) -> bool:
+        limit = 60 * self.config.minutes
+        late = bool(limit) and self.journal.seconds >= limit
+        return self.stop.asked or late or self.progress.step >= self.config.steps
+
+    def _interrupt(self) -> None:
+        self.journal.phase("interrupted: saving (once more stops at once)")
+
+    def _log(self) -> None:
+        """Write a line of metrics: means since the last one, and how the students follow."""
+        progress = self.progress
+        sums = {name: float(total) for name, total in jax.device_get(self.totals).items()}
+        count, self.updates_logged = progress.updates - self.updates_logged, progress.updates
+        self.totals = self.learner.zero_metrics(consolidating=progress.consolidating)
+        if progress.consolidating:
+            count *= self.config.consolidation.updates
+        means: dict[str, dict[str, float]] = {}
+        for path, total in sums.items() if count else ():
+            name, _, metric = path.rpartition("/")
+            means.setdefault(name, {})[metric] = total / count
+        key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), progress.step)
+        following = count and self.state.students
+        found = self._diagnose(self.state, self.replays, key) if following else {}
+        for name, row in jax.device_get(found).items():
+            means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
+        self.journal.training(
+            progress.step, self.epsilon, progress.updates, means,
+            consolidating=progress.consolidating,
+        )  # fmt: skip
+        divergence.check_losses(progress.step, means)
+
+    def _policies(self) -> dict[str, store.Policy]:
+        """Copies of all agents as they are now."""
+        return snapshots.policies(
+            self.learner,
+            self.state,
+            environment=to_dict(self.config)["environment"],
+            seed=self.config.seed,
+            step=self.progress.step,
+            updates=self.progress.updates,
+            commit=self.run.manifest.get("commit"),
+        )
+
+    def _end_evaluation(self) -> None:
+        """Wait for the evaluation going on, if any, and keep the best teachers if asked.
+
+        Once a stop was asked for, not for long: it may be given up.
+        """
+        rows = self.journal.end_evaluation(lambda: self.stop.asked)
+        if not rows:
+            return
+        for game, teacher in self.state.teachers.items():
+            name, best = self.learner.agent(game, "teacher"), self.progress.best
+            if teacher.best is not None and rows[name]["mean"] > best.get(name, -math.inf):
+                best[name] = rows[name]["mean"]
+                net = cast("qnet.QNet", copied(self._evaluated[name].net))
+                kept = Best(net, jnp.ones((), bool))
+                self.state = eqx.tree_at(lambda s, g=game: s.teachers[g].best, self.state, kept)
+
+    def _save(self) -> None:
+        """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
+        # A line of metrics first, so that means never reach over a checkpoint: the sums they come
+        # from are not saved. What has diverged is not saved either.
+        self._log()
+        divergence.check_weights(self.progress.step, self._trained())
+        self._end_evaluation()
+        self.journal.phase("saving a checkpoint")
+        for lane in self.lanes.values():
+            lane.seal()
+        progress, journal = self.progress, self.journal
+        progress.seconds, progress.episodes = journal.seconds, journal.episodes
+        progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
+        if progress.step != self.saved_step:
+            folder = self.run.checkpoints / f"{progress.step:010d}"
+            self.run.sync()  # the lines that the checkpoint counts on
+            progress.lines = self.run.lines
+            about = identity.stamp(self.run, self.config) | {"progress": vars(progress)}
+            checkpoint.save(folder, self._saved(), about)
+            self.saved_step = progress.step
+        for name, agent in self._policies().items():
+            store.save(self.run.agent_path(name), agent)
+        self.run.note(step=progress.step, saved=now())
+        found = checkpoint.newest(self.run.checkpoints)
+        behind = [p for p in found if int(p.name) <= progress.step]  # none that was passed over
+        for old in behind[KEEP_CHECKPOINTS:]:
+            checkpoint.remove(old)
+
+    def _trained(self) -> dict[str, qnet.QNet]:
+        """The net of every teacher and student as it is trained: no average of it."""
+        teachers, agent = self.state.teachers, self.learner.agent
+        trained = {agent(game, "teacher"): t.model for game, t in teachers.items()}
+        return {name: model.net for name, model in (trained | self.state.students).items()}
+
+    def _saved(self) -> dict[str, Any]:
+        """The arrays of a checkpoint."""
+        learning = {"state": self.state, "rollout": self.rollout}
+        return learning | ({"replay": self.replays} if self.config.replay.save else {})
+
+    def restore(self) -> None:
+        """Take up the newest checkpoint that is whole and of this run; others are named and left.
+
+        A run that was stopped before its first one begins anew.
+        """
+        found, first = checkpoint.newest(self.run.checkpoints), None
+        if not found:
+            self.run.cut(lambda record: False)
+            return
+        for folder in found:
+            try:
+                tree, meta = checkpoint.load(folder, self._saved(), partial(self._check, folder))
+                break
+            except CheckpointError as error:
+                first = first or str(error)
+                self.journal.warn(f"{error}; trying the checkpoint before it")
+        else:
+            raise CheckpointError(f"'{self.run.path}' holds no checkpoint to go on from: {first}")
+        self.state, self.rollout = tree["state"], tree["rollout"]
+        self.progress = msgspec.convert(meta["progress"], Progress)
+        # One that goes on for longer than it was to has its teacher learn again.
+        self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
+        self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
+        self.saved_step = self.progress.step
+        self.updates_logged = self.progress.updates
+        for name, recent in self.progress.recent_returns.items():
+            self.journal.recent[name].extend(recent)
+        self.journal.episodes = self.progress.episodes
+        reached = self.progress.step
+        if self.config.replay.save:
+            for game, lane in self.lanes.items():
+                lane.replay = tree["replay"][game]
+        else:  # the agent's own play refills it before learning goes on
+            self.progress.learn_from = reached + self.config.replay.warmup_steps
+            self.progress.updates_before = self.progress.updates
+        # An evaluation that is due at the checkpoint's own step is played again, see `iterate`; so
+        # is a final one that did not finish the run.
+        again = self._due(self.config.evaluation.period_steps, reached)
+        finished = self.run.manifest.get("status") == "finished"
+        kept = ("train", "rollback") + (("eval",) if finished and not again else ())
+        self._cut_metrics(reached, kept)
+
+    def _check(self, folder: Path, about: dict[str, Any]) -> None:
+        """CheckpointError unless a checkpoint is of this run, and goes on as it says."""
+        identity.check(folder, about, self.run, self.config)
+        msgspec.convert(about["progress"], Progress)
+
+    def _cut_metrics(self, reached: int, kept: tuple[str, ...]) -> None:
+        """Cut what was written after the checkpoint; of its own step only these kinds stay.
+
+        A warning tells of lines before it that are not there any more.
+        """
+        found = self.run.cut(
+            lambda r: type(r.get("step")) is int and r["step"] < reached + (r.get("kind") in kept)
+        )
+        before = [r["step"] for r in found if r["step"] < reached or r["kind"] == "train"]
+        written = self.progress.lines
+        if written is not None and len(before) != written:
+            which = f"steps {min(before):,} to {max(before):,}" if before else "none"
+            self.journal.warn(
+                f"{self.run.path}/metrics.jsonl has {len(before)} of the {written} lines that were "
+                f"written up to step {reached:,} ({which}): the others are lost"
+            )
+
+    def _finish(self) -> dict[str, Any]:
+        """Save, evaluate unless interrupted, and sum up."""
+        progress, rows = self.progress, {}
+        self._save()
+        status = "interrupted" if self.stop.asked else "finished"
+        if status == "finished":
+            episodes = self.config.evaluation.final_episodes
+            self.journal.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
+            with self.stop.others():
+                rows = self.journal.evaluation(
+                    self._policies(), episodes, progress.step, progress.seconds,
+                    stop=lambda: self.stop.asked,
+                )  # fmt: skip
+        seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
+        self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
+        return self.journal.sum_up(status, progress.step, progress.seconds, rows)

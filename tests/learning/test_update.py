@@ -1,0 +1,626 @@
+"""The compiled update: the law of the teacher, known Q-values, gradients that must be zero."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from rtpd import envs
+from rtpd.config.settings import (
+    Config,
+    ConsolidationConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    RolloutConfig,
+    StudentConfig,
+    TeacherConfig,
+)
+from rtpd.envs import EnvOptions
+from rtpd.envs.probe import PROBES, known_q
+from rtpd.learning import replay as ring
+from rtpd.learning import students
+from rtpd.learning.distillation import LOSSES
+from rtpd.learning.schedule import Pace
+from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teaching import Best, Teaching
+from rtpd.learning.train_state import acting_net, copied, optimizer
+from rtpd.learning.update import Learner
+from rtpd.networks import qnet
+from rtpd.system import compute
+from rtpd.types import Preprocess
+
+GAMMA = 0.9
+GAME = "probe"
+FIVE = ("net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse", "net0.5:nll", "net0.1:reverse-kl")
+
+
+def filled_replay(name, rows=400, num_envs=8, seed=0, **options):
+    """A replay of uniformly random play, and the spec."""
+    env = envs.make(name, num_envs, EnvOptions())
+    replay = ring.init(rows, num_envs, env.spec.frame_shape, env.spec.frame_dtype, **options)
+    add = jax.jit(ring.add, donate_argnums=0)
+    random, seen = np.random.default_rng(seed + 1), env.reset(seed)
+    for _ in range(rows):
+        action = random.integers(env.spec.num_actions, size=num_envs)
+        env.send(action)
+        next_ = env.recv()
+        replay = add(
+            replay, seen.frame, action, next_.reward, seen.first, next_.terminal, seen.last
+        )
+        seen = next_
+    env.close()
+    return replay, env.spec
+
+
+def learn(config, spec, replay, updates, seed=0, preprocess=None):
+    """The state after some updates, of one game."""
+    preprocess = preprocess or Preprocess(*ring.frame_statistics(replay))
+    return learn_games(config, {GAME: spec}, {GAME: replay}, updates, seed, {GAME: preprocess})
+
+
+def learn_games(config, specs, replays, updates, seed=0, preprocess=None):
+    """The state after some updates, of any number of games."""
+    learner = Learner(config, specs)
+    update = compute.jit(learner.update, config.compute, donate_argnums=(0, 1))
+    plan, rollouts = compute.jit(learner.rollout, config.compute), None
+    preprocess = copied(preprocess or statistics(replays))
+    state, totals = learner.init(jr.key(seed), preprocess), learner.zero_metrics()
+    for i in range(updates):
+        if i % learner.pace.updates_per_rollout == 0:
+            rollouts = plan(state, replays)
+        state, totals, priorities = update(state, totals, replays, rollouts)
+        replays = {g: r._replace(priority=priorities[g]) for g, r in replays.items()}
+    return state
+
+
+def statistics(replays):
+    return {game: Preprocess(*ring.frame_statistics(r)) for game, r in replays.items()}
+
+
+def teacher_of(state):
+    """The teacher of the only game."""
+    (teacher,) = state.teachers.values()
+    return teacher
+
+
+def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
+    # What `jax.jit` alone is fast in; the precision of `compute` is tested below.
+    td = {"net": "mlp32-32", "gamma": GAMMA, "n_step": 1, "target_period_updates": 25} | td
+    optimizer = OptimizerConfig(learning_rate=2e-3, eps=1e-8)
+    return Config(
+        teacher=teacher,
+        compute="float32",
+        students=students or ("none",),
+        td=TeacherConfig(**({"optimizer": optimizer} | td)),
+        student=StudentConfig(**({"optimizer": optimizer} | (student or {}))),
+        replay=ReplayConfig(priority=priority),
+        # One-step returns, since the rollout is random play and its longer returns are not greedy.
+        rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
+    )
+
+
+def q_of_states(state, name, teacher):
+    """Q-values that the teacher has learnt for each state of a probe, [S A]."""
+    frames = jnp.asarray(PROBES[name].frames)[:, None]
+    found = teacher_of(state)
+    net = acting_net(found.model)
+    outputs = net(found.preprocess(frames))
+    return np.asarray(jax.vmap(TEACHERS[teacher].q_values)(outputs))
+
+
+def munchausen_q(name):
+    """The fixed point of eq. 2 of Vieillard et al. 2020 on a probe, by iteration, [S A]."""
+    rule, (next_state, reward, terminal) = TEACHERS["munchausen"], PROBES[name].arrays
+    q = np.zeros(reward.shape)
+    for _ in range(400):
+        soft = rule.temperature * np.logaddexp.reduce(q / rule.temperature, axis=1)
+        bonus = rule.scale * np.clip(q - soft[:, None], rule.least_log_policy, 0)
+        q = reward + bonus + GAMMA * np.where(terminal, 0, soft[next_state])
+    return q
+
+
+OPTIONS = {
+    "plain": {},
+    "n-step 3": {"n_step": 3},
+    "dueling": {"dueling": True},
+    "mse": {"loss": "mse"},
+    "rmsprop": {
+        "optimizer": OptimizerConfig("rmsprop", learning_rate=1e-3, eps=1e-5, max_grad_norm=0)
+    },
+    "polyak": {"target_period_updates": 1, "target_rate": 0.05},
+    "averaged": {"average_decay": 0.95},
+    "noisy": {"noisy": True},
+    "noisy, dueling": {"noisy": True, "dueling": True},
+    "prioritised": {"priority": 0.6},
+}
+
+
+CASES = [
+    *(
+        ("plain", teacher, probe)
+        for teacher in ("dqn", "double-dqn", "pqn")
+        for probe in PROBES
+        if probe != "pixels"
+    ),
+    *(("plain", teacher, probe) for teacher in TEACHERS for probe in ("match", "delay")),
+    *((option, "double-dqn", "delay") for option in OPTIONS),
+    *((option, "double-dqn", "endless") for option in ("n-step 3", "polyak")),
+    ("averaged", "pqn", "endless"),
+    *(("noisy, dueling", teacher, "delay") for teacher in ("qr-dqn", "rainbow")),
+    *(("prioritised", teacher, "chain") for teacher in ("dqn", "rainbow")),
+]
+
+
+@pytest.mark.parametrize(("option", "teacher", "probe"), dict.fromkeys(CASES))
+def test_learned_q_is_the_known_q(probe, option, teacher):
+    replay, spec = filled_replay(f"probe/{probe}", prioritised=option == "prioritised")
+    updates = 500 if teacher == "qr-dqn" else 1500  # its updates cost the most, and few will do
+    state = learn(config(teacher, **OPTIONS[option]), spec, replay, updates)
+    known = munchausen_q(probe) if teacher == "munchausen" else known_q(probe, GAMMA)
+    assert q_of_states(state, probe, teacher) == pytest.approx(known, abs=0.06 / (1 - GAMMA))
+
+
+def test_learned_q_is_the_known_q_from_images():
+    replay, spec = filled_replay("probe/pixels", rows=60)
+    small = config(net="conv4-4-4x16", target_period_updates=20)
+    found = teacher_of(learn(small, spec, replay, updates=400))
+    batch = Teaching(small, spec).sample(replay, jr.key(1), 256)
+    q = found.model.net(found.preprocess(batch.obs))
+    squares = np.asarray(batch.obs[:, -1]).reshape(256, -1)
+    states = np.argmax(PROBES["pixels"].frames.reshape(4, -1).astype(float) @ squares.T, axis=0)
+    known = known_q("pixels", GAMMA)[states]
+    assert np.mean(np.abs(np.asarray(q) - known)) < 0.15
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return filled_replay("probe/pixels", rows=40)
+
+
+def weights(model):
+    return jax.tree.leaves(model)
+
+
+def answered(replay, spec, q=None):
+    """The replay with answers of a teacher: `q` [C E A], or any."""
+    shape = (*replay.reward.shape, spec.num_actions)
+    return replay._replace(q=jr.normal(jr.key(7), shape) if q is None else q)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "extra"),
+    [
+        ("double-dqn", {}),
+        ("double-dqn", {"updates": 2}),
+        ("double-dqn", {"follow": "ema", "average_decay": 0.9}),
+        ("pqn", {"updates": 2, "follow": "ema"}),
+        ("pqn", {"updates": 2, "targets": "stored"}),
+    ],
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_teacher_is_bit_identical_with_no_student_one_or_five(
+    pixels, teacher, extra, precision
+):
+    replay, spec = pixels
+    if "targets" in extra:
+        replay = answered(replay, spec)
+    families = [(), ("net1.7:kl",), FIVE] if not extra else [(), ("net1.7:kl", "net0.1:kl-td")]
+    settings = {"net": "net1.7", "average_decay": 0.5 if "follow" in extra else 0.0}
+    settings = [config(teacher, students=f, student=extra, **settings) for f in families]
+    settings = [replace(setting, compute=precision) for setting in settings]
+    states = [learn(setting, spec, replay, updates=4) for setting in settings]
+    for state in states[1:]:
+        assert eqx.tree_equal(state.teachers, states[0].teachers)
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
+def test_every_kind_of_teacher_is_bit_identical_whatever_follows_it(teacher):
+    rollouts = TEACHERS[teacher].regime == "rollout"
+    replay, spec = filled_replay("probe/match", rows=60, prioritised=not rollouts)
+    families = [(), ("mlp8:kl",), ("mlp4:kl-td", "mlp8:kl", "mlp16:mse")]
+    extra = {"dueling": True, "noisy": True, "priority": 0.0 if rollouts else 0.5}
+    states = [
+        learn(config(teacher, students=family, **extra), spec, replay, updates=20)
+        for family in families
+    ]
+    for state in states[1:]:
+        assert eqx.tree_equal(state.teachers, states[0].teachers)
+
+
+def test_a_student_is_the_same_beside_others_up_to_rounding(pixels):
+    """Its data and its first weights depend on its own net alone."""
+    replay, spec = pixels
+    alone = learn(config(students=("net1.7:kl",), net="net0.5"), spec, replay, 3)
+    family = learn(config(students=("net1.7:kl", "net0.1:mse"), net="net0.5"), spec, replay, 3)
+    for a, b in zip(
+        weights(alone.students["net1.7"].net), weights(family.students["net1.7"].net), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_runs_of_a_seed_are_identical_and_two_seeds_are_not(pixels, precision):
+    replay, spec = pixels
+    setting = config(students=("net1.7:kl",), net="conv8-8-8x32")
+    setting = replace(setting, compute=precision)
+    once, again, other = (learn(setting, spec, replay, 4, seed=s) for s in (0, 0, 1))
+    assert eqx.tree_equal(once, again)
+    assert not eqx.tree_equal(teacher_of(once).model.net, teacher_of(other).model.net)
+
+
+def diagnose(setting, spec, state, replay):
+    """How the only student follows."""
+    learner = Learner(setting, {GAME: spec})
+    return learner.diagnose(state, {GAME: replay}, jr.key(3))["mlp16"]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_teaches_the_teachers_greedy_action(loss):
+    replay, spec = filled_replay("probe/match")
+    setting = config(students=(f"mlp16:{loss}",), student={"temperature": 0.1})
+    state = learn(setting, spec, replay, updates=1500)
+    found = diagnose(setting, spec, state, replay)
+    assert found["agreement"] == 1
+    assert found["constant_agreement"] < 0.7
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"temperature_unit": "gap", "temperature": 0.5},
+        {"average_decay": 0.95},
+        {"follow": "ema"},
+        {"updates": 3},
+        {"weight": "gap"},
+        {"weight": "certainty"},
+    ],
+)
+def test_every_student_option_teaches(student):
+    replay, spec = filled_replay("probe/match")
+    student = {"temperature": 0.1} | student
+    setting = config(students=("mlp16:kl",), student=student, average_decay=0.95)
+    state = learn(setting, spec, replay, updates=1500)
+    found = diagnose(setting, spec, state, replay)
+    assert found["agreement"] == 1
+
+
+def test_stored_answers_teach_what_was_answered_then():
+    """Not what the teacher would answer now: they are of other values on purpose."""
+    replay, spec = filled_replay("probe/match")
+    wanted = (PROBES["match"].arrays[1].argmax(axis=1) + 1) % spec.num_actions
+    states = jnp.argmax(replay.frames, axis=-1)
+    replay = answered(replay, spec, jax.nn.one_hot(jnp.asarray(wanted)[states], spec.num_actions))
+    # Of 40 updates for every one of the teacher's a single one is of its own minibatch.
+    student = {"temperature": 0.1, "targets": "stored", "updates": 40, "newest_steps": 3200}
+    setting = config(students=("mlp16:kl",), student=student)
+    state = learn(setting, spec, replay, updates=100)
+    frames = jnp.asarray(PROBES["match"].frames)[:, None]
+    outputs = state.students["mlp16"].net(teacher_of(state).preprocess(frames))
+    assert outputs.argmax(axis=1).tolist() == wanted.tolist()
+
+
+def test_a_teacher_that_rests_teaches_what_it_answered_and_stays_as_it_is():
+    replay, spec = filled_replay("probe/match")
+    wanted = (PROBES["match"].arrays[1].argmax(axis=1) + 1) % spec.num_actions
+    states = jnp.argmax(replay.frames, axis=-1)
+    replay = answered(replay, spec, jax.nn.one_hot(jnp.asarray(wanted)[states], spec.num_actions))
+    setting = config(students=("mlp16:kl", "mlp8:kl-td"), student={"temperature": 0.1})
+    setting = replace(setting, consolidation=ConsolidationConfig(share=0.01))
+    learner, begun = Learner(setting, {GAME: spec}), learn(setting, spec, replay, updates=1)
+    consolidate = jax.jit(learner.consolidate)
+    state, totals = begun, learner.zero_metrics(consolidating=True)
+    for _ in range(1000):
+        state, totals = consolidate(state, totals, {GAME: replay})
+    frames = jnp.asarray(PROBES["match"].frames)[:, None]
+    outputs = state.students["mlp16"].net(teacher_of(state).preprocess(frames))
+    assert outputs.argmax(axis=1).tolist() == wanted.tolist()
+    assert eqx.tree_equal(teacher_of(state).model, teacher_of(begun).model)
+    assert float(totals["teacher/q"]) == pytest.approx(1000)  # the best of each answer is 1
+
+
+def test_a_student_learns_nothing_of_states_that_were_not_answered(pixels):
+    replay, spec = pixels
+    unknown = answered(replay, spec, jnp.full((*replay.reward.shape, spec.num_actions), jnp.nan))
+    one, three = (
+        learn(
+            config(
+                students=("net0.1:kl",), student={"updates": n, "targets": "stored"},
+                net="conv4-4-4x8",
+            ),
+            spec, unknown, updates=1,
+        ).students["net0.1"]
+        for n in (1, 3)
+    )  # fmt: skip
+    assert all(np.isfinite(leaf).all() for leaf in weights(three.net))
+    # Adam goes on by its momentum; without a gradient its first moment just shrinks.
+    for a, b in zip(
+        weights(one.opt_state[1][0].mu), weights(three.opt_state[1][0].mu), strict=True
+    ):
+        np.testing.assert_allclose(b, 0.81 * a, rtol=1e-4, atol=1e-12)
+
+
+def test_stored_answers_are_of_the_newest_steps(pixels):
+    replay, spec = pixels
+    rows = jnp.arange(replay.reward.shape[0])
+    age = (replay.cursor - 1 - rows) % len(rows)
+    q = jnp.broadcast_to(age[:, None, None], (*replay.reward.shape, spec.num_actions))
+    setting = config(
+        students=("net0.1:kl",),
+        net="conv4-4-4x8",
+        student={"updates": 2, "targets": "stored", "newest_steps": 80},
+    )
+    teaching = Teaching(replace(setting, num_envs=8), spec)
+    state = teaching.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    old = answered(replay, spec, q.astype(jnp.float32))
+    lessons = [teaching._stored(state, old, jr.key(i), 80) for i in range(8)]
+    ages = np.concatenate([lesson.q["latest"][:, 0] for lesson in lessons])
+    # 80 steps of 8 envs are 10 rows; the newest has no successor yet.
+    assert set(ages.astype(int).tolist()) == set(range(1, 10))
+
+
+def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():
+    replay, spec = filled_replay("probe/match", rows=60)
+    own = (
+        "temperature-unit=gap:temperature=5:weight=gap:follow=ema:updates=3:average-decay=0.5:"
+        "optimizer.name=radam:optimizer.anneal=1"
+    )
+    of_all = {
+        "temperature_unit": "gap", "temperature": 5.0, "weight": "gap", "follow": "ema",
+        "updates": 3, "average_decay": 0.5,
+        "optimizer": OptimizerConfig("radam", 2e-3, 1e-8, anneal=1.0),
+    }  # fmt: skip
+    families = [(("mlp8", f"mlp8:kl:{own}"), {}), (("mlp8",), of_all)]
+    (plain, changed), (expected,) = (
+        learn(
+            # 26 updates, over which a rate may fall
+            replace(config(students=names, student=student, average_decay=0.9), steps=8_100),
+            spec,
+            replay,
+            updates=30,
+        ).students.values()
+        for names, student in families
+    )
+    nets = (weights(acting_net(model)) for model in (plain, changed, expected))
+    for a, b, c in zip(*nets, strict=True):
+        np.testing.assert_allclose(b, c, atol=1e-5)
+        assert not np.allclose(a, b, atol=1e-4)
+
+
+def test_students_follow_the_best_teacher_once_there_is_one(pixels):
+    replay, spec = pixels
+    following = ("net0.1:kl", "net0.1:kl:follow=best")
+    setting = config(net="conv4-4-4x8", students=following, noisy=True)
+    learning = Teaching(setting, spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    other = qnet.without_noise(learning.init(jr.key(1), state.preprocess).model.net)
+    for known, expected in [(False, qnet.without_noise(state.model.net)), (True, other)]:
+        judged = eqx.tree_at(lambda s: s.best, state, Best(other, jnp.array(known)))
+        x, q = learning.examine(judged, replay, jr.key(2), 16)
+        np.testing.assert_array_equal(q["best"], expected(x))
+        np.testing.assert_array_equal(q["latest"], state.model.net(x))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])
+def test_states_where_the_choice_matters_count_for_more(kind, expected):
+    """One state where all actions are worth the same and one where they are not: 1 on average."""
+    q = jnp.array([[1.0, 1.0], [0.0, 3.0]])
+    found = students._weight(StudentConfig(weight=kind), q, jnp.float32(0.01))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    alike = students._weight(StudentConfig(weight=kind), q[:1], jnp.float32(0.01))
+    assert np.isfinite(alike).all()
+
+
+def test_students_send_no_gradient_into_the_teacher(pixels):
+    """The students' loss has a gradient in their own nets and exactly none in the teacher's."""
+    replay, spec = pixels
+    setting = config(students=("net1.7:kl", "net0.5:kl-td"), net="conv8-8-8x32")
+    learner = Learner(setting, {GAME: spec})
+    state = learner.init(jr.key(0), statistics({GAME: replay}))
+
+    def students_loss(teachers, students):
+        begun = eqx.tree_at(lambda s: (s.teachers, s.students), state, (teachers, students))
+        replays = {GAME: replay}
+        _, totals, _ = learner.update(begun, learner.zero_metrics(), replays, {GAME: None})
+        return totals["net1.7/loss"] + totals["net0.5/loss"]
+
+    gradient = jax.jit(jax.grad(students_loss, argnums=(0, 1), allow_int=True))
+    into_teacher, into_students = gradient(state.teachers, state.students)
+    assert all(not np.any(g) for g in weights(into_teacher[GAME].model.net))
+    assert all(np.any(g) for g in weights(into_students["net1.7"].net))
+
+
+def test_the_update_is_traced_once(pixels):
+    replay, spec = pixels
+    learner = Learner(
+        config(students=("net1.7:kl", "net1.7:mse"), net="conv8-8-8x32", noisy=True), {GAME: spec}
+    )
+    update = eqx.filter_jit(eqx.debug.assert_max_traces(learner.update, max_traces=1))
+    state = learner.init(jr.key(0), statistics({GAME: replay}))
+    totals = learner.zero_metrics()
+    for _ in range(3):
+        state, totals, _ = update(state, totals, {GAME: replay}, {GAME: None})
+    assert int(state.updates) == 3
+
+
+def test_the_target_net_follows_at_its_period_only(pixels):
+    replay, spec = pixels
+    setting = config(net="conv4-4-4x8", target_period_updates=3)
+    start, before, at = (teacher_of(learn(setting, spec, replay, n)) for n in (0, 2, 3))
+    assert eqx.tree_equal(before.target, start.target)
+    assert not eqx.tree_equal(before.target, before.model.net)
+    assert eqx.tree_equal(at.target, at.model.net)
+
+
+def test_polyak_moves_the_target_by_its_rate(pixels):
+    replay, spec = pixels
+    setting = config(net="conv4-4-4x8", target_period_updates=1, target_rate=0.25)
+    start, once = (teacher_of(learn(setting, spec, replay, n)) for n in (0, 1))
+    for old, net, target in zip(
+        weights(start.target), weights(once.model.net), weights(once.target), strict=True
+    ):
+        np.testing.assert_allclose(target, old + 0.25 * (net - old), atol=1e-6)
+
+
+@pytest.mark.parametrize("agent", ["teacher", "net1.7"])
+def test_averaged_weights_act(pixels, agent):
+    replay, spec = pixels
+    half = {"average_decay": 0.5}
+    setting = config(students=("net1.7:kl",), student=half, net="conv4-4-4x8", **half)
+    start, once = (learn(setting, spec, replay, n) for n in (0, 1))
+    before, model = (({"teacher": teacher_of(s).model} | s.students)[agent] for s in (start, once))
+    assert acting_net(model) is model.average
+    nets = (weights(m) for m in (before.net, model.net, model.average))
+    for old, net, average in zip(*nets, strict=True):
+        np.testing.assert_allclose(average, (old + net) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("share", "rates"), [(1.0, [1, 0.8, 0.6, 0.4, 0.2, 0]), (0.4, [1, 1, 1, 1, 0.5, 0])]
+)
+def test_an_annealed_learning_rate_falls_linearly_to_zero_at_the_last_step(share, rates):
+    """Under a gradient of 1 Adam's steps are as long as its learning rate."""
+    rule = optimizer(OptimizerConfig(learning_rate=1e-3, eps=1e-12, anneal=share), updates=5)
+    net, gradient = jnp.zeros(()), jnp.ones(())
+    state = rule.init(net)
+    for expected in [*rates, 0]:
+        step, state = rule.update(gradient, state)
+        assert float(step) == pytest.approx(-1e-3 * expected, rel=1e-4, abs=1e-12)
+
+
+def test_the_run_of_a_learning_rate_is_that_of_its_updates():
+    steps = Config(steps=108, replay=ReplayConfig(warmup_steps=100, steps_per_update=2))
+    assert Pace(steps).updates == 5
+    rollouts = replace(config("pqn"), steps=392, replay=ReplayConfig(warmup_steps=200))
+    assert Pace(rollouts).updates == 1 + 8  # of 192 steps in batches of 48, twice
+
+
+def test_a_brighter_or_paler_game_is_the_same_to_every_net(pixels):
+    """The contract takes out any gain and offset of the frames."""
+    replay, _ = pixels
+    frames = replay.frames // 4
+    changed = replay._replace(frames=2 * frames + 50)
+    plain = Preprocess(*ring.frame_statistics(replay._replace(frames=frames)))
+    obs = frames[:3, 0][None]
+    np.testing.assert_allclose(
+        plain(obs), Preprocess(*ring.frame_statistics(changed))(2 * obs + 50), atol=1e-4
+    )
+    assert float(jnp.std(plain(frames[:, 0][None]))) == pytest.approx(1, abs=0.2)
+
+
+def test_frames_that_never_change_are_not_blown_up():
+    replay, _ = filled_replay("probe/one", rows=50)
+    mean, std = ring.frame_statistics(replay)
+    assert std == 1
+    np.testing.assert_allclose(mean, 1)
+
+
+def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
+    """And it ends before the newest row, whose successor is not known yet."""
+    replay, spec = filled_replay("probe/chain", rows=50)
+    learning = Teaching(config("pqn"), spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    rollout = learning.rollout(state, replay)
+    assert rollout.order.shape == (learning.pace.updates_per_rollout, 48) == (8, 48)
+    assert np.bincount(np.ravel(rollout.order)).tolist() == [2] * 24 * 8
+    newest = (int(replay.cursor) - 1) % 50
+    assert rollout.rows.tolist() == [(newest - back) % 50 for back in range(24, -1, -1)]
+    for epoch in rollout.order.reshape(2, -1):
+        assert sorted(epoch.tolist()) == list(range(24 * 8))
+
+
+def test_the_returns_of_a_rollout_are_those_of_its_rows():
+    """One-step returns from the net's own values, row by row and env by env."""
+    replay, spec = filled_replay("probe/chain", rows=50)
+    learning = Teaching(config("pqn"), spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    rollout = learning.rollout(state, replay)
+    returns = np.asarray(rollout.returns).reshape(24, 8)
+    for t, env in [(0, 0), (5, 3), (23, 7)]:
+        row, after = rollout.rows[t], rollout.rows[t + 1]
+        value = state.model.net(state.preprocess(replay.frames[after, env][None, None])).max()
+        expected = replay.reward[row, env] + GAMMA * value * (1 - replay.terminal[row, env])
+        assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_rollout_is_valued_as_it_was_played_unless_some_values_are_missing():
+    replay, spec = filled_replay("probe/chain", rows=50)
+    learning = Teaching(config("pqn"), spec)
+    state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    by_the_net = learning.rollout(state, replay)
+    played = jr.normal(jr.key(1), (*replay.reward.shape, spec.num_actions))
+    known = learning.rollout(state, replay._replace(q=played))
+    returns = np.asarray(known.returns).reshape(24, 8)
+    for t, env in [(0, 0), (5, 3), (23, 7)]:
+        row, after = known.rows[t], known.rows[t + 1]
+        bootstrap = GAMMA * played[after, env].max() * (1 - replay.terminal[row, env])
+        assert returns[t, env] == pytest.approx(
+            float(replay.reward[row, env] + bootstrap), abs=1e-5
+        )
+    missing = played.at[known.rows[3], 5].set(jnp.nan)
+    again = learning.rollout(state, replay._replace(q=missing))
+    np.testing.assert_allclose(again.returns, by_the_net.returns, rtol=1e-6)
+
+
+def test_updates_are_spread_evenly_over_the_steps():
+    pace = Pace(config("pqn"))
+    due = [pace.updates_due(steps) for steps in range(0, 10 * 192 + 1, 8)]
+    assert due[0] == 1
+    assert set(np.diff(due)) == {0, 1}
+    assert due[-1] == 1 + 10 * pace.updates_per_rollout
+    assert pace.steps_per_update == 192 / 8
+
+
+@pytest.fixture(scope="module")
+def two_games():
+    """Two probes that look alike and differ in their actions' worth."""
+    found = {name: filled_replay(f"probe/{name}", rows=100) for name in ("match", "swap")}
+    return {n: replay for n, (replay, _) in found.items()}, {n: s for n, (_, s) in found.items()}
+
+
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+def test_a_teacher_is_bit_identical_alone_and_beside_another_game(two_games, teacher):
+    replays, specs = two_games
+    setting = config(teacher, students=("mlp8:kl",))
+    both = learn_games(setting, specs, replays, 20)
+    for game in specs:
+        alone = learn_games(setting, {game: specs[game]}, {game: replays[game]}, 20)
+        assert eqx.tree_equal(both.teachers[game], alone.teachers[game])
+
+
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("loss", [name for name in LOSSES if not LOSSES[name].td])
+def test_one_student_learns_what_the_teachers_of_two_games_do(two_games, teacher, loss):
+    """The two games show the same states and want other actions, so each has its own head."""
+    replays, specs = two_games
+    setting = config(teacher, students=(f"mlp16:{loss}",), student={"temperature": 0.1})
+    state = learn_games(setting, specs, replays, 1500)
+    found = Learner(setting, specs).diagnose(state, replays, jr.key(3))
+    assert {name: float(row["agreement"]) for name, row in found.items()} == {
+        "match/mlp16": 1.0, "swap/mlp16": 1.0, "mlp16": 1.0,
+    }  # fmt: skip
+
+
+def test_the_loss_of_a_shared_student_is_the_mean_over_its_games(two_games):
+    """With half of the games' pull each: a game twice under two names is that game alone."""
+    replays, specs = two_games
+    setting = config(students=("mlp8:mse",))
+    learner = Learner(setting, {"a": specs["swap"], "b": specs["swap"]})
+    assert learner.heads == {"a": slice(0, 3), "b": slice(3, 6)}
+    twice = {"a": replays["swap"], "b": replays["swap"]}
+    state = learner.init(jr.key(0), statistics(twice))
+    _, totals, _ = learner.update(state, learner.zero_metrics(), twice, {"a": None, "b": None})
+    lone = state.students["mlp8"].net
+    losses = []
+    for game, head in learner.heads.items():
+        alone = Learner(setting, {game: specs["swap"]})
+        start = alone.init(jr.key(0), {game: state.teachers[game].preprocess})
+        model = eqx.tree_at(lambda m: m.net, start.students["mlp8"], qnet.with_head(lone, head))
+        start = eqx.tree_at(lambda s: s.students["mlp8"], start, model)
+        _, sums, _ = alone.update(start, alone.zero_metrics(), {game: twice[game]}, {game: None})
+        losses.append(float(sums["mlp8/loss"]))
+    assert losses[0] != losses[1]
+    assert float(totals["mlp8/loss"]) == pytest.approx(sum(losses) / 2, rel=1e-5)

@@ -1,0 +1,152 @@
+"""What `rtpd ls` says of runs, and what a shell completes."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from rtpd.cli import commands
+from rtpd.cli.completion import flags_of
+from rtpd.cli.main import main
+from rtpd.report.listing import runs
+from rtpd.storage.run_folder import Run, locked
+from rtpd.training.trackers import trackers
+
+FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkpoint-steps 0
+    --td.net mlp8 --students mlp4:kl --evaluation.final-episodes 2
+    --replay.capacity 400 --replay.warmup-steps 100 --replay.batch-size 8""".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run, and copies of it in other states."""
+    path = tmp_path_factory.mktemp("runs")
+    assert main(["train", "probe/endless", *FLAGS, "--quiet", "--out", str(path / "done")]) == 0
+    for name, status in (("deep/gone", "running"), ("stopped", "interrupted")):
+        shutil.copytree(path / "done", path / name)
+        file = path / name / "manifest.json"
+        about = json.loads(file.read_text()) | {"status": status}
+        file.write_text(json.dumps(about))
+    (path / "bad").mkdir()
+    (path / "bad" / "manifest.json").write_text("{")
+    return path
+
+
+def states(folder):
+    return {row["run"]: row["state"] for row in runs(folder)}
+
+
+def test_every_run_is_found_with_its_state(folder):
+    found = {"done": "finished", "deep/gone": "killed", "stopped": "interrupted", "bad": "damaged"}
+    assert states(folder) == found
+    with locked(folder / "deep/gone"):  # by this process: it runs
+        assert states(folder) == found | {"deep/gone": "running"}
+
+
+def test_scores_are_those_of_the_last_evaluation(folder):
+    row = next(row for row in runs(folder) if row["run"] == "done")
+    lines = Run.open(folder / "done").records()
+    last = [line for line in lines if line["kind"] == "eval"][-1]["agents"]
+    assert row["teacher"] == last["teacher"]["mean"]
+    assert row["students"] == {"mlp4": last["mlp4"]["mean"]}
+    assert row["env"] == "probe/endless" and row["step"] >= 400
+
+
+def test_the_command_line_lists_them(folder, capsys):
+    assert main(["ls", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("done", "killed", "100 %", "mlp4", "--resume"))
+    assert main(["ls", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == runs(folder)
+    assert main(["ls", str(folder / "none")]) == 2
+    assert "none" in capsys.readouterr().err
+
+
+def test_bash_completes_commands_flags_and_names(tmp_path, capsys):
+    assert main(["completion", "bash"]) == 0
+    (tmp_path / "rtpd.bash").write_text(capsys.readouterr().out)
+    ask = (
+        "source rtpd.bash; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _rtpd; "
+        "echo ${COMPREPLY[@]}"
+    )
+
+    def completed(words):
+        done = subprocess.run(["bash", "-c", ask, "-", words], cwd=tmp_path, capture_output=True)
+        assert not done.stderr
+        return done.stdout.decode().split()
+
+    assert completed("rtpd pl") == ["play"]
+    assert completed("rtpd play --versus-") == ["--versus-agent"]
+    assert completed("rtpd train --preset demo") == ["demo"]
+    assert completed("rtpd train breako") == ["breakout"]
+    assert "--td.optimizer.eps" in completed("rtpd train --td.")
+    listed = [line.split()[1] for line in commands.USAGE.splitlines() if line.startswith("  rtpd ")]
+    assert {name for name in listed if name.islower()} == set(commands.EXAMPLES)
+    for name in commands.EXAMPLES:
+        assert completed(f"rtpd {name}") == [name]
+    assert main(["completion", "fish"]) == 2
+    assert "allowed: bash" in capsys.readouterr().err
+
+
+def test_every_flag_of_a_command_is_completed():
+    flags = flags_of(commands.PlayCommand)
+    fields = {f.name for f in dataclasses.fields(commands.PlayCommand)} - {"source"}
+    wanted = {f"--{name.replace('_', '-')}" for name in fields}
+    assert set(flags) == wanted | {"--help", "--no-live", "--no-json"}
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+def test_a_tracker_is_told_every_number_and_training_is_the_same(name, tmp_path, folder):
+    pytest.importorskip({"tensorboard": "tensorboardX"}.get(name, name))
+    run = tmp_path / "run"
+    command = ["train", "probe/endless", *FLAGS, "--quiet", "--out", run, "--track", name]
+    done = subprocess.run(
+        [sys.executable, "-m", "rtpd", *command], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = b"".join(p.read_bytes() for p in (run / name).rglob("*") if p.is_file())
+    for path in ("train/students/mlp4/agreement", "eval/agents/teacher/mean"):
+        assert path.encode() in told, path
+    kept = [p / "agents/mlp4.safetensors" for p in (run, folder / "done")]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"run"}
+
+
+def test_a_tracker_that_is_not_there_is_told_before_anything_starts(tmp_path, capsys, monkeypatch):
+    out = str(tmp_path / "run")
+    assert main(["train", "probe/endless", "--out", out, "--track", "tensorbord"]) == 2
+    assert "did you mean 'tensorboard'" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main(["train", "probe/endless", "--out", out, "--track", "wandb"]) == 2
+    assert "pip install wandb" in capsys.readouterr().err
+    assert not any(p.name != ".lock" for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_a_tracker_has_each_step_once_after_a_resume(tmp_path):
+    run = Run.create(tmp_path / "run", {"config": {}, "agents": {}})
+
+    def tell(steps):
+        (tracker,) = trackers(("tensorboard",))
+        tracker.start({"run": str(run.path)})
+        for step in steps:
+            run.append(record := {"kind": "train", "step": step, "teacher": {"return": 1.0}})
+            tracker.record(record)
+        tracker.close()
+
+    tell([10, 20, 30])
+    run.cut(lambda record: record["step"] <= 10)  # the last checkpoint
+    tell([20, 30, 40])
+    (events,) = (run.path / "tensorboard").glob("events.*")
+    found, data = [], events.read_bytes()
+    while data:  # of a record: its length, a checksum, itself, a checksum
+        size = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        found += [event.step for _ in event.summary.value]
+        data = data[16 + size :]
+    assert found == [10, 20, 30, 40]
