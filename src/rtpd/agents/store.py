@@ -21,7 +21,7 @@ from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
+from rtpd.types import AgentId, EnvSpec, Policy, Preprocess, as_they_are, num_parameters
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
@@ -77,7 +77,7 @@ def load(path: Path) -> Policy:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     about = _described(meta, path)
     spec, rule = about.spec, None
-    if about.agent == teacher_of(about.agent):
+    if AgentId.parse(about.agent).is_teacher:
         if about.teacher not in TEACHERS:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
         rule = TEACHERS[about.teacher]

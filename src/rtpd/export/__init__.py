@@ -23,7 +23,7 @@ from rtpd.errors import RequestError, unknown
 from rtpd.export import quantise, verify
 from rtpd.storage.files import check_writable, sync_folder
 from rtpd.system.process import settled
-from rtpd.types import Policy
+from rtpd.types import AgentId, Policy
 
 TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c", "hub": "rtpd.export.hub"}
 
@@ -120,7 +120,7 @@ def _file(
 ) -> Path:
     """Where the export goes; RequestError if nothing can be written there."""
     kind = "-int8" if int8 and not getattr(target, "IMAGES_ARE_INT8", False) else ""
-    words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
+    words = f"{policy.spec.name}-{AgentId.parse(agent).name}".rpartition("/")[2]
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
     path = Path(out) if out is not None else Path(f"{safe}{kind}{target.SUFFIX}")
     if path.suffix != target.SUFFIX and target.SUFFIX:
