@@ -48,9 +48,9 @@ class Trial:
 
     def own[T](self, rows: Mapping[str, T]) -> dict[str, T]:
         """Of what is said of agents, that of this game's, by their names in it."""
-        known = self.run.manifest.agents
+        known, game = self.run.manifest.agents, self.agent(TEACHER).game
         named = ((AgentId.parse(text), row) for text, row in rows.items() if text in known)
-        return {agent.name: row for agent, row in named if agent == self.agent(agent.name)}
+        return {agent.name: row for agent, row in named if agent.game == game}
 
     @property
     def agents(self) -> dict[str, AgentInfo]:
