@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl: every reader gets what the writer wrote, in this version or before."""
+"""The lines of metrics.jsonl: readers get what was written, in this version or before."""
 
 import json
 import os
@@ -124,7 +124,8 @@ BAD = (
     b"", b"\n", b"{", b"[1]", b"null", b"0", b"[" * 5000, b'{"x":' * 100_000, b'{"kind": 1}',
     b'{"kind": "train"}', b'{"kind": "train", "step": -1}', b'{"kind": "train", "step": 1e99}',
     b'{"kind": "train", "step": 1, "seconds": NaN}', b'{"kind": "eval", "step": 1}',
-    b'{"kind": "eval", "step": 1, "agents": {"a": {"mean": null}}}', b'{"kind": "train", "\xff": 1}',
+    b'{"kind": "eval", "step": 1, "agents": {"a": {"mean": null}}}',
+    b'{"kind": "train", "\xff": 1}',
     b'{"kind": "train", "step": 5, "students": {"a": {"advantage_kept": "x"}}}',
 )  # fmt: skip
 

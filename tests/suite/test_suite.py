@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import strategies as st
 from rich.console import Console
 
 from rtpd.cli.main import main
