@@ -29,11 +29,11 @@ class AgentMetrics(msgspec.Struct, omit_defaults=True):
     loss: float | None = None
     q: float | None = None
     advantage_kept: float | None = None
-    constant_advantage_kept: float | None = None
     agreement: float | None = None
+    constant_advantage_kept: float | None = None
     constant_agreement: float | None = None
-    spread: float | None = None
     dead: float | None = None
+    spread: float | None = None
     played: float | UnsetType | None = msgspec.field(default=UNSET, name="return")
 
     @property
