@@ -5,6 +5,7 @@ and `*F` the shape of one frame: (84, 84) for images, (D,) for vectors.
 Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step` emulator frames.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Protocol
@@ -137,9 +138,54 @@ class Preprocess(eqx.Module):
         return x.reshape(*x.shape[: -1 - self.centre.ndim], -1)
 
 
-def as_they_are(outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-    """Outputs that are Q-values already."""
-    return outputs
+@dataclass(frozen=True)
+class ValueHead(ABC):
+    """How Q-values are read from the outputs of a net, `atoms` of them an action."""
+
+    atoms: int
+
+    @abstractmethod
+    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """Q-values, or logits, of one example; outputs are those of action after action."""
+
+
+@dataclass(frozen=True)
+class Scalar(ValueHead):
+    """One output an action, which is its value (or, of a student, its logit)."""
+
+    atoms: int = 1
+
+    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """The outputs themselves."""
+        return outputs
+
+
+@dataclass(frozen=True)
+class Categorical(ValueHead):
+    """Logits of fixed returns, evenly between -limit and limit (Bellemare et al. 2017)."""
+
+    atoms: int = 51
+    limit: float = 10.0
+
+    @property
+    def support(self) -> Float[Array, " N"]:
+        """The values of the return."""
+        return jnp.linspace(-self.limit, self.limit, self.atoms)
+
+    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """Means of the distributions."""
+        return jax.nn.softmax(outputs.reshape(-1, self.atoms)) @ self.support
+
+
+@dataclass(frozen=True)
+class Quantile(ValueHead):
+    """Quantiles of the return, of equal weight (Dabney et al. 2018)."""
+
+    atoms: int = 200
+
+    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """Means of the quantiles."""
+        return jnp.mean(outputs.reshape(-1, self.atoms), axis=1)
 
 
 def teacher_of(agent: str) -> str:
@@ -161,7 +207,7 @@ class Policy(eqx.Module):
     preprocess: Preprocess
     spec: EnvSpec = eqx.field(static=True)
     provenance: dict = eqx.field(static=True)
-    head: Callable[[Array], Array] = eqx.field(static=True, default=as_they_are)
+    head: ValueHead = eqx.field(static=True, default=Scalar())
 
     def __call__(self, obs: Array) -> Float[Array, " A"]:
         """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""

@@ -62,8 +62,8 @@ def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
     found = store.load(tmp_path / "teacher.safetensors")
     obs = observations(VECTOR, 1)[0]
     taught = state.teachers["game"]
-    net = qnet.without_noise(taught.model.net)
-    expected = TEACHERS[teacher].q_values(net(taught.preprocess(obs[None]))[0])
+    net = qnet.without_noise(taught.train.net)
+    expected = TEACHERS[teacher].head(net(taught.preprocess(obs[None]))[0])
     assert expected.shape == (6,)
     np.testing.assert_array_equal(found(obs), agent(obs))
     np.testing.assert_allclose(found(obs), expected, rtol=1e-6)

@@ -21,7 +21,7 @@ from rtpd.export import export, quantise, verify
 from rtpd.export import onnx as onnx_target
 from rtpd.learning.teachers import TEACHERS
 from rtpd.networks import qnet
-from rtpd.types import EnvSpec, HostPolicy, Policy, Preprocess, as_they_are
+from rtpd.types import EnvSpec, HostPolicy, Policy, Preprocess, Scalar
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=2, frames_per_step=1)
@@ -32,7 +32,7 @@ HOSTILE = 'x*/ int y; /* \n"quoted" \\ ??/ \N{SNOWMAN}'
 def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=None, name=None):
     spec = spec or (VECTOR if isinstance(qnet.parse(text), qnet.MlpShape) else IMAGE)
     rule = TEACHERS[teacher] if teacher else None
-    atoms = rule.atoms if rule else 1
+    atoms = rule.head.atoms if rule else 1
     outputs = spec.num_actions * atoms
     net = qnet.build(
         text, spec, outputs, key=jr.key(0), dueling=dueling, norm=norm, atoms=atoms, noisy=noisy
@@ -41,7 +41,7 @@ def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=Non
     centre = jr.uniform(jr.key(1), spec.frame_shape, maxval=200.0 if spec.is_image else 1.0)
     about = {"agent": name or text, "net": text, "num_outputs": outputs, "dueling": dueling}
     about |= {"norm": norm, "step": 12}
-    head = rule.q_values if rule else as_they_are
+    head = rule.head if rule else Scalar()
     scale = jr.uniform(jr.key(2), spec.scale_shape, minval=0.1, maxval=37.5)
     return Policy(net, Preprocess(centre, scale), spec, about, head)
 

@@ -21,7 +21,7 @@ from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters, teacher_of
+from rtpd.types import EnvSpec, Policy, Preprocess, Scalar, ValueHead, num_parameters, teacher_of
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
@@ -76,12 +76,13 @@ def load(path: Path) -> Policy:
     if _digest(data, meta) != digest:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     about = _described(meta, path)
-    spec, rule = about.spec, None
+    spec = about.spec
+    head: ValueHead = Scalar()
     if about.agent == teacher_of(about.agent):
         if about.teacher not in TEACHERS:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
-        rule = TEACHERS[about.teacher]
-    like = _shapes(about, spec, rule.atoms if rule else 1, path)
+        head = TEACHERS[about.teacher].head
+    like = _shapes(about, spec, head.atoms, path)
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)
     checkpoint.check_finite(arrays, path)
@@ -89,7 +90,7 @@ def load(path: Path) -> Policy:
         raise CheckpointError(f"{path}: it divides frames by {float(preprocess.scale)}")
     known = ("format", "parameters", "spec")
     facts = {key: value for key, value in meta.items() if key not in known}
-    return Policy(net, preprocess, spec, facts, rule.q_values if rule else as_they_are)
+    return Policy(net, preprocess, spec, facts, head)
 
 
 def file_of(source: str | Path) -> Path | None:

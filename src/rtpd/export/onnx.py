@@ -15,9 +15,8 @@ from rtpd.agents.formats import onnx_file
 from rtpd.errors import RequestError
 from rtpd.export.about import describe
 from rtpd.export.quantise import Quantised
-from rtpd.learning.teachers import C51, DQN, PQN, QRDQN
 from rtpd.networks.qnet import Conv, Dense, QNet, Residual, Stage
-from rtpd.types import HostPolicy, Policy, as_they_are
+from rtpd.types import Categorical, HostPolicy, Policy, Quantile, Scalar
 
 SUFFIX = ".onnx"
 OPSET = 17  # the first with LayerNormalization; browsers' and old runtimes read it
@@ -36,7 +35,8 @@ def check(policy: Policy, *, int8: bool) -> None:
         raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
     if policy.net.activation != "relu":
         raise RequestError(f"ONNX: a net with {policy.net.activation} is not supported")
-    _head(policy)
+    if not isinstance(policy.head, Scalar | Categorical | Quantile):
+        raise RequestError(f"ONNX: the head {policy.head!r} is not supported")
 
 
 def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
@@ -139,8 +139,8 @@ def _values(graph: Graph, policy: Policy) -> str:
 
 def _expected(graph: Graph, policy: Policy, outputs: list[str]) -> str:
     """Q-values of the streams' outputs: dueling streams brought together, atoms to their mean."""
-    head, actions = _head(policy), policy.spec.num_actions
-    atoms = head.atoms if head else 1
+    head, actions = policy.head, policy.spec.num_actions
+    atoms = head.atoms
     x, *value = outputs
     if value or atoms > 1:
         x = graph.add("Reshape", x, np.array([-1, actions, atoms]))
@@ -148,22 +148,12 @@ def _expected(graph: Graph, policy: Policy, outputs: list[str]) -> str:
         mean = graph.add("ReduceMean", x, axes=[1], keepdims=1)
         values = graph.add("Reshape", value[0], np.array([-1, 1, atoms]))
         x = graph.add("Sub", graph.add("Add", x, values), mean)
-    if isinstance(head, C51):
+    if isinstance(head, Categorical):
         support = np.asarray(head.support, np.float32)
         return graph.add("MatMul", graph.add("Softmax", x, axis=-1), support)
     if atoms > 1:
         return graph.add("ReduceMean", x, axes=[2], keepdims=0)
     return graph.add("Reshape", x, np.array([-1, actions])) if value else x
-
-
-def _head(policy: Policy) -> DQN | PQN | None:
-    """The teacher whose head makes Q-values of the outputs; None where they are such already."""
-    if policy.head is as_they_are:
-        return None
-    teacher = getattr(policy.head, "__self__", None)
-    if isinstance(teacher, DQN | PQN) and (teacher.atoms == 1 or isinstance(teacher, C51 | QRDQN)):
-        return teacher
-    raise RequestError(f"ONNX: the head {policy.head!r} is not supported")
 
 
 def _conv(graph: Graph, x: str, layer: Conv) -> str:

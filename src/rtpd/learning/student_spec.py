@@ -16,23 +16,23 @@ MOST_STUDENTS = 256
 class StudentSpec:
     """One student: the name it is listed under, its net's text and its loss.
 
-    `own`: settings that are its own, as in "temperature=0.1"; `how`: all its settings; `short`:
-    what tables call it, a number in the place of its own settings, as in "net1.7#2".
+    `settings`: all that hold for it; `overrides`: those that are its own, as in "temperature=0.1";
+    `short`: what tables call it, a number in the place of its overrides, as in "net1.7#2".
     `int8`: it learns as it will be when it is exported in integers.
     """
 
     name: str
     net: str
     loss: str
-    how: StudentConfig
-    own: tuple[str, ...] = ()
+    settings: StudentConfig
+    overrides: tuple[str, ...] = ()
     int8: bool = False
     short: str = ""
 
     @property
     def text(self) -> str:
         """What `parse_students` reads."""
-        return ":".join((self.net, self.loss, *(["int8"] if self.int8 else []), *self.own))
+        return ":".join((self.net, self.loss, *(["int8"] if self.int8 else []), *self.overrides))
 
 
 def parse_students(config: Config) -> tuple[StudentSpec, ...]:
@@ -111,7 +111,7 @@ def _plain_words(student: StudentSpec, others: list[StudentSpec]) -> list[str]:
 
 def _name_of(student: StudentSpec, others: list[StudentSpec]) -> str:
     words = _plain_words(student, others)
-    for part in student.own:  # optimizer.anneal=0.2: anneal-0.2
+    for part in student.overrides:  # optimizer.anneal=0.2: anneal-0.2
         path, _, value = part.partition("=")
         words += [path.rpartition(".")[2].replace("_", "-"), value]
     return "-".join(words)

@@ -275,10 +275,12 @@ def without_noise(net: QNet) -> QNet:
     )
 
 
-def with_head(net: QNet, head: slice) -> QNet:
+def with_actions(net: QNet, actions: slice) -> QNet:
     """The net with some of its outputs only; not for dueling nets."""
     ((dense, out),) = net.streams
-    out = eqx.tree_at(lambda d: (d.weight, d.bias), out, (out.weight[:, head], out.bias[head]))
+    out = eqx.tree_at(
+        lambda d: (d.weight, d.bias), out, (out.weight[:, actions], out.bias[actions])
+    )
     return eqx.tree_at(lambda n: n.streams, net, ((dense, out),))
 
 

@@ -14,7 +14,7 @@ from rtpd.config.settings import Config
 from rtpd.envs import is_atari
 from rtpd.envs.common import IMPORT, modules_of
 from rtpd.errors import typed
-from rtpd.learning.schedule import Pace
+from rtpd.learning.teachers import schedule_of
 from rtpd.storage.run_folder import Run
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS
@@ -82,11 +82,11 @@ class Journal:
             monitor.start(info)
 
     def _note_of_consolidation(self) -> list[str]:
-        pace, consolidation = Pace(self.config), self.config.consolidation
-        if not pace.consolidates:
+        schedule, consolidation = schedule_of(self.config), self.config.consolidation
+        if not schedule.consolidates:
             return []
         return [
-            f"from step {pace.consolidation_start:,} on the teacher rests: "
+            f"from step {schedule.consolidation_start:,} on the teacher rests: "
             f"{count(consolidation.updates, 'student update')} in the place of each of its own"
         ]
 

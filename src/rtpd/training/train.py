@@ -40,7 +40,7 @@ from rtpd.training.collector import emulators, replay_columns, replay_rows
 from rtpd.training.divergence import MOST_ROLLBACKS
 from rtpd.training.monitor import Monitor
 from rtpd.training.trackers import trackers
-from rtpd.training.trainer import Session
+from rtpd.training.trainer import Trainer
 from rtpd.training.validation import default_preset
 from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
 
@@ -169,29 +169,29 @@ def _go(
     """Train to the end, over rollbacks if the settings ask for them."""
     kind, entry = "resumed", {}
     while True:
-        session = Session(run, settings, lanes, monitors, policies)
+        trainer = Trainer(run, settings, lanes, monitors, policies)
         if resumed:
-            session.restore()
-            entry |= {"step": session.progress.step, "at": now(), "steps": settings.steps}
+            trainer.restore()
+            entry |= {"step": trainer.progress.step, "at": now(), "steps": settings.steps}
             if kind == "resumed":
-                _warn_of_another_cpu(session)
+                _warn_of_another_cpu(trainer)
             entries = [*run.manifest.get(kind, []), entry]
             run.note(status="running", **{kind: entries}, config=to_dict(settings))
         if kind == "rollbacks":
             run.append({"kind": "rollback", **entry})
         try:
-            return session.go()
+            return trainer.run()
         except DivergedError as error:
             settings, entry = _slower(run, settings, error)
-        del session  # its replay goes before the next one comes
+        del trainer  # its replay goes before the next one comes
         kind, resumed = "rollbacks", True
 
 
-def _warn_of_another_cpu(session: Session) -> None:
+def _warn_of_another_cpu(trainer: Trainer) -> None:
     """In one line: what another kind of processor rounds in another way is not bit for bit."""
-    before, here = session.run.manifest.get("cpu_features"), cpu.kind()
+    before, here = trainer.folder.manifest.get("cpu_features"), cpu.kind()
     if before is not None and before != here:
-        session.journal.warn(
+        trainer.journal.warn(
             f"this CPU ({' '.join(here) or 'no known features'}) is of another kind than the one "
             f"that the run began on ({' '.join(before) or 'no known features'}): what follows is "
             "sound, but not bit for bit what it would have been there"

@@ -26,7 +26,7 @@ from rtpd.config.settings import Config, to_dict
 from rtpd.envs.baselines import has_baseline
 from rtpd.errors import CheckpointError
 from rtpd.learning import replay as ring
-from rtpd.learning.teaching import Best
+from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
@@ -36,7 +36,7 @@ from rtpd.system import compute, memory
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
 from rtpd.training import divergence, identity, snapshots, validation
-from rtpd.training.collector import Lane
+from rtpd.training.collector import Collector
 from rtpd.training.logger import Journal
 from rtpd.training.monitor import Monitor
 from rtpd.types import Preprocess, VectorEnv, teacher_of
@@ -62,7 +62,7 @@ class Progress:
     recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
 
 
-class Session:
+class Trainer:
     """One run in progress."""
 
     def __init__(
@@ -73,12 +73,13 @@ class Session:
 
         `policies` are those of frozen teachers.
         """
-        self.run, self.config = run, settings
+        self.folder, self.config = run, settings
         specs = {game: env.spec for game, env in envs.items()}
         self.learner = Learner(settings, specs, policies or {})
-        teachings, heads = self.learner.teachings, self.learner.heads
-        self.lanes = {
-            game: Lane(settings, env, teachings[game], heads[game]) for game, env in envs.items()
+        teachers, slices = self.learner.teachers, self.learner.action_slices
+        self.collectors = {
+            game: Collector(settings, env, teachers[game], slices[game])
+            for game, env in envs.items()
         }
         frames = next(iter(specs.values())).frames_per_step
         self.journal = Journal(run, settings, frames, self._players(), monitors)
@@ -91,28 +92,32 @@ class Session:
         self._consolidate = compute.jit(
             self.learner.consolidate, settings.compute, donate_argnums=(0, 1)
         )
-        self._rollout = compute.jit(self.learner.rollout, settings.compute)
+        self._plan = compute.jit(self.learner.plan, settings.compute)
         self.rollout = jax.tree.map(
             lambda like: jnp.zeros(like.shape, like.dtype),
-            jax.eval_shape(self.learner.rollout, self.state, self.replays),
+            jax.eval_shape(self.learner.plan, self.state, self.replays),
         )
         self._diagnose = compute.jit(self.learner.diagnose, settings.compute)
 
     def _players(self) -> list[str]:
         """Every agent that drives some envs, by the name it has in the run."""
-        return [self.learner.agent(game, n) for game, lane in self.lanes.items() for n in lane.crew]
+        return [
+            self.learner.agent(game, n) for game, c in self.collectors.items() for n in c.actors
+        ]
 
     @property
     def replays(self) -> dict[str, ring.Replay]:
         """What each game's teacher and students learn from."""
-        return {game: lane.replay for game, lane in self.lanes.items()}
+        return {game: collector.replay for game, collector in self.collectors.items()}
 
-    def go(self) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
         replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
         try:
             with self.stop.listening(self._interrupt):
-                self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
+                self.journal.announce(
+                    self.progress.step, replay_bytes, self.learner.schedule.cadence
+                )
                 self.journal.start(self.progress.step, self.progress.seconds)
                 if self.config.steps < self.progress.learn_from:
                     self.journal.warn(
@@ -134,15 +139,15 @@ class Session:
                 plays = "the teacher's" if self.learner.policies else "uniformly random"
                 self.journal.phase(f"warm-up: {plays} play")
             while not self._over():
-                self.iterate()
+                self.step()
         except StuckError:  # the step in progress is dropped, as at every boundary
             late = f"has not answered for {PATIENCE_SECONDS:g} s"
             self.journal.warn(f"{self.config.env} {late}: saving what it has played before")
 
     def _play_randomly(self) -> None:
         """Measure what random play scores, once, where the literature does not tell."""
-        games = {lane.spec.name for lane in self.lanes.values()}
-        known = self.run.random_scores
+        games = {collector.spec.name for collector in self.collectors.values()}
+        known = self.folder.random_scores
         if all(game in known or has_baseline(game) for game in games):
             return
         self.journal.phase("random play, from which shares of the teacher are counted")
@@ -151,9 +156,9 @@ class Session:
                 games, self.config.environment, known=known, seed=self.config.seed,
                 stop=lambda: self.stop.asked,
             )  # fmt: skip
-        self.run.note(random_scores=found)
+        self.folder.note(random_scores=found)
 
-    def iterate(self) -> None:
+    def step(self) -> None:
         """Step every env of every game once and learn what is due."""
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
@@ -162,16 +167,16 @@ class Session:
         elif self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
             self._begin_evaluation(self._policies(), self.config.evaluation.episodes)
         with self.stop.others():
-            for lane in self.lanes.values():
-                lane.send()
+            for collector in self.collectors.values():
+                collector.send()
         self._learn(after)
-        for game, lane in self.lanes.items():
+        for game, collector in self.collectors.items():
             with self.stop.others():
-                ended = lane.receive()
+                ended = collector.receive()
             for name, total in ended:
                 self.journal.book(self.learner.agent(game, name), total)
-            self.journal.warn_if_clipped(lane.spec.name, lane.timestep.reward)
-            lane.store()
+            self.journal.warn_if_clipped(collector.spec.name, collector.timestep.reward)
+            collector.store()
         self.progress.step = after
         self.choose()
         if self._due(self.config.log_steps, after):
@@ -190,10 +195,10 @@ class Session:
 
     def _may_consolidate(self, seconds: float) -> bool:
         """Whether the last of the run's steps or minutes have begun, in which its teachers rest."""
-        pace, progress, settings = self.learner.pace, self.progress, self.config
+        schedule, progress, settings = self.learner.schedule, self.progress, self.config
         limit = 60 * settings.minutes * (1 - settings.consolidation.share)
-        ending = progress.step >= pace.consolidation_start or (limit and seconds >= limit)
-        return pace.consolidates and progress.warmed_up and bool(ending)
+        ending = progress.step >= schedule.consolidation_start or (limit and seconds >= limit)
+        return schedule.consolidates and progress.warmed_up and bool(ending)
 
     def _begin_consolidation(self) -> None:
         """Let the teachers rest from here on, and see how far real time alone has come."""
@@ -217,7 +222,7 @@ class Session:
             return
         if not progress.warmed_up:
             self._end_warmup()
-        due = self.learner.pace.updates_due(step - progress.learn_from)
+        due = self.learner.schedule.updates_due(step - progress.learn_from)
         for _ in range(progress.updates_before + due - progress.updates):
             self.update()
 
@@ -230,18 +235,18 @@ class Session:
             progress.updates += 1
             return
         made = progress.updates - progress.updates_before
-        if made % self.learner.pace.updates_per_rollout == 0:
-            self.rollout = self._rollout(self.state, self.replays)
+        if made % self.learner.schedule.updates_per_rollout == 0:
+            self.rollout = self._plan(self.state, self.replays)
         self.state, self.totals, priorities = self._update(
             self.state, self.totals, self.replays, self.rollout
         )
-        for game, lane in self.lanes.items():
-            lane.replay = lane.replay._replace(priority=priorities[game])
+        for game, collector in self.collectors.items():
+            collector.replay = collector.replay._replace(priority=priorities[game])
         progress.updates += 1
 
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
-        found = {game: self._preprocess(lane) for game, lane in self.lanes.items()}
+        found = {game: self._preprocess(collector) for game, collector in self.collectors.items()}
         self.state = eqx.tree_at(
             lambda state: [state.teachers[game].preprocess for game in found],
             self.state,
@@ -250,14 +255,14 @@ class Session:
         self.progress.warmed_up = True
         self.journal.phase("compiling the update")
 
-    def _preprocess(self, lane: Lane) -> Preprocess:
+    def _preprocess(self, collector: Collector) -> Preprocess:
         """As the settings say, or as the warm-up has shown."""
-        mean, std = jax.jit(ring.frame_statistics)(lane.replay)
+        mean, std = jax.jit(ring.frame_statistics)(collector.replay)
         centre = validation.parse_centre(self.config.centre)
         scale = validation.parse_scale(self.config.scale)
         return Preprocess(
-            mean if centre is None else jnp.full(lane.spec.frame_shape, centre, jnp.float32),
-            std if scale is None else jnp.full(lane.spec.scale_shape, scale, jnp.float32),
+            mean if centre is None else jnp.full(collector.spec.frame_shape, centre, jnp.float32),
+            std if scale is None else jnp.full(collector.spec.scale_shape, scale, jnp.float32),
         )
 
     def choose(self) -> None:
@@ -271,16 +276,16 @@ class Session:
             self.epsilon = acting.linear_epsilon(
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
-        for game, lane in self.lanes.items():
-            lane.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
+        for game, collector in self.collectors.items():
+            collector.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
 
     def restart_envs(self) -> None:
         """Start every env anew: the boundary."""
         with self.stop.others():
-            for lane in self.lanes.values():
-                lane.restart(self.progress.step)
-                for text in getattr(lane.env, "warnings", ()):
-                    self.journal.warn_once(f"{lane.spec.name} {text}")
+            for collector in self.collectors.values():
+                collector.restart(self.progress.step)
+                for text in getattr(collector.env, "warnings", ()):
+                    self.journal.warn_once(f"{collector.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:
@@ -323,7 +328,7 @@ class Session:
             seed=self.config.seed,
             step=self.progress.step,
             updates=self.progress.updates,
-            commit=self.run.manifest.get("commit"),
+            commit=self.folder.manifest.get("commit"),
         )
 
     def _end_evaluation(self) -> None:
@@ -339,7 +344,7 @@ class Session:
             if teacher.best is not None and rows[name]["mean"] > best.get(name, -math.inf):
                 best[name] = rows[name]["mean"]
                 net = cast("qnet.QNet", copied(self._evaluated[name].net))
-                kept = Best(net, jnp.ones((), bool))
+                kept = BestNet(net, jnp.ones((), bool))
                 self.state = eqx.tree_at(lambda s, g=game: s.teachers[g].best, self.state, kept)
 
     def _save(self) -> None:
@@ -350,22 +355,22 @@ class Session:
         divergence.check_weights(self.progress.step, self._trained())
         self._end_evaluation()
         self.journal.phase("saving a checkpoint")
-        for lane in self.lanes.values():
-            lane.seal()
+        for collector in self.collectors.values():
+            collector.seal()
         progress, journal = self.progress, self.journal
         progress.seconds, progress.episodes = journal.seconds, journal.episodes
         progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
         if progress.step != self.saved_step:
-            folder = self.run.checkpoints / f"{progress.step:010d}"
-            self.run.sync()  # the lines that the checkpoint counts on
-            progress.lines = self.run.lines
-            about = identity.stamp(self.run, self.config) | {"progress": vars(progress)}
+            folder = self.folder.checkpoints / f"{progress.step:010d}"
+            self.folder.sync()  # the lines that the checkpoint counts on
+            progress.lines = self.folder.lines
+            about = identity.stamp(self.folder, self.config) | {"progress": vars(progress)}
             checkpoint.save(folder, self._saved(), about)
             self.saved_step = progress.step
         for name, agent in self._policies().items():
-            store.save(self.run.agent_path(name), agent)
-        self.run.note(step=progress.step, saved=now())
-        found = checkpoint.newest(self.run.checkpoints)
+            store.save(self.folder.agent_path(name), agent)
+        self.folder.note(step=progress.step, saved=now())
+        found = checkpoint.newest(self.folder.checkpoints)
         behind = [p for p in found if int(p.name) <= progress.step]  # none that was passed over
         for old in behind[KEEP_CHECKPOINTS:]:
             checkpoint.remove(old)
@@ -373,8 +378,8 @@ class Session:
     def _trained(self) -> dict[str, qnet.QNet]:
         """The net of every teacher and student as it is trained: no average of it."""
         teachers, agent = self.state.teachers, self.learner.agent
-        trained = {agent(game, "teacher"): t.model for game, t in teachers.items()}
-        return {name: model.net for name, model in (trained | self.state.students).items()}
+        trained = {agent(game, "teacher"): t.train for game, t in teachers.items()}
+        return {name: state.net for name, state in (trained | self.state.students).items()}
 
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
@@ -386,9 +391,9 @@ class Session:
 
         A run that was stopped before its first one begins anew.
         """
-        found, first = checkpoint.newest(self.run.checkpoints), None
+        found, first = checkpoint.newest(self.folder.checkpoints), None
         if not found:
-            self.run.cut(lambda record: False)
+            self.folder.cut(lambda record: False)
             return
         for folder in found:
             try:
@@ -398,7 +403,9 @@ class Session:
                 first = first or str(error)
                 self.journal.warn(f"{error}; trying the checkpoint before it")
         else:
-            raise CheckpointError(f"'{self.run.path}' holds no checkpoint to go on from: {first}")
+            raise CheckpointError(
+                f"'{self.folder.path}' holds no checkpoint to go on from: {first}"
+            )
         self.state, self.rollout = tree["state"], tree["rollout"]
         self.progress = msgspec.convert(meta["progress"], Progress)
         # One that goes on for longer than it was to has its teacher learn again.
@@ -411,21 +418,21 @@ class Session:
         self.journal.episodes = self.progress.episodes
         reached = self.progress.step
         if self.config.replay.save:
-            for game, lane in self.lanes.items():
-                lane.replay = tree["replay"][game]
+            for game, collector in self.collectors.items():
+                collector.replay = tree["replay"][game]
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
-        # An evaluation that is due at the checkpoint's own step is played again, see `iterate`; so
+        # An evaluation that is due at the checkpoint's own step is played again, see `step`; so
         # is a final one that did not finish the run.
         again = self._due(self.config.evaluation.period_steps, reached)
-        finished = self.run.manifest.get("status") == "finished"
+        finished = self.folder.manifest.get("status") == "finished"
         kept = ("train", "rollback") + (("eval",) if finished and not again else ())
         self._cut_metrics(reached, kept)
 
     def _check(self, folder: Path, about: dict[str, Any]) -> None:
         """CheckpointError unless a checkpoint is of this run, and goes on as it says."""
-        identity.check(folder, about, self.run, self.config)
+        identity.check(folder, about, self.folder, self.config)
         msgspec.convert(about["progress"], Progress)
 
     def _cut_metrics(self, reached: int, kept: tuple[str, ...]) -> None:
@@ -433,7 +440,7 @@ class Session:
 
         A warning tells of lines before it that are not there any more.
         """
-        found = self.run.cut(
+        found = self.folder.cut(
             lambda r: type(r.get("step")) is int and r["step"] < reached + (r.get("kind") in kept)
         )
         before = [r["step"] for r in found if r["step"] < reached or r["kind"] == "train"]
@@ -441,8 +448,8 @@ class Session:
         if written is not None and len(before) != written:
             which = f"steps {min(before):,} to {max(before):,}" if before else "none"
             self.journal.warn(
-                f"{self.run.path}/metrics.jsonl has {len(before)} of the {written} lines that were "
-                f"written up to step {reached:,} ({which}): the others are lost"
+                f"{self.folder.path}/metrics.jsonl has {len(before)} of the {written} lines that "
+                f"were written up to step {reached:,} ({which}): the others are lost"
             )
 
     def _finish(self) -> dict[str, Any]:
@@ -459,5 +466,5 @@ class Session:
                     stop=lambda: self.stop.asked,
                 )  # fmt: skip
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
-        self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
+        self.folder.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
         return self.journal.sum_up(status, progress.step, progress.seconds, rows)

@@ -10,7 +10,7 @@ from rtpd.config.settings import Config
 from rtpd.errors import ConfigError, told, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_actors, parse_students
-from rtpd.learning.teachers import TEACHERS, kind
+from rtpd.learning.teachers import TEACHERS, is_on_policy
 from rtpd.system import compute
 from rtpd.system.formatting import count
 from rtpd.system.process import backend
@@ -79,7 +79,7 @@ def validate(config: Config) -> None:
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
-    rollout = kind(config.teacher).regime == "rollout"
+    rollout = is_on_policy(config.teacher)
     window = (
         f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
     )
@@ -126,7 +126,7 @@ def _check_ranges(config: Config, whose: str = "") -> None:
 def _check_students(config: Config) -> None:
     """Every student can learn as it is asked to."""
     for student in parse_students(config):
-        whose, how = f"student '{student.text}': ", student.how
+        whose, how = f"student '{student.text}': ", student.settings
         _check_ranges(replace(config, student=how), whose)
         if LOSSES[student.loss].td and len(config.games) > 1:
             raise ConfigError(
@@ -183,7 +183,7 @@ def check_same(name: str, spec: EnvSpec, other: str, needed: EnvSpec) -> None:
 
 def least_replay(config: Config) -> int:
     """Transitions without which no minibatch can be drawn."""
-    rollout = kind(config.teacher).regime == "rollout"
+    rollout = is_on_policy(config.teacher)
     # A rollout is learnt from while the next one is played.
     rows = (2 * config.rollout.steps if rollout else config.td.n_step) + 8
     return max(config.replay.batch_size, rows * config.num_envs)
@@ -234,7 +234,7 @@ def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:
     if backend() != "cpu":
         return "gpu"
     known = TEACHERS.get(teacher or "")
-    return "double-dqn" if known is not None and known.regime == "replay" else "cpu"
+    return "double-dqn" if known is not None and not known.on_policy else "cpu"
 
 
 def flag(path: str) -> str:
