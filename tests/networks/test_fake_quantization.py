@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rtpd
-from rtpd.agents.runner import Seat
+from rtpd.agents.runner import EpisodeRunner
 from rtpd.agents.sources import options_of
 from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
@@ -26,13 +26,13 @@ def played():
     policy = rtpd.load_policy("zoo:pong/net0.5")
     whole = jnp.round(policy.preprocess.centre)  # as the integers have it
     policy = eqx.tree_at(lambda p: p.preprocess.centre, policy, whole)
-    seat, seen = Seat(policy, options_of(policy), 4, 3), []
+    runner, seen = EpisodeRunner(policy, options_of(policy), 4, 3), []
     for step in range(120):
-        seat.env.send(np.asarray(seat.think(0.3)))
-        seat.receive()
+        runner.env.send(np.asarray(runner.act(0.3)))
+        runner.receive()
         if step % 10 == 9:
-            seen.append(np.asarray(seat.stack))
-    seat.env.close()
+            seen.append(np.asarray(runner.stack))
+    runner.env.close()
     return policy, np.concatenate(seen)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from rtpd import envs
 from rtpd.agents import acting
@@ -119,23 +119,28 @@ def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
 
 
 def _act(
-    teacher: Teacher, actors: Mapping[str, slice], action_slice: slice, nets: Mapping[str, QNet],
+    teacher: Teacher, actors: Mapping[str, slice], actions: slice, nets: Mapping[str, QNet],
     preprocess: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
     key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Epsilon-greedy actions of whoever drives each env, the random key derived from the step.
+    """Actions of whoever drives each env, the random key derived from the step; see `acting.act`.
 
     Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
     A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
-    stack, q, answers = acting.push(stack, frame, first), [], []
-    for name, part in actors.items():
-        found = with_noise(nets[name], noise_key)(
-            teacher.preprocessed(preprocess[name], stack[part])
-        )
-        q.append(jax.vmap(teacher.head)(found) if name == "teacher" else found[:, action_slice])
-        answered = jnp.less(epsilon, 1) if name == "teacher" else False
-        answers.append(jnp.where(answered, q[-1], jnp.nan))
-    actions = acting.epsilon_greedy(jnp.concatenate(q), key, epsilon)
-    return stack, actions, jnp.concatenate(answers)
+
+    def q_values(stack: Array) -> Float[Array, "E A"]:
+        found = []
+        for name, part in actors.items():
+            x = teacher.preprocessed(preprocess[name], stack[part])
+            outputs = with_noise(nets[name], noise_key)(x)
+            is_teacher = name == "teacher"
+            found.append(jax.vmap(teacher.head)(outputs) if is_teacher else outputs[:, actions])
+        return jnp.concatenate(found)
+
+    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon)
+    drives = np.zeros(len(q), bool)
+    drives[actors["teacher"]] = True
+    answered = drives[:, None] & jnp.less(epsilon, 1)
+    return stack, action, jnp.where(answered, q, jnp.nan)
