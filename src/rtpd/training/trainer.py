@@ -9,57 +9,32 @@ envs start anew from a seed of (seed, step), in a run that goes on as in one tha
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import msgspec
 
 from rtpd.agents import acting, store
 from rtpd.agents.evaluate import random_scores
 from rtpd.config.settings import Config, to_dict
 from rtpd.envs.baselines import has_baseline
-from rtpd.errors import CheckpointError
 from rtpd.learning import replay as ring
 from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
-from rtpd.storage import checkpoint
 from rtpd.storage.run_folder import Run, now
 from rtpd.system import compute, memory
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
-from rtpd.training import divergence, identity, snapshots, validation
+from rtpd.training import checkpointing, divergence, snapshots, validation
+from rtpd.training.checkpointing import Progress
 from rtpd.training.collector import Collector
 from rtpd.training.logger import Journal
 from rtpd.training.monitor import Monitor
 from rtpd.types import Preprocess, VectorEnv, teacher_of
-
-KEEP_CHECKPOINTS = 2
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-@dataclass
-class Progress:
-    """What the host counts; saved with every checkpoint."""
-
-    learn_from: Count  # step of the first update since the replay was last empty
-    step: Count = 0
-    updates: Count = 0
-    updates_before: Count = 0  # updates made before `learn_from`
-    warmed_up: bool = False  # the centre and scale are known
-    consolidating: bool = False  # the teacher rests, the students go on
-    seconds: float = 0.0
-    episodes: Count = 0
-    lines: Count | None = None  # of metrics.jsonl up to here
-    best: dict[str, float] = field(default_factory=dict)  # teachers' best mean return so far
-    recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
 
 
 class Trainer:
@@ -361,19 +336,12 @@ class Trainer:
         progress.seconds, progress.episodes = journal.seconds, journal.episodes
         progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
         if progress.step != self.saved_step:
-            folder = self.folder.checkpoints / f"{progress.step:010d}"
-            self.folder.sync()  # the lines that the checkpoint counts on
-            progress.lines = self.folder.lines
-            about = identity.stamp(self.folder, self.config) | {"progress": vars(progress)}
-            checkpoint.save(folder, self._saved(), about)
+            checkpointing.write(self.folder, self.config, progress, self._saved())
             self.saved_step = progress.step
         for name, agent in self._policies().items():
             store.save(self.folder.agent_path(name), agent)
         self.folder.note(step=progress.step, saved=now())
-        found = checkpoint.newest(self.folder.checkpoints)
-        behind = [p for p in found if int(p.name) <= progress.step]  # none that was passed over
-        for old in behind[KEEP_CHECKPOINTS:]:
-            checkpoint.remove(old)
+        checkpointing.remove_old(self.folder, progress.step)
 
     def _trained(self) -> dict[str, qnet.QNet]:
         """The net of every teacher and student as it is trained: no average of it."""
@@ -391,23 +359,13 @@ class Trainer:
 
         A run that was stopped before its first one begins anew.
         """
-        found, first = checkpoint.newest(self.folder.checkpoints), None
-        if not found:
+        warn = self.journal.warn
+        found = checkpointing.read_newest(self.folder, self.config, self._saved(), warn)
+        if found is None:
             self.folder.cut(lambda record: False)
             return
-        for folder in found:
-            try:
-                tree, meta = checkpoint.load(folder, self._saved(), partial(self._check, folder))
-                break
-            except CheckpointError as error:
-                first = first or str(error)
-                self.journal.warn(f"{error}; trying the checkpoint before it")
-        else:
-            raise CheckpointError(
-                f"'{self.folder.path}' holds no checkpoint to go on from: {first}"
-            )
+        tree, self.progress = found
         self.state, self.rollout = tree["state"], tree["rollout"]
-        self.progress = msgspec.convert(meta["progress"], Progress)
         # One that goes on for longer than it was to has its teacher learn again.
         self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
         self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
@@ -428,29 +386,7 @@ class Trainer:
         again = self._due(self.config.evaluation.period_steps, reached)
         finished = self.folder.manifest.get("status") == "finished"
         kept = ("train", "rollback") + (("eval",) if finished and not again else ())
-        self._cut_metrics(reached, kept)
-
-    def _check(self, folder: Path, about: dict[str, Any]) -> None:
-        """CheckpointError unless a checkpoint is of this run, and goes on as it says."""
-        identity.check(folder, about, self.folder, self.config)
-        msgspec.convert(about["progress"], Progress)
-
-    def _cut_metrics(self, reached: int, kept: tuple[str, ...]) -> None:
-        """Cut what was written after the checkpoint; of its own step only these kinds stay.
-
-        A warning tells of lines before it that are not there any more.
-        """
-        found = self.folder.cut(
-            lambda r: type(r.get("step")) is int and r["step"] < reached + (r.get("kind") in kept)
-        )
-        before = [r["step"] for r in found if r["step"] < reached or r["kind"] == "train"]
-        written = self.progress.lines
-        if written is not None and len(before) != written:
-            which = f"steps {min(before):,} to {max(before):,}" if before else "none"
-            self.journal.warn(
-                f"{self.folder.path}/metrics.jsonl has {len(before)} of the {written} lines that "
-                f"were written up to step {reached:,} ({which}): the others are lost"
-            )
+        checkpointing.truncate_metrics(self.folder, self.progress, kept, warn)
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
