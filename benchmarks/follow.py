@@ -23,7 +23,7 @@ from rtpd.config.settings import from_dict
 from rtpd.learning import replay as ring
 from rtpd.learning.distillation import student_metrics
 from rtpd.learning.update import Learner
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.storage import checkpoint
 from rtpd.storage.run_folder import Run
 from rtpd.training.collector import replay_rows
@@ -44,7 +44,7 @@ def fresh_state(learner, game, preprocess, weights, seed):
     if weights == "he":
         return state
     for student in learner.students:
-        net = qnet.build(student.net, spec, spec.num_actions, key=jr.key(seed))
+        net = architectures.build(student.net, spec, spec.num_actions, key=jr.key(seed))
         state = eqx.tree_at(lambda s, n=student.name: s.students[n].net, state, net)
     return state
 

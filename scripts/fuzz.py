@@ -103,7 +103,7 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.agents.formats.torch_file import state_dict
     from rtpd.agents.sources import options_of
     from rtpd.config.settings import flat, from_dict, load_config, to_dict
-    from rtpd.networks import qnet
+    from rtpd.networks import architectures
     from rtpd.storage import checkpoint
     from rtpd.storage.archive import Archive
     from rtpd.storage.files import discard, sha256
@@ -116,7 +116,7 @@ def targets(folder: Path) -> dict[str, Any]:
 
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
     facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
-    net = qnet.build("mlp8", spec, 2, key=jr.key(0))
+    net = architectures.build("mlp8", spec, 2, key=jr.key(0))
     agent = folder / "mlp8.safetensors"
     store.save(agent, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
     about, weights = json.loads(agent.with_suffix(".json").read_bytes()), agent.read_bytes()

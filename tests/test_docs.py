@@ -23,7 +23,7 @@ from rtpd import envs, export
 from rtpd.cli import main
 from rtpd.errors import RtpdError
 from rtpd.learning import distillation, teachers
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.storage.run_folder import Run
 from rtpd.training import validation
 from rtpd.types import EnvSpec
@@ -37,7 +37,7 @@ SCREEN = EnvSpec("ale/pong", num_actions=6, frame_shape=(84, 84))
 PAGES = [page for page in docs.PAGES if page.name not in docs.STORIES]
 TABLES = {
     "js": distillation.LOSSES,
-    "net0.4": qnet.NETS,
+    "net0.4": architectures.NETS,
     "advantage-learning": teachers.TEACHERS,
     "corridor": envs.FAMILIES,
     "npz": export.TARGETS,
@@ -191,7 +191,7 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
     assert (config["teacher"], config["env"]) == ("advantage-learning", "corridor/7")
     assert config["students"] == ["narrow:js"]
     assert list(np.load(lab / "7-narrow.npz"))
-    net = qnet.build("net0.4", SCREEN, 6, key=jax.random.key(0))
+    net = architectures.build("net0.4", SCREEN, 6, key=jax.random.key(0))
     assert net.num_outputs == 6
 
 

@@ -40,7 +40,7 @@ from rtpd.config.settings import (
     to_dict,
 )
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.report.gather import read as read_run
 from rtpd.report.listing import runs
 from rtpd.storage import checkpoint
@@ -99,7 +99,7 @@ def refused_or_valid(read, *args):
 def agent(tmp_path_factory):
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
     facts = {"agent": "mlp8", "net": "mlp8", "dueling": False, "norm": False, "num_outputs": 2}
-    net = qnet.build("mlp8", spec, 2, key=jr.key(0))
+    net = architectures.build("mlp8", spec, 2, key=jr.key(0))
     path = tmp_path_factory.mktemp("agents") / "mlp8.safetensors"
     store.save(path, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
     return path

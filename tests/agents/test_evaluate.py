@@ -12,14 +12,14 @@ from rtpd.agents import runner as runners
 from rtpd.agents.evaluate import compare, percent_interval, play
 from rtpd.envs import EnvOptions
 from rtpd.envs.baselines import baselines, percent_of_teacher
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))
 
 
 def policy(spec=PONG, net="net0.1"):
-    made = qnet.build(net, spec, spec.num_actions, key=jr.key(0))
+    made = architectures.build(net, spec, spec.num_actions, key=jr.key(0))
     preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.float32(100))
     return Policy(made, preprocess, spec, {})
 

@@ -25,7 +25,7 @@ from rtpd.agents.play.picture import draw
 from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.types import EnvSpec, Policy, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "FIRE", "UP", "DOWN", "A", "B"))
@@ -35,7 +35,7 @@ SHORT = {"environment": {"max_episode_frames": 240}}  # 60 agent steps
 
 def agent(folder, name="a", spec=PONG, seed=0):
     """A fresh net as a file."""
-    net = qnet.build(
+    net = architectures.build(
         "net0.1" if spec.is_image else "mlp4", spec, spec.num_actions, key=jr.key(seed)
     )
     about = {"agent": name, "net": "net0.1" if spec.is_image else "mlp4", "teacher": "dqn"}

@@ -13,8 +13,8 @@ from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, RequestError, RunError
 from rtpd.learning.teachers import TEACHERS
 from rtpd.learning.update import Learner
-from rtpd.networks import qnet
-from rtpd.networks.qnet import NETS, MlpShape
+from rtpd.networks import architectures, qnet
+from rtpd.networks.architectures import NETS, MlpShape
 from rtpd.storage.run_folder import Run
 from rtpd.training import snapshots
 from rtpd.types import EnvSpec, Policy, Preprocess
@@ -24,8 +24,8 @@ VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step
 
 
 def make(text, dueling=False, norm=False, seed=0):
-    spec = VECTOR if isinstance(qnet.parse(text), MlpShape) else IMAGE
-    net = qnet.build(text, spec, 6, key=jr.key(seed), dueling=dueling, norm=norm)
+    spec = VECTOR if isinstance(architectures.parse(text), MlpShape) else IMAGE
+    net = architectures.build(text, spec, 6, key=jr.key(seed), dueling=dueling, norm=norm)
     centre = jr.uniform(jr.key(seed + 1), spec.frame_shape, maxval=200.0)
     about = {"net": text, "num_outputs": 6, "dueling": dueling, "norm": norm, "step": 12}
     about["config"] = {"a": [1]}

@@ -20,7 +20,7 @@ from rtpd.export import c as c_target
 from rtpd.export import export, quantise, verify
 from rtpd.export import onnx as onnx_target
 from rtpd.learning.teachers import TEACHERS
-from rtpd.networks import qnet
+from rtpd.networks import architectures, qnet
 from rtpd.types import EnvSpec, HostPolicy, Policy, Preprocess, Scalar
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
@@ -30,11 +30,13 @@ HOSTILE = 'x*/ int y; /* \n"quoted" \\ ??/ \N{SNOWMAN}'
 
 
 def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=None, name=None):
-    spec = spec or (VECTOR if isinstance(qnet.parse(text), qnet.MlpShape) else IMAGE)
+    spec = spec or (
+        VECTOR if isinstance(architectures.parse(text), architectures.MlpShape) else IMAGE
+    )
     rule = TEACHERS[teacher] if teacher else None
     atoms = rule.head.atoms if rule else 1
     outputs = spec.num_actions * atoms
-    net = qnet.build(
+    net = architectures.build(
         text, spec, outputs, key=jr.key(0), dueling=dueling, norm=norm, atoms=atoms, noisy=noisy
     )
     net = qnet.without_noise(net)

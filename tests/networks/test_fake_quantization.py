@@ -14,7 +14,7 @@ from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
 from rtpd.export import quantise
 from rtpd.learning.student_spec import parse_students
-from rtpd.networks import fake_quantization, qnet
+from rtpd.networks import architectures, fake_quantization
 from rtpd.types import EnvSpec
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))
@@ -61,7 +61,7 @@ def test_the_gradient_is_that_of_the_net_with_the_rounded_weights(played):
 
 
 def test_more_of_a_weight_than_half_a_step_is_needed_to_change_an_output():
-    net = qnet.build("conv2k8s8x4", PONG, 3, key=jr.key(0), he=True)
+    net = architectures.build("conv2k8s8x4", PONG, 3, key=jr.key(0), he=True)
     x = jr.normal(jr.key(1), (4, 84, 84, 4))
     step = jnp.abs(net.torso[0].weight[..., 0]).max() / 127
     before = fake_quantization.outputs(net, x)

@@ -15,7 +15,7 @@ import safetensors.numpy
 from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.learning.teachers import TEACHERS
-from rtpd.networks import qnet
+from rtpd.networks import architectures, qnet
 from rtpd.storage import checkpoint
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
@@ -144,7 +144,7 @@ def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, 
         raise CheckpointError(f"{path}: {said}")
 
     def build() -> tuple[qnet.QNet, Preprocess]:
-        net = qnet.build(
+        net = architectures.build(
             about.net,
             spec,
             about.num_outputs,

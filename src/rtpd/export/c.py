@@ -23,7 +23,8 @@ import numpy as np
 from rtpd.errors import RequestError, RtpdError
 from rtpd.export.about import describe, harmless
 from rtpd.export.quantise import Layer, Quantised
-from rtpd.networks.qnet import Dense, QNet
+from rtpd.networks.layers import Dense
+from rtpd.networks.qnet import QNet
 from rtpd.types import HostPolicy, Policy
 
 SUFFIX = ".h"

@@ -15,7 +15,8 @@ from rtpd.agents.formats import onnx_file
 from rtpd.errors import RequestError
 from rtpd.export.about import describe
 from rtpd.export.quantise import Quantised
-from rtpd.networks.qnet import Conv, Dense, QNet, Residual, Stage
+from rtpd.networks.layers import Conv, Dense, Residual, Stage
+from rtpd.networks.qnet import QNet
 from rtpd.types import Categorical, HostPolicy, Policy, Quantile, Scalar
 
 SUFFIX = ".onnx"

@@ -7,7 +7,7 @@ from typing import Any
 from rtpd.config.settings import Config, StudentConfig, layered, to_dict
 from rtpd.errors import ConfigError, unknown
 from rtpd.learning.distillation import LOSSES
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 
 MOST_STUDENTS = 256
 
@@ -68,7 +68,7 @@ def _student(text: str, config: Config) -> StudentSpec:
     """A student of its text, yet without a name."""
     net, loss, *parts = (*text.split(":"), "")
     parts = [part for part in parts if part]
-    shape = qnet.parse(net) if net != "auto" else None
+    shape = architectures.parse(net) if net != "auto" else None
     if (loss or "kl") not in LOSSES:
         raise ConfigError(f"student '{text}': {unknown('loss', loss, LOSSES)}")
     pairs = [part.partition("=") for part in parts if "=" in part]
@@ -77,7 +77,7 @@ def _student(text: str, config: Config) -> StudentSpec:
     for form in forms:
         if form != "int8":
             raise ConfigError(f"student '{text}': {unknown('form', form, ['int8', 'KEY=VALUE'])}")
-    if forms and not isinstance(shape, qnet.ConvShape | None):
+    if forms and not isinstance(shape, architectures.ConvShape | None):
         raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
     return StudentSpec("", net, loss or "kl", _settings(text, own, config), own, bool(forms))
 

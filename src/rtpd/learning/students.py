@@ -29,7 +29,7 @@ from rtpd.learning.train_state import (
     update_ema,
     update_target,
 )
-from rtpd.networks import fake_quantization, qnet
+from rtpd.networks import architectures, fake_quantization, family, qnet
 from rtpd.types import EnvSpec
 
 DOUBLE_Q = DQN(double=True)
@@ -68,7 +68,7 @@ class Students:
         states = {}
         for student in self.each:
             net_key = named_key(key, student.net)
-            net = qnet.build(student.net, seen, num_outputs, key=net_key, he=True)
+            net = architectures.build(student.net, seen, num_outputs, key=net_key, he=True)
             states[student.name] = TrainState(
                 net,
                 self._rule(student).init(net),
@@ -171,7 +171,7 @@ def _exact_and_rounded(
     nets: dict[str, qnet.QNet], rounded: Collection[str], x: Array
 ) -> dict[str, Float[Array, "B Q"]]:
     exact = {name: net for name, net in nets.items() if name not in rounded}
-    outputs = qnet.outputs_of(exact, x) if exact else {}
+    outputs = family.outputs_of(exact, x) if exact else {}
     whole = x.astype(jnp.float32)  # products of integers are exact, as exported ones are
     return outputs | {
         name: fake_quantization.outputs(nets[name], whole) for name in sorted(rounded)

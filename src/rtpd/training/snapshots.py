@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from rtpd.learning.teachers import TEACHERS
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner, LearnerState
-from rtpd.networks import qnet
+from rtpd.networks import cost, qnet
 from rtpd.types import EnvSpec, Policy, Preprocess, Scalar, num_parameters
 
 
@@ -29,12 +29,12 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
         teacher, students = found[game]
         total = num_parameters(teacher)
         about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
-        about["multiply_adds"] = qnet.multiply_adds(teacher, learner.specs[game])
+        about["multiply_adds"] = cost.multiply_adds(teacher, learner.specs[game])
         agents[learner.agent(game, "teacher")] = about
         for student in learner.students:
             count = num_parameters(students[student.name])
             facts = {"net": student.net, "parameters": count, "share": count / total}
-            facts["multiply_adds"] = qnet.multiply_adds(students[student.name], learner.specs[game])
+            facts["multiply_adds"] = cost.multiply_adds(students[student.name], learner.specs[game])
             facts |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
             own: dict[str, Any] = {"settings": list(student.overrides)} if student.overrides else {}
             if student.short != student.name:

@@ -37,7 +37,7 @@ from rtpd.learning.train_state import (
     optimizer,
     update_ema,
 )
-from rtpd.networks import qnet
+from rtpd.networks import architectures, qnet
 from rtpd.system import compute
 from rtpd.types import EnvSpec, Preprocess, Transitions, ValueHead
 
@@ -304,7 +304,7 @@ class LearningTeacher(Teacher):
     def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
         """A fresh teacher; what it draws from does not depend on which other games there are."""
         td, spec, atoms = self.config.td, self.spec, self.head.atoms
-        net = qnet.build(
+        net = architectures.build(
             td.net, spec, atoms * spec.num_actions, key=named_key(key, "teacher"),
             dueling=td.dueling, atoms=atoms, norm=self.algorithm.layer_norm, noisy=td.noisy,
         )  # fmt: skip
