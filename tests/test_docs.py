@@ -4,8 +4,10 @@
 """
 
 import contextlib
+import importlib
 import importlib.util
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -206,3 +208,21 @@ def test_notebooks_run_and_hold_no_outputs(path, monkeypatch, capsys):
     plt.close("all")
     assert "net1.7" in capsys.readouterr().out
     assert not [c for c in json.loads(path.read_text())["cells"] if c.get("outputs")]
+
+
+WAY = (ROOT / "docs/a-frames-way.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", WAY))))
+def test_a_frame_passes_functions_that_exist(name):
+    """A module, or what is reached from the longest module that its name begins with."""
+    parts = name.split(".")
+    depth = next(n for n in range(len(parts), 0, -1) if is_module(".".join(parts[:n])))
+    found = importlib.import_module("rtpd." + ".".join(parts[:depth]))
+    for part in parts[depth:]:
+        found = getattr(found, part)
+
+
+def is_module(name):
+    path = ROOT / "src/rtpd" / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
