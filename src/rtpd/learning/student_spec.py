@@ -1,6 +1,7 @@
 """What students are asked for: from NET:LOSS:KEY=VALUE to a net, a loss and settings."""
 
 import contextlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ class StudentSpec:
 
     `settings`: all that hold for it; `overrides`: those that are its own, as in "temperature=0.1";
     `short`: what tables call it, a number in the place of its overrides, as in "net1.7#2".
-    `int8`: it learns as it will be when it is exported in integers.
+    `int8`: it learns as it will be when it is exported in integers; `options`: those of its loss.
     """
 
     name: str
@@ -27,6 +28,7 @@ class StudentSpec:
     settings: StudentConfig
     overrides: tuple[str, ...] = ()
     int8: bool = False
+    options: tuple[tuple[str, float], ...] = ()
     short: str = ""
 
     @property
@@ -79,7 +81,20 @@ def _student(text: str, config: Config) -> StudentSpec:
             raise ConfigError(f"student '{text}': {unknown('form', form, ['int8', 'KEY=VALUE'])}")
     if forms and not isinstance(shape, architectures.ConvShape | None):
         raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
-    return StudentSpec("", net, loss or "kl", _settings(text, own, config), own, bool(forms))
+    loss = loss or "kl"
+    given = dict(part.split("=", 1) for part in own)
+    options = {key: given.get(key, value) for key, value in LOSSES[loss].options.items()}
+    numbers = tuple((key, _number(text, key, value)) for key, value in options.items())
+    shared = tuple(part for part in own if part.partition("=")[0] not in options)
+    return StudentSpec("", net, loss, _settings(text, shared, config), own, bool(forms), numbers)
+
+
+def _number(text: str, key: str, value: str | float) -> float:
+    """An option of a loss."""
+    with contextlib.suppress(ValueError):
+        if math.isfinite(number := float(value)):
+            return number
+    raise ConfigError(f"student '{text}': {key} '{value}': allowed: a number")
 
 
 def _settings(text: str, own: tuple[str, ...], config: Config) -> StudentConfig:

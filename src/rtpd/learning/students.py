@@ -6,6 +6,7 @@ A student of several games has one body, and for each game a slice of its output
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -136,7 +137,8 @@ class Students:
         answers = batch.target[settings.follow]
         target = jnp.asarray(answers.q) if kind.needs_q else answers.logits
         temperature = _temperature(settings, target)
-        each = jax.vmap(kind.loss, (0, 0, None))(outputs, target, temperature)
+        loss_of = partial(kind.loss, **dict(student.options))
+        each = jax.vmap(loss_of, (0, 0, None))(outputs, target, temperature)
         known = jnp.broadcast_to(batch.known, each.shape)
         weighted = known * _weight(settings, target, temperature) * each
         loss = jnp.sum(weighted) / jnp.maximum(jnp.sum(known), 1)
