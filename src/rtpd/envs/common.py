@@ -3,20 +3,15 @@
 import csv
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int
 
 from rtpd.errors import EnvError, told
+from rtpd.ranges import Range, outside
 
 IMPORT = "RTPD_IMPORT"  # variable: modules, parted by commas, that register envs
-# An emulator does not listen while it plays the frames of one step or of a start.
-_RANGES = {
-    "noop_max": (0, 1_000),
-    "frame_skip": (1, 1_000),
-    "max_episode_frames": (1, 10**8),
-    "threads": (0, 1_024),
-}
 
 
 @dataclass(frozen=True)
@@ -27,20 +22,21 @@ class EnvOptions:
     `max_episode_frames` steps an episode, and a `probe` is fully described by its table.
     """
 
-    sticky_actions: float = 0.0
+    sticky_actions: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Probability that a frame repeats the previous action (0.25 in Machado et al. 2018)."""
     episodic_life: bool = False
     """Whether a lost life counts as terminal for learning; the game itself goes on."""
-    noop_max: int = 30
+    # Narrow, since an emulator does not listen while it plays the frames of one step or of a start.
+    noop_max: Annotated[int, Range(0, 1_000)] = 30
     """Most emulator frames without action at the start of a game, drawn from 0..noop_max."""
-    frame_skip: int = 4
+    frame_skip: Annotated[int, Range(1, 1_000)] = 4
     """Emulator frames an agent step lasts."""
     full_action_set: bool = False
     """Whether to offer all 18 joystick actions instead of the game's own."""
-    max_episode_frames: int = 108_000
+    max_episode_frames: Annotated[int, Range(1, 10**8)] = 108_000
     """Emulator frames (steps of a `gym` environment) after which an episode is truncated, if the
     environment has not ended it before (30 minutes of play)."""
-    threads: int = 0
+    threads: Annotated[int, Range(0, 1_024)] = 0
     """Emulator threads; 0 means as many as there are envs, at most one a core."""
 
     def __post_init__(self) -> None:
@@ -49,12 +45,8 @@ class EnvOptions:
         Raises:
             EnvError: if an option is out of range.
         """
-        if not 0 <= self.sticky_actions < 1:
-            raise EnvError(f"sticky_actions is {self.sticky_actions}: allowed: 0 <= p < 1")
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                value = told(getattr(self, name))
-                raise EnvError(f"{name} is {value}: allowed: {low} or more, up to {high:,}")
+        for name, value, limits in outside(self):
+            raise EnvError(f"{name} is {told(value)}: allowed: {limits.allowed(value)}")
 
 
 def modules_of(names: str) -> list[str]:
