@@ -195,10 +195,10 @@ def test_how_an_agent_s_game_is_played_has_bounds(agent, tmp_path, capsys, name,
 @pytest.fixture(scope="module")
 def exported(agent, tmp_path_factory):
     pytest.importorskip("onnxruntime")
-    from rtpd.export import onnx
+    from rtpd.export.onnx import OnnxTarget
 
     path = tmp_path_factory.mktemp("onnx") / "mlp8.onnx"
-    onnx.write(store.load(agent), path, None)
+    OnnxTarget().write(store.load(agent), path, None)
     return path
 
 

@@ -36,7 +36,7 @@ from rtpd.cli.commands import (
 from rtpd.cli.parsing import parse
 from rtpd.config.settings import Config, load_config, read_toml
 from rtpd.envs import FAMILIES
-from rtpd.envs.common import IMPORT, modules_of
+from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
 from rtpd.storage.files import finite, write_json
 from rtpd.system import formatting

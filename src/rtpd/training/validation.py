@@ -100,7 +100,7 @@ def _check_games(config: Config) -> None:
     if len(names) > MOST_GAMES:
         raise ConfigError(f"'{config.env}' names {len(names):,} games: allowed: {MOST_GAMES}")
     for name in names:
-        envs.check(name, config.environment)
+        envs.check(name)
     shorts = [envs.short(envs.canonical(name)) for name in names]
     for short in shorts:
         if shorts.count(short) > 1:  # of 128 at most
