@@ -242,9 +242,9 @@ def targets(folder: Path) -> dict[str, Any]:
     found |= {"places": places, "strangers": strangers}
     found["checkpoint"] = checkpoints
     if find_spec("onnx") and find_spec("onnxruntime"):
-        from rtpd.export import onnx
+        from rtpd.export.onnx import OnnxTarget
 
-        onnx.write(store.load(agent), folder / "agent.onnx", None)
+        OnnxTarget().write(store.load(agent), folder / "agent.onnx", None)
         whole = (folder / "agent.onnx").read_bytes()
         runtime, found["onnx"] = ProcessPoolExecutor(1, spawn), exports
     return found | ({"torch": archives} if zips else {})

@@ -72,10 +72,10 @@ def readers(folder: Path) -> Readers:
         "pickle": (_pickle(torch), lambda data: state_dict(_with_pickle(torch, data), "x.pth")),
     }
     try:
-        from rtpd.export import onnx
+        from rtpd.export.onnx import OnnxTarget
     except ImportError:
         return found
-    onnx.write(store.load(zoo), folder / "valid.onnx", None)
+    OnnxTarget().write(store.load(zoo), folder / "valid.onnx", None)
     return found | {"onnx": ((folder / "valid.onnx").read_bytes(), read_onnx)}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "rtpd"
 FLOORS = (
-    "errors",
+    "errors ranges",
     "system",
     "types storage",
     "envs networks",

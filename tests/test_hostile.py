@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from rtpd.agents import store
 from rtpd.agents.formats import onnx_file
 from rtpd.agents.sources import options_of
+from rtpd.cli import tables
 from rtpd.cli.main import main
 from rtpd.config.settings import (
     Config,
@@ -56,7 +57,6 @@ from rtpd.storage.files import (
 )
 from rtpd.storage.run_folder import Run
 from rtpd.suite.plan import read as read_suite
-from rtpd.system import formatting
 from rtpd.training.train import train
 from rtpd.training.validation import validate
 from rtpd.types import EnvSpec, Policy, Preprocess
@@ -195,10 +195,10 @@ def test_how_an_agent_s_game_is_played_has_bounds(agent, tmp_path, capsys, name,
 @pytest.fixture(scope="module")
 def exported(agent, tmp_path_factory):
     pytest.importorskip("onnxruntime")
-    from rtpd.export import onnx
+    from rtpd.export.onnx import OnnxTarget
 
     path = tmp_path_factory.mktemp("onnx") / "mlp8.onnx"
-    onnx.write(store.load(agent), path, None)
+    OnnxTarget().write(store.load(agent), path, None)
     return path
 
 
@@ -328,7 +328,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
-    formatting.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
+    tables.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)

@@ -8,10 +8,11 @@ from functools import partial
 import jax
 import pytest
 
+from rtpd.cli import tables
 from rtpd.cli.main import main
 from rtpd.config.settings import load_config
 from rtpd.learning.teachers import TEACHERS
-from rtpd.system import compile_cache, formatting
+from rtpd.system import compile_cache
 from rtpd.training import bench as room
 
 SMALL = [
@@ -44,7 +45,7 @@ def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
     ratios = zip(families["given"]["rounds"], families["none"]["rounds"], strict=True)
     assert families["given"]["ratios"] == [given / none for given, none in ratios]
     assert result["emulator_steps_per_second"] > 0
-    formatting.print_bench(result)
+    tables.print_bench(result)
     table = capsys.readouterr().out
     for piece in ("none", "given", "GFLOP/s", "emulating", "of no students", "steps/s"):
         assert piece in table

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tyro
 
+from rtpd.cli import tables
 from rtpd.cli.commands import (
     USAGE,
     BenchCommand,
@@ -36,7 +37,7 @@ from rtpd.cli.commands import (
 from rtpd.cli.parsing import parse
 from rtpd.config.settings import Config, load_config, read_toml
 from rtpd.envs import FAMILIES
-from rtpd.envs.common import IMPORT, modules_of
+from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import ConfigError, RequestError, RtpdError, unknown
 from rtpd.storage.files import finite, write_json
 from rtpd.system import formatting
@@ -195,7 +196,7 @@ def _evaluate(args: list[str]) -> int:
         epsilon=command.epsilon,
         seed=command.seed,
     )
-    _show(result, formatting.print_evaluation, as_json=command.json)
+    _show(result, tables.print_evaluation, as_json=command.json)
     return 0
 
 
@@ -216,7 +217,7 @@ def _export(args: list[str]) -> int:
         seed=command.seed,
         tell=_tell,
     )
-    _show(result, formatting.print_export, as_json=command.json)
+    _show(result, tables.print_export, as_json=command.json)
     return 0
 
 
@@ -243,7 +244,7 @@ def _play(args: list[str]) -> int:
         view=(lambda cast: Terminal(screen, cast, command.fps)) if live else None,
         tell=_tell,
     )
-    _show(result, formatting.print_play, as_json=command.json)
+    _show(result, tables.print_play, as_json=command.json)
     return 0 if result["status"] == "finished" else 130
 
 
@@ -269,7 +270,7 @@ def _zoo(args: list[str]) -> int:
 
     _show(
         catalogue(),
-        lambda found: formatting.terminal(sys.stdout).print(formatting.zoo_table(found)),
+        lambda found: formatting.terminal(sys.stdout).print(tables.zoo_table(found)),
         as_json=command.json,
     )
     return 0
@@ -281,7 +282,7 @@ def _ls(args: list[str]) -> int:
 
     _show(
         runs(command.folder),
-        lambda found: formatting.terminal(sys.stdout).print(formatting.runs_table(found)),
+        lambda found: formatting.terminal(sys.stdout).print(tables.runs_table(found)),
         as_json=command.json,
     )
     return 0
@@ -329,7 +330,7 @@ def _report(args: list[str]) -> int:
     from rtpd.report import report
 
     written = report(runs, command.out, clip=command.clip)
-    formatting.print_report(written.tables)
+    tables.print_report(written.tables)
     print(f"\n{written.html} (also {written.markdown}, {written.pictures}/)")
     return 0
 
@@ -340,7 +341,7 @@ def _games(args: list[str]) -> int:
 
     from rtpd.envs.ale import games
 
-    show = formatting.games_table
+    show = tables.games_table
     _show(games(), lambda found: Console().print(show(found)), as_json=command.json)
     return 0
 
@@ -354,7 +355,7 @@ def _teachers(args: list[str]) -> int:
     found = teachers(seconds=command.seconds if command.measure else None, tell=_tell)
     _show(
         found,
-        lambda found: formatting.terminal(sys.stdout).print(formatting.teachers_table(found)),
+        lambda found: formatting.terminal(sys.stdout).print(tables.teachers_table(found)),
         as_json=command.json,
     )
     return 0
@@ -386,7 +387,7 @@ def _bench(args: list[str]) -> int:
     )
     if command.out:
         write_json(command.out, finite(result))
-    _show(result, formatting.print_bench, as_json=command.json)
+    _show(result, tables.print_bench, as_json=command.json)
     return 0
 
 

@@ -14,7 +14,7 @@ from rtpd.storage.run_folder import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
 from rtpd.system.formatting import Row as Record
-from rtpd.system.formatting import progress
+from rtpd.training.progress import progress
 
 OVER = ("finished", "failed", "interrupted")
 

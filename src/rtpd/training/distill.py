@@ -77,7 +77,7 @@ def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
         if len(settings.games) != 1 or not settings.env:
             command = typed("rtpd", "distill", path, "GAME")
             raise ConfigError(f"'{path}' does not say what it plays: {command}")
-        envs.check(settings.env, settings.environment)
+        envs.check(settings.env)
         teacher = sb3.load(path, settings.env, settings.environment)
     else:
         raise RunError(f"'{path}' is no run folder, .safetensors agent or Stable-Baselines3 .zip")

@@ -12,7 +12,7 @@ import numpy as np
 from rtpd.agents.evaluate import compare, play, untaught_of
 from rtpd.config.settings import Config
 from rtpd.envs import is_atari
-from rtpd.envs.common import IMPORT, modules_of
+from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
 from rtpd.learning.teachers import schedule_of
 from rtpd.storage.run_folder import Run

@@ -10,18 +10,10 @@ import msgspec
 
 from rtpd.errors import CheckpointError, shortened
 from rtpd.storage.run_folder import Run
-from rtpd.system.formatting import (
-    clean,
-    duration,
-    eta_text,
-    is_flat,
-    of_teacher,
-    percent,
-    progress,
-    show,
-)
+from rtpd.system.formatting import clean, duration, eta_text, percent, show
 from rtpd.system.formatting import score as score_text
 from rtpd.system.formatting import share as share_text
+from rtpd.training.progress import is_flat, of_teacher, progress
 from rtpd.types import teacher_of
 from rtpd.watch.metrics import Metrics, thinned
 
