@@ -38,9 +38,9 @@ def test_a_student_has_the_settings_of_all_and_its_own_over_them():
     text = "net0.5:kl:optimizer.learning-rate=1e-4:follow=best:updates=3"
     shared = StudentConfig(temperature=0.5)
     found, other = parse_students(Config(students=(text, "net1.7"), student=shared))
-    assert other.how == shared
+    assert other.settings == shared
     rate = replace(shared.optimizer, learning_rate=1e-4)
-    assert found.how == replace(shared, follow="best", updates=3, optimizer=rate)
+    assert found.settings == replace(shared, follow="best", updates=3, optimizer=rate)
 
 
 def numbers(table, path=()):
