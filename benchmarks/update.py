@@ -40,7 +40,7 @@ class Update:
             settings,
             students=("none",),
             compute=precision,
-            td=replace(settings.td, net="nature"),
+            teacher=replace(settings.teacher, net="nature"),
             rollout=replace(settings.rollout, minibatch_size=batch_size),
         )
         self.learner = Learner(self.config, {"pong": PONG})

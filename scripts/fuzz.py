@@ -223,7 +223,7 @@ def targets(folder: Path) -> dict[str, Any]:
 
     def settings(rng: np.random.Generator) -> None:
         if rng.random() < 0.5:
-            (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[td]\ngamma = 0.9\n", rng))
+            (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[teacher]\ngamma = 0.9\n", rng))
             found = load_config(None, folder / "x.toml")
         else:
             found = from_dict(mutated_value(to_dict(load_config("double-dqn")), rng))

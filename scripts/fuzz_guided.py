@@ -63,7 +63,10 @@ def readers(folder: Path) -> Readers:
         onnx_file.load(folder / "x.onnx")
 
     found: Readers = {
-        "settings": (b"steps = 100\n[td]\ngamma = 0.9\n", in_toml(lambda p: load_config(None, p))),
+        "settings": (
+            b"steps = 100\n[teacher]\ngamma = 0.9\n",
+            in_toml(lambda p: load_config(None, p)),
+        ),
         "suite": (valid.SUITE, in_toml(read_suite)),
         "manifest": (manifest, lambda data: read_run(data, metrics=False)),
         "metrics": (lines, lambda data: read_run(data, metrics=True)),

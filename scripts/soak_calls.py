@@ -28,7 +28,7 @@ CALLS = ("mkdir", "fsync", "replace", "rename", "link", "unlink", "rmdir")
 WHEN = ("before", "after")
 SETTINGS = [
     "train", "gym/CartPole-v1", "--preset", "double-dqn", "--students", "mlp8:kl",
-    "--td.net", "mlp16-16", "--steps", "800", "--log-steps", "96", "--checkpoint-steps", "200",
+    "--teacher.net", "mlp16-16", "--steps", "800", "--log-steps", "96", "--checkpoint-steps", "200",
     "--replay.capacity", "800", "--replay.warmup-steps", "100", "--evaluation.period-steps", "240",
     "--evaluation.episodes", "1", "--evaluation.final-episodes", "1", "--quiet",
 ]  # fmt: skip

@@ -67,7 +67,7 @@ from fuzz import mutated, mutated_value
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MANIFEST = {
-    "config": {"env": "probe/corridor", "steps": 100, "td": {"gamma": 0.9}},
+    "config": {"env": "probe/corridor", "steps": 100, "teacher": {"gamma": 0.9}},
     "agents": {"teacher": {"parameters": 10, "share": 1.0, "net": "mlp8", "loss": None}},
     "seed": 0,
     "status": "finished",
@@ -423,9 +423,9 @@ def small_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run"
     evaluation = EvaluationConfig(period_steps=0, episodes=1, final_episodes=1)
     replay = ReplayConfig(capacity=200, warmup_steps=100)
-    td = TeacherConfig(net="mlp8")
+    teacher = TeacherConfig(net="mlp8")
     config = Config("probe/endless", students=("mlp4:kl",), steps=200, checkpoint_steps=0)
-    train(replace(config, td=td, replay=replay, evaluation=evaluation), out=path)
+    train(replace(config, teacher=teacher, replay=replay, evaluation=evaluation), out=path)
     return path
 
 
@@ -487,12 +487,12 @@ TOMLS = [
     b"steps = nan",
     b"steps = 1\nsteps = 2",
     b"steps = 1979-05-27",
-    b"td = [{" + b"a." * 20_000 + b"a = 1}]",
-    b"td." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
+    b"teacher = [{" + b"a." * 20_000 + b"a = 1}]",
+    b"teacher." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
     b"#" * 2**19,
     b"seed = 0x" + b"f" * 50_000,
     b"steps = 0b" + b"1" * 100,
-    b"[[td]]\na = [0x" + b"f" * 50_000 + b"]",
+    b"[[teacher]]\na = [0x" + b"f" * 50_000 + b"]",
 ]
 
 

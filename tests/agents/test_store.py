@@ -53,8 +53,8 @@ def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, norm, tmp_path):
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
-    td = TeacherConfig(net="mlp8", dueling=True, noisy=True)
-    settings = Config(teacher=teacher, students=("none",), td=td)
+    kind = TeacherConfig(teacher, net="mlp8", dueling=True, noisy=True)
+    settings = Config(teacher=kind, students=("none",))
     learner = Learner(settings, {"game": VECTOR})
     state = learner.init(jr.key(0), {"game": snapshots.neutral(VECTOR)})
     agent = snapshots.policies(learner, state)["teacher"]

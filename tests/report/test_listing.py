@@ -18,7 +18,7 @@ from rtpd.storage.run_folder import Run, locked
 from rtpd.training.trackers import trackers
 
 FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkpoint-steps 0
-    --td.net mlp8 --students mlp4:kl --evaluation.final-episodes 2
+    --teacher.net mlp8 --students mlp4:kl --evaluation.final-episodes 2
     --replay.capacity 400 --replay.warmup-steps 100 --replay.batch-size 8""".split()
 
 
@@ -84,7 +84,7 @@ def test_bash_completes_commands_flags_and_names(tmp_path, capsys):
     assert completed("rtpd play --versus-") == ["--versus-agent"]
     assert completed("rtpd train --preset demo") == ["demo"]
     assert completed("rtpd train breako") == ["breakout"]
-    assert "--td.optimizer.eps" in completed("rtpd train --td.")
+    assert "--teacher.optimizer.eps" in completed("rtpd train --teacher.")
     listed = [line.split()[1] for line in commands.USAGE.splitlines() if line.startswith("  rtpd ")]
     assert {name for name in listed if name.islower()} == set(commands.EXAMPLES)
     for name in commands.EXAMPLES:

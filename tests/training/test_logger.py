@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rtpd.agents.episodes import Episodes
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, TeacherConfig
 from rtpd.storage.run_folder import Run
 from rtpd.training import logger as room
 from rtpd.training.logger import Journal
@@ -69,7 +69,7 @@ def test_a_teacher_that_always_does_the_same_is_warned_of_once(
 ):
     run = Run.create(tmp_path / "run", {"config": {}})
     told = Listener()
-    journal = Journal(run, Config(teacher=teacher), 4, ["teacher"], [told])
+    journal = Journal(run, Config(teacher=TeacherConfig(teacher)), 4, ["teacher"], [told])
     row = WELL | {"agreement": share, "constant_agreement": share}
     for step in (8, 16):
         journal.training(step, 0.1, updates, {"net1.7": row, "net4": row})

@@ -32,12 +32,12 @@ FAST = Config(
     students=("none",),
     steps=4_000,
     checkpoint_steps=0,
-    td=TeacherConfig(
+    teacher=TeacherConfig(
         net="mlp32", n_step=1, target_period_updates=50, clip_rewards=False,
         optimizer=OptimizerConfig(learning_rate=2e-3),
     ),
     replay=ReplayConfig(capacity=4_000, warmup_steps=500, steps_per_update=2),
-    explore=ExplorationConfig(decay_steps=2_000),
+    exploration=ExplorationConfig(decay_steps=2_000),
     evaluation=EvaluationConfig(period_steps=0, final_episodes=10, epsilon=0.0),
 )  # fmt: skip
 
@@ -99,11 +99,13 @@ def test_a_reward_that_is_clipped_outside_atari_is_told_once(tmp_path):
     listener = Listener()
     tiny = replace(FAST, env="gym/RtpdSizes-v0", steps=520)
     train(
-        replace(tiny, td=replace(FAST.td, clip_rewards=True)), out=tmp_path / "a", monitor=listener
+        replace(tiny, teacher=replace(FAST.teacher, clip_rewards=True)),
+        out=tmp_path / "a",
+        monitor=listener,
     )
     (warning,) = listener.warnings
-    assert "RtpdSizes-v0" in warning and "10" in warning and "--td.no-clip-rewards" in warning
-    for settings in (tiny, replace(tiny, env="pong", td=TeacherConfig())):
+    assert "RtpdSizes-v0" in warning and "10" in warning and "--teacher.no-clip-rewards" in warning
+    for settings in (tiny, replace(tiny, env="pong", teacher=TeacherConfig())):
         quiet = Listener()
         journal = Journal(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
         journal.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
@@ -112,8 +114,8 @@ def test_a_reward_that_is_clipped_outside_atari_is_told_once(tmp_path):
 
 def test_the_default_outside_atari_learns_from_the_sizes_of_rewards():
     settings = load_config(default_preset(None, "gym/RtpdSizes-v0"))
-    assert not settings.td.clip_rewards
-    assert load_config(default_preset(None, "pong")).td.clip_rewards
+    assert not settings.teacher.clip_rewards
+    assert load_config(default_preset(None, "pong")).teacher.clip_rewards
 
 
 @pytest.mark.parametrize(

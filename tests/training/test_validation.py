@@ -91,10 +91,10 @@ def test_both_ends_of_a_range_are_in_it_and_what_is_told_of_it():
 
 
 def test_a_number_out_of_range_in_a_file_may_be_mended_by_what_lies_above_it():
-    settings = from_dict({"td": {"n_step": 1000}})
-    with pytest.raises(ConfigError, match=r"^--td.n-step 1000: allowed: 1 to 100$"):
+    settings = from_dict({"teacher": {"n_step": 1000}})
+    with pytest.raises(ConfigError, match=r"^--teacher.n-step 1000: allowed: 1 to 100$"):
         validate(settings)
-    validate(replace(settings, td=replace(settings.td, n_step=3)))
+    validate(replace(settings, teacher=replace(settings.teacher, n_step=3)))
 
 
 @pytest.mark.parametrize(

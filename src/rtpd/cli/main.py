@@ -405,8 +405,8 @@ def _default_preset(args: list[str], file: Path | None) -> str:
     from rtpd.training.train import default_preset
 
     said = load_config(None, file)
-    chosen = said.teacher if file and "teacher" in read_toml(file) else None
-    teacher = _value_of(args, "--teacher") or chosen
+    chosen = read_toml(file).get("teacher", {}).get("algorithm") if file else None
+    teacher = _value_of(args, "--teacher") or _value_of(args, "--teacher.algorithm") or chosen
     before, paths = ["", *args], ("--out", "--config", "--resume")  # they may look like games
     named = (arg for arg, flag in zip(args, before, strict=False) if flag not in paths)
     games = [arg for arg in named if "/" in arg and arg.partition("/")[0].lower() in FAMILIES]

@@ -64,8 +64,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """The teacher's net and its TD learning."""
+    """The teacher: its algorithm, its net, and how it learns."""
 
+    algorithm: Annotated[str, tyro.conf.arg(aliases=["--teacher"])] = "double-dqn"
+    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
+    rollouts); `rtpd teachers` lists them"""
     net: Annotated[str, tyro.conf.arg(aliases=["--teacher-net"])] = "auto"
     """net of the teacher: nature, impala or impala2 (residual, and twice as wide), any of a
     student's; auto: nature for images, mlp64-64 for vectors"""
@@ -86,9 +89,14 @@ class TeacherConfig:
     """the target net is renewed every so many updates"""
     target_rate: Annotated[float, Range(1e-9, 1)] = 1.0
     """how far it then moves to the online net: 1 copies, less is Polyak averaging"""
-    average_decay: Decay = 0.0
+    ema_decay: Decay = 0.0
     """decay per update of the teacher's averaged weights, which then act, bootstrap rollouts, are
     evaluated and saved; 0 uses the latest"""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is a pretrained teacher, which learns no more."""
+        return self.algorithm == "frozen"
 
 
 @dataclass(frozen=True)
@@ -108,11 +116,11 @@ class StudentConfig:
     stored: what it answered when it acted there, which costs nothing and is a little old"""
     newest_steps: Annotated[int, Range(1, 10**9)] = 4_096
     """stored: drawn from the newest so many steps of all envs, 8 of each at least"""
-    average_decay: Decay = 0.0
+    ema_decay: Decay = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
     follow: Follow = "latest"
     """whose Q-values are the target: the latest teacher's, its averaged weights'
-    (td.average_decay), or those that scored best in an evaluation so far"""
+    (teacher.ema_decay), or those that scored best in an evaluation so far"""
     weight: Literal["none", "gap", "certainty"] = "none"
     """how much each state counts: none: all the same; gap: by the teacher's action gap there;
     certainty: by how far its softmax at the temperature is from indifference"""
@@ -161,7 +169,7 @@ class RolloutConfig:
     """times that each step is learnt from"""
     minibatch_size: Batch = 64
     """steps per update"""
-    trace: Share = 0.65
+    td_lambda: Share = 0.65
     """lambda of the Q(lambda) returns: 0 is one-step, 1 looks to the end of the rollout"""
 
 
@@ -198,9 +206,6 @@ class Config:
     env: tyro.conf.Positional[str] = "ale/pong"
     """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them).
     pong+boxing: a teacher for each game, and students that play them all"""
-    teacher: str = "double-dqn"
-    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
-    rollouts); `rtpd teachers` lists them"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
     reverse-kl nll mse kl-td; net1.7:kl:int8 learns as it will be in integers;
@@ -233,12 +238,12 @@ class Config:
     """when a loss or weights are no longer finite: stop, or go on from the last good checkpoint
     with half the learning rates (at most 3 times)"""
     environment: envs.EnvOptions = envs.EnvOptions()
-    td: TeacherConfig = TeacherConfig()
+    teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     consolidation: ConsolidationConfig = ConsolidationConfig()
     replay: ReplayConfig = ReplayConfig()
     rollout: RolloutConfig = RolloutConfig()
-    explore: ExplorationConfig = ExplorationConfig()
+    exploration: ExplorationConfig = ExplorationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property

@@ -74,7 +74,7 @@ class Students:
                 net,
                 self._rule(student).init(net),
                 target=copied(net) if LOSSES[student.loss].td else None,
-                ema=copied(net) if student.settings.average_decay else None,
+                ema=copied(net) if student.settings.ema_decay else None,
             )
         return states
 
@@ -123,9 +123,9 @@ class Students:
         net, opt_state = descend(self._rule(student), state, gradient)
         target, ema = state.target, state.ema
         if target is not None:
-            target = update_target(target, net, updates, self.config.td)
+            target = update_target(target, net, updates, self.config.teacher)
         if ema is not None:
-            ema = update_ema(ema, net, student.settings.average_decay)
+            ema = update_ema(ema, net, student.settings.ema_decay)
         return TrainState(net, opt_state, ema, target)
 
     def _loss(
@@ -145,7 +145,7 @@ class Students:
         own_target = states[student.name].target
         if own_target is not None:
             found = batch_losses(
-                DOUBLE_Q, outputs, batch.batch, net, own_target, self.config.td.loss
+                DOUBLE_Q, outputs, batch.batch, net, own_target, self.config.teacher.loss
             )
             loss += settings.td_weight * jnp.mean(found[0])
         return loss

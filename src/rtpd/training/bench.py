@@ -79,7 +79,7 @@ def bench(
     result: dict[str, Any] = {
         "env": settings.env,
         "num_envs": settings.num_envs,
-        "teacher": settings.teacher,
+        "teacher": settings.teacher.algorithm,
         "matmul_gflops": round(matmul_gflops(), 1),
         **provenance(jax.devices()[0].device_kind),
     }
@@ -129,7 +129,7 @@ def teachers(
         raise ConfigError(f"--seconds {seconds}: must be above 0")
     found: dict[str, dict[str, Any]] = {}
     for name, algorithm in TEACHERS.items():
-        first = next(preset for preset, used in users.items() if used.teacher == name)
+        first = next(preset for preset, used in users.items() if used.teacher.algorithm == name)
         preset = name if name in users else first
         settings = replace(users[preset], env=env, students=("auto",))
         atari = EnvSpec("ale/any", 18, (84, 84))

@@ -53,8 +53,10 @@ def distill(
     if settings is None:
         preset = preset or PRESET
         settings = replace(load_config(preset), env="")
-    if settings.teacher != "frozen":
-        raise ConfigError(f"--teacher {settings.teacher}: rtpd distill has the teacher it is given")
+    if not settings.teacher.is_frozen:
+        raise ConfigError(
+            f"--teacher {settings.teacher.algorithm}: rtpd distill has the teacher it is given"
+        )
     path = Path(teacher)
     policies = teachers_of(path, settings)
     settings = _of_its_game(settings, path, policies)
@@ -103,8 +105,7 @@ def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Co
     untouched = settings.environment == EnvOptions()
     return replace(
         settings,
-        teacher="frozen",
         env=env,
         environment=played_with if untouched else settings.environment,
-        td=replace(settings.td, net=net),
+        teacher=replace(settings.teacher, algorithm="frozen", net=net),
     )

@@ -64,7 +64,7 @@ class Journal:
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
             "env": settings.env,
-            "teacher": settings.teacher,
+            "teacher": settings.teacher.algorithm,
             "run": str(self.run.path),
             "steps": settings.steps,
             "minutes": settings.minutes or None,
@@ -258,20 +258,20 @@ class Journal:
 
     def warn_if_clipped(self, env: str, reward: np.ndarray) -> None:
         """Once per env outside Atari, at the first reward [E] whose size learning does not see."""
-        td = self.config.teacher != "frozen" or any(":kl-td" in s for s in self.config.students)
-        if not (td and self.config.td.clip_rewards) or is_atari(env) or env in self._warned:
+        td = not self.config.teacher.is_frozen or any(":kl-td" in s for s in self.config.students)
+        if not (td and self.config.teacher.clip_rewards) or is_atari(env) or env in self._warned:
             return
         largest = reward[np.abs(reward).argmax()]
         if abs(largest) > 1:
             self._warned.add(env)
             self.warn(
                 f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
-                "learning: --td.no-clip-rewards learns from their sizes"
+                "learning: --teacher.no-clip-rewards learns from their sizes"
             )
 
     def _warn_if_constant(self, teacher: str, row: dict[str, Any], updates: int) -> None:
         """Once per teacher: the same action in every state, so that nothing else can be learnt."""
-        early = updates < PATIENCE_UPDATES and self.config.teacher != "frozen"
+        early = updates < PATIENCE_UPDATES and not self.config.teacher.is_frozen
         if row["constant_agreement"] < 1.0 or early or teacher in self._warned:
             return
         self._warned.add(teacher)

@@ -54,7 +54,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
                 "agent": agent,
                 "net": about[agent]["net"],
                 "loss": about[agent].get("loss"),
-                "teacher": learner.config.teacher,
+                "teacher": learner.config.teacher.algorithm,
                 "dueling": False,
                 "norm": False,
                 "num_outputs": net.num_outputs,
@@ -73,11 +73,11 @@ def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
     """What a teacher's net is; one that has learnt before knows it best."""
     if game in learner.policies:
         return learner.policies[game].provenance | {"agent": learner.agent(game, "teacher")}
-    td = learner.config.td
+    td = learner.config.teacher
     return {
         "net": td.net,
         "dueling": td.dueling,
-        "norm": TEACHERS[learner.config.teacher].layer_norm,
+        "norm": TEACHERS[learner.config.teacher.algorithm].layer_norm,
     }
 
 

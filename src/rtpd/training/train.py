@@ -23,6 +23,7 @@ from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
 from rtpd.storage import checkpoint
 from rtpd.storage.files import contents, sha256
+from rtpd.storage.migration import migrated
 from rtpd.storage.run_folder import (
     STARTING,
     Run,
@@ -73,7 +74,7 @@ def train(
     if settings is None:
         preset = preset or default_preset()
         settings = load_config(preset)
-    if settings.teacher == "frozen":
+    if settings.teacher.is_frozen:
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
     return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
 
@@ -147,7 +148,7 @@ def resume(
         folder = Run.open(path)  # again, since its last writer may just have ended
         folder.tidy()
         limits = {"steps": steps, "minutes": minutes, "on_divergence": on_divergence}
-        data = dict(folder.manifest["config"])
+        data = migrated(folder.manifest["config"])
         data |= {name: value for name, value in limits.items() if value is not None}
         settings = from_dict(data, f"{path}/manifest.json")
         validation.validate(settings)
@@ -213,13 +214,13 @@ def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, d
         rate = part.optimizer.learning_rate / 2
         return replace(part, optimizer=replace(part.optimizer, learning_rate=rate))
 
-    td, student = halved(settings.td), halved(settings.student)
+    teacher, student = halved(settings.teacher), halved(settings.student)
     entry = {
         "why": str(error),
-        "teacher_learning_rate": td.optimizer.learning_rate,
+        "teacher_learning_rate": teacher.optimizer.learning_rate,
         "student_learning_rate": student.optimizer.learning_rate,
     }
-    return replace(settings, td=td, student=student), entry
+    return replace(settings, teacher=teacher, student=student), entry
 
 
 def frozen_teachers(run: Run) -> dict[str, Policy]:
@@ -231,7 +232,7 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
 
 def _own_teachers(run: Run, settings: Config) -> dict[str, Policy]:
     """The frozen teachers with which a run goes on: those that it began with."""
-    if settings.teacher != "frozen":
+    if not settings.teacher.is_frozen:
         return {}
     found = frozen_teachers(run)
     if len(found) < len(settings.games):

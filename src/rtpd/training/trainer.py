@@ -245,7 +245,7 @@ class Trainer:
 
         A teacher that has learnt before plays from the start.
         """
-        explore, step = self.config.explore, self.progress.step
+        explore, step = self.config.exploration, self.progress.step
         self.epsilon = 1.0
         if self.progress.warmed_up or self.learner.policies:
             self.epsilon = acting.linear_epsilon(

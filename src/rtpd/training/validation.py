@@ -23,16 +23,18 @@ def validate(config: Config) -> None:
     """Raise ConfigError or EnvError in one line for the first value that cannot be met."""
     _check_ranges(config)
     _check_games(config)
-    if config.teacher not in (*TEACHERS, "frozen"):
-        raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
+    if config.teacher.algorithm not in (*TEACHERS, "frozen"):
+        raise ConfigError(unknown("teacher", config.teacher.algorithm, TEACHERS))
     _check_students(config)
     parse_actors(config)
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
-    rollout = is_on_policy(config.teacher)
+    rollout = is_on_policy(config.teacher.algorithm)
     window = (
-        f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
+        f"rollouts of {config.rollout.steps}"
+        if rollout
+        else f"{config.teacher.n_step}-step returns"
     )
     for name in ("warmup_steps", "capacity"):
         if getattr(replay, name) < least:
@@ -42,13 +44,14 @@ def validate(config: Config) -> None:
             )
     if rollout and replay.priority:
         raise ConfigError(
-            f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
+            f"--replay.priority {replay.priority}: teacher '{config.teacher.algorithm}' learns "
+            "from rollouts"
         )
-    if config.teacher == "frozen" and config.consolidation.share:
+    if config.teacher.is_frozen and config.consolidation.share:
         raise ConfigError(
             f"--consolidate {config.consolidation.share:g}: a frozen teacher rests all the time"
         )
-    if config.teacher == "frozen" and replay.priority:
+    if config.teacher.is_frozen and replay.priority:
         raise ConfigError(
             f"--replay.priority {replay.priority}: nothing surprises a frozen teacher"
         )
@@ -74,12 +77,12 @@ def _check_students(config: Config) -> None:
             raise ConfigError(
                 f"{whose}a student of several games has no TD loss of its own; use kl"
             )
-        if how.follow == "ema" and not config.td.average_decay:
-            raise ConfigError(f"{whose}to follow ema needs --td.average-decay, such as 0.995")
+        if how.follow == "ema" and not config.teacher.ema_decay:
+            raise ConfigError(f"{whose}to follow ema needs --teacher.ema-decay, such as 0.995")
         if how.follow == "best" and not config.evaluation.period_steps:
             raise ConfigError(f"{whose}to follow best needs --evaluation.period-steps above 0")
-        acts = "ema" if config.td.average_decay else "latest"
-        if how.follow != acts and config.teacher != "frozen":
+        acts = "ema" if config.teacher.ema_decay else "latest"
+        if how.follow != acts and not config.teacher.is_frozen:
             answers = f"those of the teacher that acts ({acts}): to follow {how.follow} needs"
             if how.targets == "stored":
                 raise ConfigError(f"{whose}stored targets are {answers} --student.targets fresh")
@@ -125,9 +128,9 @@ def check_same(name: str, spec: EnvSpec, other: str, needed: EnvSpec) -> None:
 
 def least_replay(config: Config) -> int:
     """Transitions without which no minibatch can be drawn."""
-    rollout = is_on_policy(config.teacher)
+    rollout = is_on_policy(config.teacher.algorithm)
     # A rollout is learnt from while the next one is played.
-    rows = (2 * config.rollout.steps if rollout else config.td.n_step) + 8
+    rows = (2 * config.rollout.steps if rollout else config.teacher.n_step) + 8
     return max(config.replay.batch_size, rows * config.num_envs)
 
 
@@ -159,10 +162,11 @@ def resolve(config: Config, *, is_image: bool) -> Config:
         for s in config.students
     )
     students = tuple(s.text for s in parse_students(replace(config, students=students)))
-    td = replace(config.td, net=net) if config.td.net == "auto" else config.td
+    teacher = config.teacher
+    teacher = replace(teacher, net=net) if teacher.net == "auto" else teacher
     env = "+".join(envs.canonical(name) for name in config.games.values())
     found = compute.resolve(config.compute) if is_image else "float32"
-    return replace(config, env=env, students=students or ("none",), td=td, compute=found)
+    return replace(config, env=env, students=students or ("none",), teacher=teacher, compute=found)
 
 
 def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:

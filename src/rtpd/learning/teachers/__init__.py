@@ -35,7 +35,7 @@ def is_on_policy(name: str) -> bool:
 
 def schedule_of(config: Config) -> UpdateSchedule:
     """When the teacher of these settings learns."""
-    return UpdateSchedule(config, is_on_policy(config.teacher))
+    return UpdateSchedule(config, is_on_policy(config.teacher.algorithm))
 
 
 def make_teacher(
@@ -44,4 +44,4 @@ def make_teacher(
     """The teacher of one game; `policy` is that of a frozen one."""
     if policy is not None:
         return FrozenTeacher(config, spec, students, policy)
-    return TEACHERS[config.teacher].teacher(config, spec, students)
+    return TEACHERS[config.teacher.algorithm].teacher(config, spec, students)

@@ -39,7 +39,7 @@ class FrozenTeacher(Teacher):
     @property
     def n_step(self) -> int:
         """Steps of a transition."""
-        return self.config.td.n_step
+        return self.config.teacher.n_step
 
     @property
     def needs_next(self) -> bool:

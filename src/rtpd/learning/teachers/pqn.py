@@ -38,7 +38,7 @@ class PQN(OnPolicyAlgorithm):
         config: Config,
     ) -> Float[Array, " T"]:
         """Q(lambda) returns of T steps of one env."""
-        gamma, lam = config.td.gamma, config.rollout.trace
+        gamma, lam = config.teacher.gamma, config.rollout.td_lambda
         return lambda_returns(reward, terminal, last, value, gamma=gamma, lam=lam)
 
     def loss(
