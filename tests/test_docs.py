@@ -139,7 +139,9 @@ def test_a_command_that_is_wrong_is_found(line, capsys):
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/nets.py`")
+    page.write_text(
+        "[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/types.py`"
+    )
     assert list(docs.broken_links(page)) == ["b.md", "src/rtpd/no.py"]
 
 
@@ -190,7 +192,7 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
             assert ended.value.code == 0, block.where
     assert all(name in table for name, table in TABLES.items())
     config = Run.open(lab / "runs" / "all").manifest["config"]
-    assert (config["teacher"], config["env"]) == ("advantage-learning", "corridor/7")
+    assert (config["teacher"]["algorithm"], config["env"]) == ("advantage-learning", "corridor/7")
     assert config["students"] == ["narrow:js"]
     assert list(np.load(lab / "7-narrow.npz"))
     net = architectures.build("net0.4", SCREEN, 6, key=jax.random.key(0))

@@ -150,8 +150,8 @@ def test_whole_numbers_may_be_written_as_others_write_them(tmp_path, monkeypatch
     ("text", "pieces"),
     [
         ("stepz = 3", ["stepz", "steps", "file.toml"]),
-        ("[td]\ngama = 0.9", ["teacher.gama", "teacher.gamma", "file.toml"]),
-        ("[td]\ngamma = 'high'", ["file.toml", "gamma"]),
+        ("[teacher]\ngama = 0.9", ["teacher.gama", "teacher.gamma", "file.toml"]),
+        ("[teacher]\ngamma = 'high'", ["file.toml", "gamma"]),
         ("teacher = 3", ["teacher", "table"]),
         ("steps = [", ["file.toml", "TOML"]),
         ("steps = 1.5", ["file.toml", "steps"]),
@@ -206,7 +206,7 @@ def test_layers_defaults_preset_file_flags(tmp_path, capsys):
     assert config["log_steps"] == 200  # flag over file
     assert config["seed"] == 7
     assert config["replay"]["warmup_steps"] == 200
-    assert config["td"]["optimizer"]["name"] == "rmsprop"
+    assert config["teacher"]["optimizer"]["name"] == "rmsprop"
     assert capsys.readouterr().out == ""
 
 

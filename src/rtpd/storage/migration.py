@@ -38,9 +38,10 @@ def _students(texts: Any) -> Any:  # noqa: ANN401
     """Students' texts, whose own settings are named in them."""
     if not isinstance(texts, list | tuple):
         return texts
-    return [
-        text.replace(":average-decay=", ":ema-decay=").replace(":average_decay=", ":ema_decay=")
-        if isinstance(text, str)
-        else text
-        for text in texts
-    ]
+    renamed = ((":average-decay=", ":ema-decay="), (":average_decay=", ":ema_decay="))
+    found = []
+    for text in texts:
+        for old, new in renamed:
+            text = text.replace(old, new) if isinstance(text, str) else text
+        found.append(text)
+    return type(texts)(found)
