@@ -137,7 +137,9 @@ def test_a_command_that_is_wrong_is_found(line, capsys):
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/nets.py`")
+    page.write_text(
+        "[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/types.py`"
+    )
     assert list(docs.broken_links(page)) == ["b.md", "src/rtpd/no.py"]
 
 
