@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from rtpd import envs, export
-from rtpd.cli import main
+from rtpd.cli import main, parsing
 from rtpd.errors import RtpdError
 from rtpd.learning import distillation, teachers
 from rtpd.networks import architectures
@@ -66,7 +66,7 @@ def check_command(words):
     env, words = docs.split_env(words)
     if words[0] != "rtpd":
         return
-    real, line = main.parse, " ".join(words)
+    real, line = parsing.parse, " ".join(words)
 
     def stop(*how):
         command = real(*how)
@@ -79,7 +79,7 @@ def check_command(words):
         raise Parsed
 
     places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
-    with patch.object(sys, "path", [*places, *sys.path]), patch.object(main, "parse", stop):
+    with patch.object(sys, "path", [*places, *sys.path]), patch.object(parsing, "parse", stop):
         try:
             code = main.main(words[1:])
         except Parsed:

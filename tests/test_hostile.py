@@ -328,7 +328,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
-    tables.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
+    tables.print_runs(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)
