@@ -42,6 +42,7 @@ from rtpd.config.settings import (
 )
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
 from rtpd.report.gather import read as read_run
 from rtpd.report.listing import runs
 from rtpd.storage import checkpoint
@@ -59,7 +60,7 @@ from rtpd.storage.run_folder import Run
 from rtpd.suite.plan import read as read_suite
 from rtpd.training.train import train
 from rtpd.training.validation import validate
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 from rtpd.watch.state import State
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

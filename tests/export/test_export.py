@@ -22,7 +22,9 @@ from rtpd.export.c import CTarget
 from rtpd.export.onnx import OnnxTarget
 from rtpd.learning.teachers import TEACHERS
 from rtpd.networks import architectures, qnet
-from rtpd.types import EnvSpec, HostPolicy, Policy, Preprocess, Scalar
+from rtpd.networks.heads import Scalar
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EnvSpec, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=2, frames_per_step=1)

@@ -18,7 +18,7 @@ from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
 from rtpd.learning.teachers.pqn import lambda_returns
 from rtpd.learning.teachers.qr_dqn import QRDQN
-from rtpd.types import Categorical, Quantile
+from rtpd.networks.heads import Categorical, Quantile
 
 # (outputs, next_online, next_target, action, reward, discount): TD error of each teacher
 TABLE = [

@@ -30,8 +30,9 @@ from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
 from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 from rtpd.watch import server, serving, stage
 from rtpd.watch.metrics import MOST_POINTS, Metrics, thinned
 from rtpd.watch.server import PAGES, Server

@@ -16,12 +16,14 @@ from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.learning.teachers import TEACHERS
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Scalar, ValueHead
+from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import EnvSpec, Policy, Preprocess, Scalar, ValueHead, num_parameters, teacher_of
+from rtpd.types import EnvSpec, Preprocess, num_parameters, teacher_of
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them

@@ -16,9 +16,9 @@ from rtpd.agents.sources import check_numbers, one_of, options_of
 from rtpd.errors import RequestError, unknown
 from rtpd.export import quantise, verify
 from rtpd.export.target import ExportTarget
+from rtpd.networks.policy import Policy
 from rtpd.storage.files import check_writable, sync_folder
 from rtpd.system.process import settled
-from rtpd.types import Policy
 
 # Where the class of each is: "module:Class".
 TARGETS = {

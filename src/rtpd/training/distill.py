@@ -10,11 +10,11 @@ from rtpd.agents.store import file_of, load_policy
 from rtpd.config.settings import Config, from_dict, load_config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
 from rtpd.training import train
 from rtpd.training.monitor import Monitor
-from rtpd.types import Policy
 
 PRESET = "distill"
 

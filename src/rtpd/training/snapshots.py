@@ -11,7 +11,9 @@ from rtpd.learning.teachers import TEACHERS
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import cost, qnet
-from rtpd.types import EnvSpec, Policy, Preprocess, Scalar, num_parameters
+from rtpd.networks.heads import Scalar
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess, num_parameters
 
 
 def describe(learner: Learner) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from rtpd.config.settings import (
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
+from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.files import contents, sha256
 from rtpd.storage.migration import migrated
@@ -43,7 +44,7 @@ from rtpd.training.monitor import Monitor
 from rtpd.training.trackers import trackers
 from rtpd.training.trainer import Trainer
 from rtpd.training.validation import default_preset
-from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
+from rtpd.types import EnvSpec, VectorEnv, teacher_of
 
 
 @settled()

@@ -15,7 +15,8 @@ from rtpd.learning.teachers.frozen import FrozenTeacher
 from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.pqn import PQN
 from rtpd.learning.teachers.qr_dqn import QRDQN
-from rtpd.types import EnvSpec, Policy
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec
 
 TEACHERS: dict[str, Algorithm] = {
     "dqn": DQN(double=False, paper="Mnih et al. 2015"),

@@ -38,8 +38,9 @@ from rtpd.learning.train_state import (
     update_ema,
 )
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import ValueHead
 from rtpd.system import compute
-from rtpd.types import EnvSpec, Preprocess, Transitions, ValueHead
+from rtpd.types import EnvSpec, Preprocess, Transitions
 
 TeacherLoss = Callable[[qnet.QNet], tuple[Array, tuple[Array, Array]]]
 """The mean loss of a minibatch; the net's outputs [B Q], and the size of its TD errors [B]."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from rtpd.learning.teachers.dqn import DQN
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
-from rtpd.types import Categorical, ValueHead
+from rtpd.networks.heads import Categorical, ValueHead
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rtpd.learning.teachers.off_policy import Bootstrap, OffPolicyAlgorithm, Transition
-from rtpd.types import Scalar, ValueHead
+from rtpd.networks.heads import Scalar, ValueHead
 
 
 @dataclass(frozen=True)

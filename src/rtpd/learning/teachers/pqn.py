@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rtpd.config.settings import Config
 from rtpd.learning.teachers.dqn import td_loss
 from rtpd.learning.teachers.on_policy import OnPolicyAlgorithm
-from rtpd.types import Scalar, ValueHead
+from rtpd.networks.heads import Scalar, ValueHead
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from rtpd.learning.teachers.dqn import DQN, td_loss
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
-from rtpd.types import Quantile, ValueHead
+from rtpd.networks.heads import Quantile, ValueHead
 
 
 @dataclass(frozen=True)
