@@ -34,7 +34,7 @@ from rtpd.training.checkpointing import Progress
 from rtpd.training.collector import Collector
 from rtpd.training.logger import Journal
 from rtpd.training.monitor import Monitor
-from rtpd.types import Preprocess, VectorEnv, teacher_of
+from rtpd.types import AgentId, Preprocess, VectorEnv
 
 
 class Trainer:
@@ -181,7 +181,9 @@ class Trainer:
         self.progress.consolidating = True
         self.totals = self.learner.zero_metrics(consolidating=True)
         students = {
-            name: agent for name, agent in self._policies().items() if name != teacher_of(name)
+            name: agent
+            for name, agent in self._policies().items()
+            if not AgentId.parse(name).is_teacher
         }
         self._begin_evaluation(students, self.config.evaluation.final_episodes)
         self.journal.phase("the teacher rests, its students go on")

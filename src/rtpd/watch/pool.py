@@ -28,7 +28,7 @@ class _Kept:
     asked: float = field(default_factory=time.monotonic)
 
 
-class Stage:
+class ShowPool:
     """The shows of a run folder; its methods may be called from any thread."""
 
     def __init__(self, run: Path) -> None:
