@@ -23,7 +23,7 @@ from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError
 from rtpd.storage import files
 from rtpd.storage.run_folder import Run
-from rtpd.training.logger import Journal
+from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import default_preset, train
 from rtpd.types import EvalResult
@@ -107,8 +107,8 @@ def test_a_reward_that_is_clipped_outside_atari_is_told_once(tmp_path):
     assert "RtpdSizes-v0" in warning and "10" in warning and "--teacher.no-clip-rewards" in warning
     for settings in (tiny, replace(tiny, env="pong", teacher=TeacherConfig())):
         quiet = Listener()
-        journal = Journal(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
-        journal.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
+        logger = RunLogger(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
+        logger.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
         assert not quiet.warnings
 
 

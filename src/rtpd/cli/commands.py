@@ -36,7 +36,7 @@ COMMANDS = {
     ),
     "distill": Entry(
         "distill TEACHER",
-        "distil a teacher that has learnt before (two stages)",
+        "distil a pretrained teacher (two stages)",
         "rtpd.cli.training:DistillCommand",
         """examples:
   rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl

@@ -72,7 +72,7 @@ class TrainCommand(Command):
 
 @dataclass(frozen=True)
 class DistillCommand(Command):
-    """Distil a teacher that has learnt before into small students: the two-stage procedure.
+    """Distil a pretrained teacher into small students: the two-stage procedure.
 
     The teacher plays with epsilon 0.05 and learns no more; students learn from a replay of its play
     (Rusu et al. 2015). Ctrl-C saves; `rtpd train --resume DIR` goes on.

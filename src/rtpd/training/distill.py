@@ -1,4 +1,4 @@
-"""Two-stage distillation: students of a teacher that has learnt before."""
+"""Two-stage distillation: students of a pretrained teacher."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def distill(
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Distil a teacher that has learnt before into students (Rusu et al. 2015).
+    """Distil a pretrained teacher into students (Rusu et al. 2015).
 
     The same loop as `train`, with a frozen teacher: it plays, and its students learn from a replay
     of its play. `resume` goes on with such a run like with any other.

@@ -33,7 +33,7 @@ PATIENCE_UPDATES = 5_000  # early on the teacher itself may not tell states apar
 Rows = dict[str, dict[str, Any]]
 
 
-class Journal:
+class RunLogger:
     """Writes metrics.jsonl and tells the monitors; plays evaluations beside the training."""
 
     def __init__(

@@ -72,7 +72,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
 
 
 def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
-    """What a teacher's net is; one that has learnt before knows it best."""
+    """What a teacher's net is; a pretrained one brings its own description."""
     if game in learner.policies:
         return learner.policies[game].provenance | {"agent": learner.agent(game, "teacher")}
     td = learner.config.teacher

@@ -101,8 +101,8 @@ def begin(
     numbered = Path("runs"), "+".join(settings.games)
     check_free(Path(out) if out else next_folder(*numbered))
     monitors = [monitor or Monitor(), *trackers(track)]
-    with emulators(settings) as lanes:
-        specs = {game: env.spec for game, env in lanes.items()}
+    with emulators(settings) as emulated:
+        specs = {game: env.spec for game, env in emulated.items()}
         validation.check_alike(specs)
         settings = validation.resolve(settings, is_image=next(iter(specs.values())).is_image)
         check_memory(settings, specs)
@@ -128,7 +128,7 @@ def begin(
                 store.save(run.agent_path(learner.agent(game, TEACHER)), teacher)
             run.note(status="running", frozen={name: _weights(run, name) for name in run.agents})
             with run.noting_its_end():
-                return _go(run, settings, lanes, monitors, policies)
+                return _go(run, settings, emulated, monitors, policies)
 
 
 @settled()
@@ -160,21 +160,21 @@ def resume(
         if status == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
         monitors = [monitor or Monitor(), *trackers(track)]
-        with emulators(settings) as lanes:
-            check_memory(settings, {game: env.spec for game, env in lanes.items()})
+        with emulators(settings) as emulated:
+            check_memory(settings, {game: env.spec for game, env in emulated.items()})
             policies = _own_teachers(folder, settings)
             with folder.noting_its_end():
-                return _go(folder, settings, lanes, monitors, policies, resumed=True)
+                return _go(folder, settings, emulated, monitors, policies, resumed=True)
 
 
 def _go(
-    run: Run, settings: Config, lanes: Mapping[str, VectorEnv], monitors: list[Monitor],
+    run: Run, settings: Config, emulated: Mapping[str, VectorEnv], monitors: list[Monitor],
     policies: Mapping[str, Policy], *, resumed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train to the end, over rollbacks if the settings ask for them."""
     kind, entry = "resumed", Resumption()
     while True:
-        trainer = Trainer(run, settings, lanes, monitors, policies)
+        trainer = Trainer(run, settings, emulated, monitors, policies)
         if resumed:
             trainer.restore()
             where = {"step": trainer.progress.step, "at": now(), "steps": settings.steps}
@@ -197,7 +197,7 @@ def _warn_of_another_cpu(trainer: Trainer) -> None:
     """In one line: what another kind of processor rounds in another way is not bit for bit."""
     before, here = trainer.folder.about.cpu_features, cpu.kind()
     if before is not None and before != here:
-        trainer.journal.warn(
+        trainer.logger.warn(
             f"this CPU ({' '.join(here) or 'no known features'}) is of another kind than the one "
             f"that the run began on ({' '.join(before) or 'no known features'}): what follows is "
             "sound, but not bit for bit what it would have been there"

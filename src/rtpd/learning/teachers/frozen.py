@@ -45,7 +45,7 @@ class FrozenTeacher(Teacher):
 
     @property
     def needs_next(self) -> bool:
-        """It was taught elsewhere."""
+        """As where it was trained."""
         return True
 
     @property
