@@ -430,7 +430,7 @@ def change(path, key, value):
         (
             "config.teacher.algorithm",
             "dqn",
-            "saved with teacher = 'double-dqn', the run has 'dqn' now",
+            "saved with teacher.algorithm = 'double-dqn', the run has 'dqn' now",
         ),
         ("config.students", ["mlp8:mse"], "mlp8:mse"),
         ("config.teacher.optimizer.learning_rate", 1.25e-4, "learning_rate"),

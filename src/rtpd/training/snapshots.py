@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers import algorithm_of
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import cost, qnet
@@ -79,7 +79,7 @@ def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
     return {
         "net": td.net,
         "dueling": td.dueling,
-        "norm": TEACHERS[learner.config.teacher.algorithm].layer_norm,
+        "norm": algorithm_of(learner.config.teacher.algorithm).layer_norm,
     }
 
 
