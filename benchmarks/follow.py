@@ -1,7 +1,7 @@
 """How soon do students follow, by centre and scale of the input and by their first weights?
 
 Learns afresh, teacher and students, from the replay in a run's checkpoint, once per setting, and
-prints at six points how the students follow (`rtpd.learning.distillation.agreement`) and how far
+prints at six points how the students follow (`learning.distillation.student_metrics`) and how far
 the teacher tells states apart. No emulator runs, so settings see the same data.
 
     python benchmarks/follow.py runs/pong-1 --updates 1500 --scales 255 25 std --weights he fan-in
@@ -21,9 +21,9 @@ import jax.random as jr
 from rtpd import envs
 from rtpd.config.settings import from_dict
 from rtpd.learning import replay as ring
-from rtpd.learning.distillation import agreement
+from rtpd.learning.distillation import student_metrics
 from rtpd.learning.update import Learner
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.storage import checkpoint
 from rtpd.storage.run_folder import Run
 from rtpd.training.collector import replay_rows
@@ -35,7 +35,7 @@ def load_replay(run, config, game, spec):
     shape = (replay_rows(config), config.num_envs, spec.frame_shape, spec.frame_dtype)
     learner = Learner(config, {game: spec})
     state, replays = learner.init(jr.key(0), {game: neutral(spec)}), {game: ring.init(*shape)}
-    like = {"state": state, "rollout": learner.rollout(state, replays), "replay": replays}
+    like = {"state": state, "rollout": learner.plan(state, replays), "replay": replays}
     return checkpoint.load(checkpoint.newest(run.checkpoints)[0], like)[0]["replay"][game]
 
 
@@ -44,7 +44,7 @@ def fresh_state(learner, game, preprocess, weights, seed):
     if weights == "he":
         return state
     for student in learner.students:
-        net = qnet.build(student.net, spec, spec.num_actions, key=jr.key(seed))
+        net = architectures.build(student.net, spec, spec.num_actions, key=jr.key(seed))
         state = eqx.tree_at(lambda s, n=student.name: s.students[n].net, state, net)
     return state
 
@@ -74,8 +74,9 @@ def main():
 
     @jax.jit
     def teacher_spread(state, key):
-        _, q = learner.teachings[game].examine(state.teachers[game], replay, key, 256)
-        return agreement(q, q)["spread"]
+        _, targets = learner.teachers[game].diagnostic_batch(state.teachers[game], replay, key, 256)
+        q = targets["latest"].logits
+        return student_metrics(q, q)["spread"]
 
     for centre, scale, weights in product(args.centres, args.scales, args.weights):
         # Copies, since the update is donated them.

@@ -40,7 +40,7 @@ class Update:
             settings,
             students=("none",),
             compute=precision,
-            td=replace(settings.td, net="nature"),
+            teacher=replace(settings.teacher, net="nature"),
             rollout=replace(settings.rollout, minibatch_size=batch_size),
         )
         self.learner = Learner(self.config, {"pong": PONG})
@@ -51,7 +51,7 @@ class Update:
         see = Preprocess(*ring.frame_statistics(self.replays["pong"]))
         self.state = jax.jit(self.learner.init)(jr.key(0), {"pong": see})
         self.totals = self.learner.zero_metrics()
-        self.rollouts = compute.jit(self.learner.rollout, precision)(self.state, self.replays)
+        self.rollouts = compute.jit(self.learner.plan, precision)(self.state, self.replays)
         self.run = compute.jit(self.learner.update, precision, donate_argnums=(0, 1))
         self.milliseconds()
 

@@ -4,8 +4,10 @@
 """
 
 import contextlib
+import importlib
 import importlib.util
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -20,10 +22,10 @@ import numpy as np
 import pytest
 
 from rtpd import envs, export
-from rtpd.cli import main
+from rtpd.cli import main, parsing
 from rtpd.errors import RtpdError
 from rtpd.learning import distillation, teachers
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.storage.run_folder import Run
 from rtpd.training import validation
 from rtpd.types import EnvSpec
@@ -37,7 +39,7 @@ SCREEN = EnvSpec("ale/pong", num_actions=6, frame_shape=(84, 84))
 PAGES = [page for page in docs.PAGES if page.name not in docs.STORIES]
 TABLES = {
     "js": distillation.LOSSES,
-    "net0.4": qnet.NETS,
+    "net0.4": architectures.NETS,
     "advantage-learning": teachers.TEACHERS,
     "corridor": envs.FAMILIES,
     "npz": export.TARGETS,
@@ -64,7 +66,7 @@ def check_command(words):
     env, words = docs.split_env(words)
     if words[0] != "rtpd":
         return
-    real, line = main.parse, " ".join(words)
+    real, line = parsing.parse, " ".join(words)
 
     def stop(*how):
         command = real(*how)
@@ -77,7 +79,7 @@ def check_command(words):
         raise Parsed
 
     places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
-    with patch.object(sys, "path", [*places, *sys.path]), patch.object(main, "parse", stop):
+    with patch.object(sys, "path", [*places, *sys.path]), patch.object(parsing, "parse", stop):
         try:
             code = main.main(words[1:])
         except Parsed:
@@ -137,7 +139,8 @@ def test_a_command_that_is_wrong_is_found(line, capsys):
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/nets.py`")
+    text = "[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/types.py`"
+    page.write_text(text)
     assert list(docs.broken_links(page)) == ["b.md", "src/rtpd/no.py"]
 
 
@@ -188,10 +191,10 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
             assert ended.value.code == 0, block.where
     assert all(name in table for name, table in TABLES.items())
     config = Run.open(lab / "runs" / "all").manifest["config"]
-    assert (config["teacher"], config["env"]) == ("advantage-learning", "corridor/7")
+    assert (config["teacher"]["algorithm"], config["env"]) == ("advantage-learning", "corridor/7")
     assert config["students"] == ["narrow:js"]
     assert list(np.load(lab / "7-narrow.npz"))
-    net = qnet.build("net0.4", SCREEN, 6, key=jax.random.key(0))
+    net = architectures.build("net0.4", SCREEN, 6, key=jax.random.key(0))
     assert net.num_outputs == 6
 
 
@@ -206,3 +209,21 @@ def test_notebooks_run_and_hold_no_outputs(path, monkeypatch, capsys):
     plt.close("all")
     assert "net1.7" in capsys.readouterr().out
     assert not [c for c in json.loads(path.read_text())["cells"] if c.get("outputs")]
+
+
+WAY = (ROOT / "docs/a-frames-way.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", WAY))))
+def test_a_frame_passes_functions_that_exist(name):
+    """A module, or what is reached from the longest module that its name begins with."""
+    parts = name.split(".")
+    depth = next(n for n in range(len(parts), 0, -1) if is_module(".".join(parts[:n])))
+    found = importlib.import_module("rtpd." + ".".join(parts[:depth]))
+    for part in parts[depth:]:
+        found = getattr(found, part)
+
+
+def is_module(name):
+    path = ROOT / "src/rtpd" / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from rtpd.errors import RequestError as RequestError
     from rtpd.errors import RtpdError as RtpdError
     from rtpd.errors import RunError as RunError
+    from rtpd.networks.policy import Policy as Policy
     from rtpd.training.distill import distill as distill
     from rtpd.training.train import resume as resume
     from rtpd.training.train import train as train
     from rtpd.types import EvalResult as EvalResult
-    from rtpd.types import Policy as Policy
 
 _HOMES = {
     "CheckpointError": "errors",
@@ -36,7 +36,7 @@ _HOMES = {
     "ConfigError": "errors",
     "EnvError": "errors",
     "EvalResult": "types",
-    "Policy": "types",
+    "Policy": "networks.policy",
     "RequestError": "errors",
     "RtpdError": "errors",
     "RunError": "errors",

@@ -5,7 +5,6 @@ and `*F` the shape of one frame: (84, 84) for images, (D,) for vectors.
 Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step` emulator frames.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
@@ -168,52 +167,6 @@ class Preprocess(eqx.Module):
         if self.centre.ndim == 2:
             return jnp.moveaxis(x, -3, -1)
         return x.reshape(*x.shape[: -1 - self.centre.ndim], -1)
-
-
-def as_they_are(outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-    """Outputs that are Q-values already."""
-    return outputs
-
-
-def teacher_of(agent: str) -> str:
-    """The text form of `AgentId.teacher`, for the host loop."""
-    return str(AgentId.parse(agent).teacher)
-
-
-class Policy(eqx.Module):
-    """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
-
-    `net` maps minibatches; `q_values` takes raw stacks [N K *F]. All of it computes in float32.
-
-    `provenance` is JSON-ready: net name, env options, commit, config digest, agent steps.
-    `head` makes Q-values of the net's outputs, where a teacher has several per action.
-    """
-
-    net: Callable[[Array], Array]
-    preprocess: Preprocess
-    spec: EnvSpec = eqx.field(static=True)
-    provenance: dict = eqx.field(static=True)
-    head: Callable[[Array], Array] = eqx.field(static=True, default=as_they_are)
-
-    def __call__(self, obs: Array) -> Float[Array, " A"]:
-        """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
-        return self.q_values(jnp.asarray(obs)[None])[0]
-
-    def q_values(self, obs: ArrayLike) -> Float[Array, "N A"]:
-        """The same of N observations, raw [N K *F]."""
-        return jax.vmap(self.head)(self.net(self.preprocess(jnp.asarray(obs))))
-
-
-@dataclass(frozen=True)
-class HostPolicy:
-    """An agent that is computed outside of JAX: an ONNX file, a compiled C net.
-
-    `q_values(obs)` maps raw NumPy stacks [N K *F] to f32[N A]; all else is as in `Policy`.
-    """
-
-    q_values: Callable[[np.ndarray], np.ndarray]
-    spec: EnvSpec
-    provenance: dict
 
 
 @dataclass(frozen=True)

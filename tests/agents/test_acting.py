@@ -72,8 +72,9 @@ def test_acting_pushes_the_frame_and_chooses_by_the_new_stack():
     stack = jnp.zeros((2, 3, 2), jnp.float32)
     frame = jnp.array([[1.0, 4.0], [9.0, 2.0]])
     first = jnp.array([True, True])
-    stack, chosen = jax.jit(acting.act, static_argnums=0)(
-        lambda obs: obs[-1], stack, frame, first, jr.key(0), jnp.float32(0)
+    stack, chosen, q = jax.jit(acting.act, static_argnums=0)(
+        lambda stacks: stacks[:, -1], stack, frame, first, jr.key(0), jnp.float32(0)
     )
     np.testing.assert_array_equal(stack[:, -1], frame)
     assert chosen.tolist() == [1, 0]
+    np.testing.assert_array_equal(q, frame)

@@ -8,18 +8,19 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd.agents import runner as seats
+from rtpd.agents import runner as runners
 from rtpd.agents.evaluate import compare, percent_interval, play
 from rtpd.envs import EnvOptions
 from rtpd.envs.baselines import baselines, percent_of_teacher
-from rtpd.networks import qnet
-from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess
+from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, EvalResult, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))
 
 
 def policy(spec=PONG, net="net0.1"):
-    made = qnet.build(net, spec, spec.num_actions, key=jr.key(0))
+    made = architectures.build(net, spec, spec.num_actions, key=jr.key(0))
     preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.float32(100))
     return Policy(made, preprocess, spec, {})
 
@@ -37,10 +38,10 @@ def test_every_agent_plays_exactly_the_episodes_asked_for(episodes):
 
 
 def test_envs_share_the_episodes_evenly_so_that_short_ones_are_not_favoured(monkeypatch):
-    monkeypatch.setattr(seats, "MOST_ENVS", 4)
+    monkeypatch.setattr(runners, "MOST_ENVS", 4)
     spec = EnvSpec("probe/endless", 2, (1,), "float32", stack=1)
-    seat = seats.Seat(policy(spec, "mlp4"), EnvOptions(), 10, 0)
-    assert seat.quota.tolist() == [3, 3, 2, 2]
+    runner = runners.EpisodeRunner(policy(spec, "mlp4"), EnvOptions(), 10, 0)
+    assert runner.quota.tolist() == [3, 3, 2, 2]
 
 
 def test_random_play_of_pong_scores_as_the_literature_says():

@@ -13,19 +13,20 @@ from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, RequestError, RunError
 from rtpd.learning.teachers import TEACHERS
 from rtpd.learning.update import Learner
-from rtpd.networks import qnet
-from rtpd.networks.qnet import NETS, MlpShape
+from rtpd.networks import architectures, qnet
+from rtpd.networks.architectures import NETS, MlpShape
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.training import snapshots
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step=1)
 
 
 def make(text, dueling=False, norm=False, seed=0):
-    spec = VECTOR if isinstance(qnet.parse(text), MlpShape) else IMAGE
-    net = qnet.build(text, spec, 6, key=jr.key(seed), dueling=dueling, norm=norm)
+    spec = VECTOR if isinstance(architectures.parse(text), MlpShape) else IMAGE
+    net = architectures.build(text, spec, 6, key=jr.key(seed), dueling=dueling, norm=norm)
     centre = jr.uniform(jr.key(seed + 1), spec.frame_shape, maxval=200.0)
     about = {"net": text, "num_outputs": 6, "dueling": dueling, "norm": norm, "step": 12}
     about["config"] = {"a": [1]}
@@ -53,8 +54,8 @@ def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, norm, tmp_path):
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
-    td = TeacherConfig(net="mlp8", dueling=True, noisy=True)
-    settings = Config(teacher=teacher, students=("none",), td=td)
+    kind = TeacherConfig(teacher, net="mlp8", dueling=True, noisy=True)
+    settings = Config(teacher=kind, students=("none",))
     learner = Learner(settings, {"game": VECTOR})
     state = learner.init(jr.key(0), {"game": snapshots.neutral(VECTOR)})
     agent = snapshots.policies(learner, state)["teacher"]
@@ -62,8 +63,8 @@ def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
     found = store.load(tmp_path / "teacher.safetensors")
     obs = observations(VECTOR, 1)[0]
     taught = state.teachers["game"]
-    net = qnet.without_noise(taught.model.net)
-    expected = TEACHERS[teacher].q_values(net(taught.preprocess(obs[None]))[0])
+    net = qnet.without_noise(taught.train.net)
+    expected = TEACHERS[teacher].head(net(taught.preprocess(obs[None]))[0])
     assert expected.shape == (6,)
     np.testing.assert_array_equal(found(obs), agent(obs))
     np.testing.assert_allclose(found(obs), expected, rtol=1e-6)

@@ -185,8 +185,8 @@ AGREEMENT = {
     AGREEMENT.values(),
     ids=AGREEMENT,
 )
-def test_agreement(outputs, q, agree, constant, kept, kept_by_constant, spread):
-    found = distillation.agreement(jnp.array(outputs, jnp.float32), jnp.array(q, jnp.float32))
+def test_student_metrics(outputs, q, agree, constant, kept, kept_by_constant, spread):
+    found = distillation.student_metrics(jnp.array(outputs, jnp.float32), jnp.array(q, jnp.float32))
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
         {
             "agreement": agree, "constant_agreement": constant, "advantage_kept": kept,

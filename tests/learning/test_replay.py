@@ -391,8 +391,10 @@ def test_a_new_row_has_the_highest_priority_and_what_was_learnt_its_surprise():
     no, zero = jnp.zeros(2, bool), jnp.zeros(2)
     replay = ring.add(replay, jnp.zeros((2, 1)), zero, zero, no, no, no)
     assert replay.priority.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
-    found = ring.reprioritised(replay.priority, jnp.array([0]), jnp.array([1]), jnp.array([5.0]))
+    found = ring.updated_priorities(
+        replay.priority, jnp.array([0]), jnp.array([1]), jnp.array([5.0])
+    )
     replay = ring.add(replay._replace(priority=found), jnp.zeros((2, 1)), zero, zero, no, no, no)
     np.testing.assert_allclose(replay.priority, [[1, 5], [5, 5], [0, 0], [0, 0]], rtol=1e-5)
-    still_seen = ring.reprioritised(found, jnp.array([0]), jnp.array([0]), jnp.array([0.0]))
+    still_seen = ring.updated_priorities(found, jnp.array([0]), jnp.array([0]), jnp.array([0.0]))
     assert still_seen[0, 0] > 0

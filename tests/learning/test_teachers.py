@@ -11,16 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rtpd.learning.teachers import (  # fmt: skip
-    C51,
-    QRDQN,
-    TEACHERS,
-    Ends,
-    Munchausen,
-    Transition,
-    lambda_returns,
-    td_loss,
-)
+from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers.c51 import C51
+from rtpd.learning.teachers.dqn import td_loss
+from rtpd.learning.teachers.munchausen import Munchausen
+from rtpd.learning.teachers.off_policy import Bootstrap, Transition
+from rtpd.learning.teachers.pqn import lambda_returns
+from rtpd.learning.teachers.qr_dqn import QRDQN
+from rtpd.networks.heads import Categorical, Quantile
 
 # (outputs, next_online, next_target, action, reward, discount): TD error of each teacher
 TABLE = [
@@ -61,20 +59,12 @@ PROJECTED = [
 ]
 
 
-class ThreeAtoms(C51):
-    """C51 on the values -10, 0 and 10."""
-
-    atoms = 3
-
-
-class TwoQuantiles(QRDQN):
-    """QR-DQN with the quantiles 1/4 and 3/4."""
-
-    atoms = 2
+THREE_ATOMS = C51(distribution=Categorical(atoms=3))  # the values -10, 0 and 10
+TWO_QUANTILES = QRDQN(quantiles=Quantile(atoms=2))  # 1/4 and 3/4
 
 
 def categorical(q, online, target, a, r, d, *, double):
-    support, shape = C51().support, (-1, C51.atoms)
+    support, shape = C51().distribution.support, (-1, C51().head.atoms)
     q, online, target = (x.reshape(shape) for x in (q, online, target))
     chooser = jax.nn.softmax(online) @ support if double else jax.nn.softmax(target) @ support
     args = (support, q, a, r, d, support, target, chooser)
@@ -83,8 +73,8 @@ def categorical(q, online, target, a, r, d, *, double):
 
 
 def quantiles(q, online, target, a, r, d):
-    q, target = (x.reshape(-1, QRDQN.atoms).T for x in (q, target))
-    middle = (jnp.arange(QRDQN.atoms) + 0.5) / QRDQN.atoms
+    q, target = (x.reshape(-1, QRDQN().head.atoms).T for x in (q, target))
+    middle = (jnp.arange(QRDQN().head.atoms) + 0.5) / QRDQN().head.atoms
     return rlax.quantile_q_learning(q, middle, a, r, d, target, target, huber_param=1.0)
 
 
@@ -98,15 +88,15 @@ RLAX = {
     "rainbow": partial(categorical, double=True),
     "qr-dqn": quantiles,
 }
-REPLAY = [name for name, teacher in TEACHERS.items() if teacher.regime == "replay"]
+REPLAY = [name for name, teacher in TEACHERS.items() if not teacher.on_policy]
 ACTIONS = 3
 seeds = st.integers(0, 2**31 - 1)
 
 
-def loss_of(rule, outputs, online, target, action, reward, discount, here=None):
-    ends = Ends(online, target, target if here is None else here)
+def loss_of(rule, outputs, online, target, action, reward, discount, current=None):
+    bootstrap = Bootstrap(online, target, target if current is None else current)
     made = Transition(action, reward, discount)
-    return rule.loss(outputs, ends, made, "huber")
+    return rule.loss(outputs, bootstrap, made, "huber")
 
 
 compiled = {name: jax.jit(partial(loss_of, TEACHERS[name])) for name in REPLAY}
@@ -119,31 +109,31 @@ def arguments(row):
 
 
 def random_row(name, seed, action=1, reward=0.7, discount=0.9):
-    outputs = np.random.default_rng(seed).normal(0, 2, (3, ACTIONS * TEACHERS[name].atoms))
+    outputs = np.random.default_rng(seed).normal(0, 2, (3, ACTIONS * TEACHERS[name].head.atoms))
     return arguments((*outputs, action, reward, discount))
 
 
 @pytest.mark.parametrize(("name", "row", "expected"), TABLED)
 def test_td_errors_are_those_worked_out_by_hand(name, row, expected):
-    _, surprise = loss_of(TEACHERS[name], *arguments(row))
-    assert surprise.shape == ()
-    assert float(surprise) == pytest.approx(abs(expected), rel=1e-5)
+    _, td_error = loss_of(TEACHERS[name], *arguments(row))
+    assert td_error.shape == ()
+    assert float(td_error) == pytest.approx(abs(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("row", "expected"), MUNCHAUSEN_TABLE)
 def test_munchausens_td_errors_are_those_worked_out_by_hand(row, expected):
     outputs, here, target, action, reward, discount = arguments(row)
     rule = Munchausen(temperature=0.5)
-    loss, surprise = loss_of(rule, outputs, target, target, action, reward, discount, here)
-    assert float(surprise) == pytest.approx(abs(expected), abs=1e-5)
+    loss, td_error = loss_of(rule, outputs, target, target, action, reward, discount, here)
+    assert float(td_error) == pytest.approx(abs(expected), abs=1e-5)
     assert float(loss) == pytest.approx(float(td_loss(jnp.float32(expected), "huber")), abs=1e-5)
 
 
 @pytest.mark.parametrize(("row", "expected"), PROJECTED)
 def test_c51_shares_each_value_between_its_neighbours(row, expected):
     chances, reward, discount = (jnp.asarray(x, jnp.float32) for x in row)
-    rule = ThreeAtoms()
-    found = rule.project(reward + discount * rule.support, chances)
+    rule = THREE_ATOMS
+    found = rule.project(reward + discount * rule.distribution.support, chances)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     # two actions, of which the target net prefers the second, with these chances
     target = jnp.concatenate([jnp.array([9.0, 0.0, 0.0]), jnp.log(chances)])
@@ -159,7 +149,7 @@ def test_qr_dqns_loss_is_the_one_worked_out_by_hand():
     row = (outputs, target, target, jnp.int32(0), jnp.float32(0), jnp.float32(1))
     # errors of the first: 1 and 3, Huber 0.5 and 2.5, weighted 1/4; of the second: -3 and -1,
     # Huber 2.5 and 0.5, weighted 1/4; means 0.375 each
-    loss, _ = loss_of(TwoQuantiles(), *row)
+    loss, _ = loss_of(TWO_QUANTILES, *row)
     assert float(loss) == pytest.approx(0.75)
 
 
@@ -197,17 +187,17 @@ def test_only_the_chosen_actions_outputs_have_a_gradient(name):
 @pytest.mark.parametrize("name", TEACHERS)
 def test_q_values_are_one_number_per_action(name):
     teacher = TEACHERS[name]
-    outputs = jnp.asarray(np.random.default_rng(0).normal(size=ACTIONS * teacher.atoms))
-    q = teacher.q_values(outputs)
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=ACTIONS * teacher.head.atoms))
+    q = teacher.head(outputs)
     assert q.shape == (ACTIONS,)
-    if teacher.atoms == 1:
+    if teacher.head.atoms == 1:
         np.testing.assert_array_equal(q, outputs)
 
 
 def test_the_mean_of_a_distribution_is_its_q_value():
     chances = jnp.array([[0.2, 0.3, 0.5], [1.0, 1e-9, 1e-9]])
-    np.testing.assert_allclose(ThreeAtoms().q_values(jnp.log(chances).ravel()), [3, -10], atol=1e-5)
-    np.testing.assert_allclose(TwoQuantiles().q_values(jnp.array([1.0, 2.0, 5.0, 9.0])), [1.5, 7])
+    np.testing.assert_allclose(THREE_ATOMS.head(jnp.log(chances).ravel()), [3, -10], atol=1e-5)
+    np.testing.assert_allclose(TWO_QUANTILES.head(jnp.array([1.0, 2.0, 5.0, 9.0])), [1.5, 7])
 
 
 # (reward, terminal, last, value, gamma, lambda) and the returns, by hand

@@ -24,10 +24,10 @@ from rtpd.envs.probe import PROBES, known_q
 from rtpd.learning import replay as ring
 from rtpd.learning import students
 from rtpd.learning.distillation import LOSSES
-from rtpd.learning.schedule import Pace
-from rtpd.learning.teachers import TEACHERS
-from rtpd.learning.teaching import Best, Teaching
-from rtpd.learning.train_state import acting_net, copied, optimizer
+from rtpd.learning.student_spec import parse_students
+from rtpd.learning.teachers import TEACHERS, make_teacher, schedule_of
+from rtpd.learning.teachers.base import BestNet
+from rtpd.learning.train_state import copied, optimizer
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
 from rtpd.system import compute
@@ -35,6 +35,7 @@ from rtpd.types import Preprocess
 
 GAMMA = 0.9
 GAME = "probe"
+MOST_DISPATCHED = 100  # updates that are dispatched one by one, as a run does
 FIVE = ("net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse", "net0.5:nll", "net0.1:reverse-kl")
 
 
@@ -65,16 +66,37 @@ def learn(config, spec, replay, updates, seed=0, preprocess=None):
 def learn_games(config, specs, replays, updates, seed=0, preprocess=None):
     """The state after some updates, of any number of games."""
     learner = Learner(config, specs)
-    update = compute.jit(learner.update, config.compute, donate_argnums=(0, 1))
-    plan, rollouts = compute.jit(learner.rollout, config.compute), None
     preprocess = copied(preprocess or statistics(replays))
     state, totals = learner.init(jr.key(seed), preprocess), learner.zero_metrics()
+    if updates > MOST_DISPATCHED:
+        return learn_in_one_program(learner, state, replays, updates)
+    update = compute.jit(learner.update, config.compute, donate_argnums=(0, 1))
+    plan, rollouts = compute.jit(learner.plan, config.compute), None
     for i in range(updates):
-        if i % learner.pace.updates_per_rollout == 0:
+        if i % learner.schedule.updates_per_rollout == 0:
             rollouts = plan(state, replays)
         state, totals, priorities = update(state, totals, replays, rollouts)
         replays = {g: r._replace(priority=priorities[g]) for g, r in replays.items()}
     return state
+
+
+def learn_in_one_program(learner, state, replays, updates):
+    """The same, without the host between two updates, who would take most of the time."""
+    per_rollout, totals = learner.schedule.updates_per_rollout, learner.zero_metrics()
+
+    def once(i, carry):
+        state, replays, rollouts = carry
+        plan = lambda: learner.plan(state, replays)  # noqa: E731
+        rollouts = jax.lax.cond(i % per_rollout == 0, plan, lambda: rollouts)
+        state, _, priorities = learner.update(state, totals, replays, rollouts)
+        replays = {g: r._replace(priority=priorities[g]) for g, r in replays.items()}
+        return state, replays, rollouts
+
+    def run(state, replays, updates):
+        begun = state, replays, learner.plan(state, replays)
+        return jax.lax.fori_loop(0, updates, once, begun)[0]
+
+    return jax.jit(run)(state, replays, updates)
 
 
 def statistics(replays):
@@ -92,24 +114,28 @@ def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
     td = {"net": "mlp32-32", "gamma": GAMMA, "n_step": 1, "target_period_updates": 25} | td
     optimizer = OptimizerConfig(learning_rate=2e-3, eps=1e-8)
     return Config(
-        teacher=teacher,
         compute="float32",
         students=students or ("none",),
-        td=TeacherConfig(**({"optimizer": optimizer} | td)),
+        teacher=TeacherConfig(teacher, **({"optimizer": optimizer} | td)),
         student=StudentConfig(**({"optimizer": optimizer} | (student or {}))),
         replay=ReplayConfig(priority=priority),
         # One-step returns, since the rollout is random play and its longer returns are not greedy.
-        rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
+        rollout=RolloutConfig(steps=24, minibatch_size=48, td_lambda=0.0),
     )
+
+
+def teacher_in(config, spec):
+    """The teacher of one game under these settings."""
+    return make_teacher(config, spec, parse_students(config))
 
 
 def q_of_states(state, name, teacher):
     """Q-values that the teacher has learnt for each state of a probe, [S A]."""
     frames = jnp.asarray(PROBES[name].frames)[:, None]
     found = teacher_of(state)
-    net = acting_net(found.model)
+    net = found.train.acting
     outputs = net(found.preprocess(frames))
-    return np.asarray(jax.vmap(TEACHERS[teacher].q_values)(outputs))
+    return np.asarray(jax.vmap(TEACHERS[teacher].head)(outputs))
 
 
 def munchausen_q(name):
@@ -132,7 +158,7 @@ OPTIONS = {
         "optimizer": OptimizerConfig("rmsprop", learning_rate=1e-3, eps=1e-5, max_grad_norm=0)
     },
     "polyak": {"target_period_updates": 1, "target_rate": 0.05},
-    "averaged": {"average_decay": 0.95},
+    "averaged": {"ema_decay": 0.95},
     "noisy": {"noisy": True},
     "noisy, dueling": {"noisy": True, "dueling": True},
     "prioritised": {"priority": 0.6},
@@ -168,8 +194,8 @@ def test_learned_q_is_the_known_q_from_images():
     replay, spec = filled_replay("probe/pixels", rows=60)
     small = config(net="conv4-4-4x16", target_period_updates=20)
     found = teacher_of(learn(small, spec, replay, updates=400))
-    batch = Teaching(small, spec).sample(replay, jr.key(1), 256)
-    q = found.model.net(found.preprocess(batch.obs))
+    batch = teacher_in(small, spec).sample(replay, jr.key(1), 256)
+    q = found.train.net(found.preprocess(batch.obs))
     squares = np.asarray(batch.obs[:, -1]).reshape(256, -1)
     states = np.argmax(PROBES["pixels"].frames.reshape(4, -1).astype(float) @ squares.T, axis=0)
     known = known_q("pixels", GAMMA)[states]
@@ -196,7 +222,7 @@ def answered(replay, spec, q=None):
     [
         ("double-dqn", {}),
         ("double-dqn", {"updates": 2}),
-        ("double-dqn", {"follow": "ema", "average_decay": 0.9}),
+        ("double-dqn", {"follow": "ema", "ema_decay": 0.9}),
         ("pqn", {"updates": 2, "follow": "ema"}),
         ("pqn", {"updates": 2, "targets": "stored"}),
     ],
@@ -209,7 +235,7 @@ def test_the_teacher_is_bit_identical_with_no_student_one_or_five(
     if "targets" in extra:
         replay = answered(replay, spec)
     families = [(), ("net1.7:kl",), FIVE] if not extra else [(), ("net1.7:kl", "net0.1:kl-td")]
-    settings = {"net": "net1.7", "average_decay": 0.5 if "follow" in extra else 0.0}
+    settings = {"net": "net1.7", "ema_decay": 0.5 if "follow" in extra else 0.0}
     settings = [config(teacher, students=f, student=extra, **settings) for f in families]
     settings = [replace(setting, compute=precision) for setting in settings]
     states = [learn(setting, spec, replay, updates=4) for setting in settings]
@@ -219,7 +245,7 @@ def test_the_teacher_is_bit_identical_with_no_student_one_or_five(
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 def test_every_kind_of_teacher_is_bit_identical_whatever_follows_it(teacher):
-    rollouts = TEACHERS[teacher].regime == "rollout"
+    rollouts = TEACHERS[teacher].on_policy
     replay, spec = filled_replay("probe/match", rows=60, prioritised=not rollouts)
     families = [(), ("mlp8:kl",), ("mlp4:kl-td", "mlp8:kl", "mlp16:mse")]
     extra = {"dueling": True, "noisy": True, "priority": 0.0 if rollouts else 0.5}
@@ -249,43 +275,28 @@ def test_two_runs_of_a_seed_are_identical_and_two_seeds_are_not(pixels, precisio
     setting = replace(setting, compute=precision)
     once, again, other = (learn(setting, spec, replay, 4, seed=s) for s in (0, 0, 1))
     assert eqx.tree_equal(once, again)
-    assert not eqx.tree_equal(teacher_of(once).model.net, teacher_of(other).model.net)
+    assert not eqx.tree_equal(teacher_of(once).train.net, teacher_of(other).train.net)
 
 
-def diagnose(setting, spec, state, replay):
-    """How the only student follows."""
-    learner = Learner(setting, {GAME: spec})
-    return learner.diagnose(state, {GAME: replay}, jr.key(3))["mlp16"]
+TAUGHT = [
+    *(f"mlp16:{loss}" for loss in LOSSES),
+    "mlp16:kl:temperature-unit=gap:temperature=0.5",
+    "mlp16:kl:ema-decay=0.95",
+    "mlp16:kl:follow=ema",
+    "mlp16:kl:updates=3",
+    "mlp16:kl:weight=gap",
+    "mlp16:kl:weight=certainty",
+]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_teaches_the_teachers_greedy_action(loss):
+def test_every_loss_and_every_option_teaches_the_teachers_greedy_action():
     replay, spec = filled_replay("probe/match")
-    setting = config(students=(f"mlp16:{loss}",), student={"temperature": 0.1})
+    setting = config(students=tuple(TAUGHT), student={"temperature": 0.1}, ema_decay=0.95)
     state = learn(setting, spec, replay, updates=1500)
-    found = diagnose(setting, spec, state, replay)
-    assert found["agreement"] == 1
-    assert found["constant_agreement"] < 0.7
-
-
-@pytest.mark.parametrize(
-    "student",
-    [
-        {"temperature_unit": "gap", "temperature": 0.5},
-        {"average_decay": 0.95},
-        {"follow": "ema"},
-        {"updates": 3},
-        {"weight": "gap"},
-        {"weight": "certainty"},
-    ],
-)
-def test_every_student_option_teaches(student):
-    replay, spec = filled_replay("probe/match")
-    student = {"temperature": 0.1} | student
-    setting = config(students=("mlp16:kl",), student=student, average_decay=0.95)
-    state = learn(setting, spec, replay, updates=1500)
-    found = diagnose(setting, spec, state, replay)
-    assert found["agreement"] == 1
+    found = Learner(setting, {GAME: spec}).diagnose(state, {GAME: replay}, jr.key(3))
+    agreed = {name: float(row["agreement"]) for name, row in found.items()}
+    assert agreed == dict.fromkeys(found, 1.0) and len(found) == len(TAUGHT)
+    assert all(row["constant_agreement"] < 0.7 for row in found.values())
 
 
 def test_stored_answers_teach_what_was_answered_then():
@@ -318,7 +329,7 @@ def test_a_teacher_that_rests_teaches_what_it_answered_and_stays_as_it_is():
     frames = jnp.asarray(PROBES["match"].frames)[:, None]
     outputs = state.students["mlp16"].net(teacher_of(state).preprocess(frames))
     assert outputs.argmax(axis=1).tolist() == wanted.tolist()
-    assert eqx.tree_equal(teacher_of(state).model, teacher_of(begun).model)
+    assert eqx.tree_equal(teacher_of(state).train, teacher_of(begun).train)
     assert float(totals["teacher/q"]) == pytest.approx(1000)  # the best of each answer is 1
 
 
@@ -353,11 +364,11 @@ def test_stored_answers_are_of_the_newest_steps(pixels):
         net="conv4-4-4x8",
         student={"updates": 2, "targets": "stored", "newest_steps": 80},
     )
-    teaching = Teaching(replace(setting, num_envs=8), spec)
-    state = teaching.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    teacher = teacher_in(replace(setting, num_envs=8), spec)
+    state = teacher.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     old = answered(replay, spec, q.astype(jnp.float32))
-    lessons = [teaching._stored(state, old, jr.key(i), 80) for i in range(8)]
-    ages = np.concatenate([lesson.q["latest"][:, 0] for lesson in lessons])
+    batches = [teacher._stored(state, old, jr.key(i), 80) for i in range(8)]
+    ages = np.concatenate([batch.target["latest"].logits[:, 0] for batch in batches])
     # 80 steps of 8 envs are 10 rows; the newest has no successor yet.
     assert set(ages.astype(int).tolist()) == set(range(1, 10))
 
@@ -365,26 +376,26 @@ def test_stored_answers_are_of_the_newest_steps(pixels):
 def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():
     replay, spec = filled_replay("probe/match", rows=60)
     own = (
-        "temperature-unit=gap:temperature=5:weight=gap:follow=ema:updates=3:average-decay=0.5:"
+        "temperature-unit=gap:temperature=5:weight=gap:follow=ema:updates=3:ema-decay=0.5:"
         "optimizer.name=radam:optimizer.anneal=1"
     )
     of_all = {
         "temperature_unit": "gap", "temperature": 5.0, "weight": "gap", "follow": "ema",
-        "updates": 3, "average_decay": 0.5,
+        "updates": 3, "ema_decay": 0.5,
         "optimizer": OptimizerConfig("radam", 2e-3, 1e-8, anneal=1.0),
     }  # fmt: skip
     families = [(("mlp8", f"mlp8:kl:{own}"), {}), (("mlp8",), of_all)]
     (plain, changed), (expected,) = (
         learn(
             # 26 updates, over which a rate may fall
-            replace(config(students=names, student=student, average_decay=0.9), steps=8_100),
+            replace(config(students=names, student=student, ema_decay=0.9), steps=8_100),
             spec,
             replay,
             updates=30,
         ).students.values()
         for names, student in families
     )
-    nets = (weights(acting_net(model)) for model in (plain, changed, expected))
+    nets = (weights(model.acting) for model in (plain, changed, expected))
     for a, b, c in zip(*nets, strict=True):
         np.testing.assert_allclose(b, c, atol=1e-5)
         assert not np.allclose(a, b, atol=1e-4)
@@ -394,14 +405,14 @@ def test_students_follow_the_best_teacher_once_there_is_one(pixels):
     replay, spec = pixels
     following = ("net0.1:kl", "net0.1:kl:follow=best")
     setting = config(net="conv4-4-4x8", students=following, noisy=True)
-    learning = Teaching(setting, spec)
+    learning = teacher_in(setting, spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
-    other = qnet.without_noise(learning.init(jr.key(1), state.preprocess).model.net)
-    for known, expected in [(False, qnet.without_noise(state.model.net)), (True, other)]:
-        judged = eqx.tree_at(lambda s: s.best, state, Best(other, jnp.array(known)))
-        x, q = learning.examine(judged, replay, jr.key(2), 16)
-        np.testing.assert_array_equal(q["best"], expected(x))
-        np.testing.assert_array_equal(q["latest"], state.model.net(x))
+    other = qnet.without_noise(learning.init(jr.key(1), state.preprocess).train.net)
+    for known, expected in [(False, qnet.without_noise(state.train.net)), (True, other)]:
+        judged = eqx.tree_at(lambda s: s.best, state, BestNet(other, jnp.array(known)))
+        x, found = learning.diagnostic_batch(judged, replay, jr.key(2), 16)
+        np.testing.assert_array_equal(found["best"].logits, expected(x))
+        np.testing.assert_array_equal(found["latest"].logits, state.train.net(x))
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])
@@ -429,7 +440,7 @@ def test_students_send_no_gradient_into_the_teacher(pixels):
 
     gradient = jax.jit(jax.grad(students_loss, argnums=(0, 1), allow_int=True))
     into_teacher, into_students = gradient(state.teachers, state.students)
-    assert all(not np.any(g) for g in weights(into_teacher[GAME].model.net))
+    assert all(not np.any(g) for g in weights(into_teacher[GAME].train.net))
     assert all(np.any(g) for g in weights(into_students["net1.7"].net))
 
 
@@ -451,8 +462,8 @@ def test_the_target_net_follows_at_its_period_only(pixels):
     setting = config(net="conv4-4-4x8", target_period_updates=3)
     start, before, at = (teacher_of(learn(setting, spec, replay, n)) for n in (0, 2, 3))
     assert eqx.tree_equal(before.target, start.target)
-    assert not eqx.tree_equal(before.target, before.model.net)
-    assert eqx.tree_equal(at.target, at.model.net)
+    assert not eqx.tree_equal(before.target, before.train.net)
+    assert eqx.tree_equal(at.target, at.train.net)
 
 
 def test_polyak_moves_the_target_by_its_rate(pixels):
@@ -460,7 +471,7 @@ def test_polyak_moves_the_target_by_its_rate(pixels):
     setting = config(net="conv4-4-4x8", target_period_updates=1, target_rate=0.25)
     start, once = (teacher_of(learn(setting, spec, replay, n)) for n in (0, 1))
     for old, net, target in zip(
-        weights(start.target), weights(once.model.net), weights(once.target), strict=True
+        weights(start.target), weights(once.train.net), weights(once.target), strict=True
     ):
         np.testing.assert_allclose(target, old + 0.25 * (net - old), atol=1e-6)
 
@@ -468,12 +479,12 @@ def test_polyak_moves_the_target_by_its_rate(pixels):
 @pytest.mark.parametrize("agent", ["teacher", "net1.7"])
 def test_averaged_weights_act(pixels, agent):
     replay, spec = pixels
-    half = {"average_decay": 0.5}
+    half = {"ema_decay": 0.5}
     setting = config(students=("net1.7:kl",), student=half, net="conv4-4-4x8", **half)
     start, once = (learn(setting, spec, replay, n) for n in (0, 1))
-    before, model = (({"teacher": teacher_of(s).model} | s.students)[agent] for s in (start, once))
-    assert acting_net(model) is model.average
-    nets = (weights(m) for m in (before.net, model.net, model.average))
+    before, model = (({"teacher": teacher_of(s).train} | s.students)[agent] for s in (start, once))
+    assert model.acting is model.ema
+    nets = (weights(m) for m in (before.net, model.net, model.ema))
     for old, net, average in zip(*nets, strict=True):
         np.testing.assert_allclose(average, (old + net) / 2, atol=1e-6)
 
@@ -493,9 +504,9 @@ def test_an_annealed_learning_rate_falls_linearly_to_zero_at_the_last_step(share
 
 def test_the_run_of_a_learning_rate_is_that_of_its_updates():
     steps = Config(steps=108, replay=ReplayConfig(warmup_steps=100, steps_per_update=2))
-    assert Pace(steps).updates == 5
+    assert schedule_of(steps).updates == 5
     rollouts = replace(config("pqn"), steps=392, replay=ReplayConfig(warmup_steps=200))
-    assert Pace(rollouts).updates == 1 + 8  # of 192 steps in batches of 48, twice
+    assert schedule_of(rollouts).updates == 1 + 8  # of 192 steps in batches of 48, twice
 
 
 def test_a_brighter_or_paler_game_is_the_same_to_every_net(pixels):
@@ -521,10 +532,10 @@ def test_frames_that_never_change_are_not_blown_up():
 def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
     """And it ends before the newest row, whose successor is not known yet."""
     replay, spec = filled_replay("probe/chain", rows=50)
-    learning = Teaching(config("pqn"), spec)
+    learning = teacher_in(config("pqn"), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
-    rollout = learning.rollout(state, replay)
-    assert rollout.order.shape == (learning.pace.updates_per_rollout, 48) == (8, 48)
+    rollout = learning.plan(state, replay)
+    assert rollout.order.shape == (learning.schedule.updates_per_rollout, 48) == (8, 48)
     assert np.bincount(np.ravel(rollout.order)).tolist() == [2] * 24 * 8
     newest = (int(replay.cursor) - 1) % 50
     assert rollout.rows.tolist() == [(newest - back) % 50 for back in range(24, -1, -1)]
@@ -535,24 +546,24 @@ def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
 def test_the_returns_of_a_rollout_are_those_of_its_rows():
     """One-step returns from the net's own values, row by row and env by env."""
     replay, spec = filled_replay("probe/chain", rows=50)
-    learning = Teaching(config("pqn"), spec)
+    learning = teacher_in(config("pqn"), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
-    rollout = learning.rollout(state, replay)
+    rollout = learning.plan(state, replay)
     returns = np.asarray(rollout.returns).reshape(24, 8)
     for t, env in [(0, 0), (5, 3), (23, 7)]:
         row, after = rollout.rows[t], rollout.rows[t + 1]
-        value = state.model.net(state.preprocess(replay.frames[after, env][None, None])).max()
+        value = state.train.net(state.preprocess(replay.frames[after, env][None, None])).max()
         expected = replay.reward[row, env] + GAMMA * value * (1 - replay.terminal[row, env])
         assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_a_rollout_is_valued_as_it_was_played_unless_some_values_are_missing():
     replay, spec = filled_replay("probe/chain", rows=50)
-    learning = Teaching(config("pqn"), spec)
+    learning = teacher_in(config("pqn"), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
-    by_the_net = learning.rollout(state, replay)
+    by_the_net = learning.plan(state, replay)
     played = jr.normal(jr.key(1), (*replay.reward.shape, spec.num_actions))
-    known = learning.rollout(state, replay._replace(q=played))
+    known = learning.plan(state, replay._replace(q=played))
     returns = np.asarray(known.returns).reshape(24, 8)
     for t, env in [(0, 0), (5, 3), (23, 7)]:
         row, after = known.rows[t], known.rows[t + 1]
@@ -561,12 +572,12 @@ def test_a_rollout_is_valued_as_it_was_played_unless_some_values_are_missing():
             float(replay.reward[row, env] + bootstrap), abs=1e-5
         )
     missing = played.at[known.rows[3], 5].set(jnp.nan)
-    again = learning.rollout(state, replay._replace(q=missing))
+    again = learning.plan(state, replay._replace(q=missing))
     np.testing.assert_allclose(again.returns, by_the_net.returns, rtol=1e-6)
 
 
 def test_updates_are_spread_evenly_over_the_steps():
-    pace = Pace(config("pqn"))
+    pace = schedule_of(config("pqn"))
     due = [pace.updates_due(steps) for steps in range(0, 10 * 192 + 1, 8)]
     assert due[0] == 1
     assert set(np.diff(due)) == {0, 1}
@@ -609,16 +620,16 @@ def test_the_loss_of_a_shared_student_is_the_mean_over_its_games(two_games):
     replays, specs = two_games
     setting = config(students=("mlp8:mse",))
     learner = Learner(setting, {"a": specs["swap"], "b": specs["swap"]})
-    assert learner.heads == {"a": slice(0, 3), "b": slice(3, 6)}
+    assert learner.action_slices == {"a": slice(0, 3), "b": slice(3, 6)}
     twice = {"a": replays["swap"], "b": replays["swap"]}
     state = learner.init(jr.key(0), statistics(twice))
     _, totals, _ = learner.update(state, learner.zero_metrics(), twice, {"a": None, "b": None})
     lone = state.students["mlp8"].net
     losses = []
-    for game, head in learner.heads.items():
+    for game, head in learner.action_slices.items():
         alone = Learner(setting, {game: specs["swap"]})
         start = alone.init(jr.key(0), {game: state.teachers[game].preprocess})
-        model = eqx.tree_at(lambda m: m.net, start.students["mlp8"], qnet.with_head(lone, head))
+        model = eqx.tree_at(lambda m: m.net, start.students["mlp8"], qnet.with_actions(lone, head))
         start = eqx.tree_at(lambda s: s.students["mlp8"], start, model)
         _, sums, _ = alone.update(start, alone.zero_metrics(), {game: twice[game]}, {game: None})
         losses.append(float(sums["mlp8/loss"]))

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import rtpd
-from rtpd.agents.runner import Seat
+from rtpd.agents.runner import EpisodeRunner
 from rtpd.agents.sources import options_of
 from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
 from rtpd.export import quantise
 from rtpd.learning.student_spec import parse_students
-from rtpd.networks import fake_quantization, qnet
+from rtpd.networks import architectures, fake_quantization
 from rtpd.types import EnvSpec
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))
@@ -26,13 +26,13 @@ def played():
     policy = rtpd.load_policy("zoo:pong/net0.5")
     whole = jnp.round(policy.preprocess.centre)  # as the integers have it
     policy = eqx.tree_at(lambda p: p.preprocess.centre, policy, whole)
-    seat, seen = Seat(policy, options_of(policy), 4, 3), []
+    runner, seen = EpisodeRunner(policy, options_of(policy), 4, 3), []
     for step in range(120):
-        seat.env.send(np.asarray(seat.think(0.3)))
-        seat.receive()
+        runner.env.send(np.asarray(runner.act(0.3)))
+        runner.receive()
         if step % 10 == 9:
-            seen.append(np.asarray(seat.stack))
-    seat.env.close()
+            seen.append(np.asarray(runner.stack))
+    runner.env.close()
     return policy, np.concatenate(seen)
 
 
@@ -61,7 +61,7 @@ def test_the_gradient_is_that_of_the_net_with_the_rounded_weights(played):
 
 
 def test_more_of_a_weight_than_half_a_step_is_needed_to_change_an_output():
-    net = qnet.build("conv2k8s8x4", PONG, 3, key=jr.key(0), he=True)
+    net = architectures.build("conv2k8s8x4", PONG, 3, key=jr.key(0), he=True)
     x = jr.normal(jr.key(1), (4, 84, 84, 4))
     step = jnp.abs(net.torso[0].weight[..., 0]).max() / 127
     before = fake_quantization.outputs(net, x)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rtpd.errors import ConfigError
-from rtpd.networks import qnet
-from rtpd.networks.qnet import NETS, ConvShape, MlpShape
+from rtpd.networks import architectures, cost, family, layers, qnet
+from rtpd.networks.architectures import NETS, ConvShape, MlpShape
 from rtpd.types import EnvSpec, num_parameters
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84))
@@ -21,11 +21,11 @@ TEXTS = [*NETS, "conv8-8-8x64", "conv8-8-8x32-16", "mlp32-16", "mlp8", "mlp16-16
 
 
 def spec_for(text):
-    return VECTOR if isinstance(qnet.parse(text), MlpShape) else IMAGE
+    return VECTOR if isinstance(architectures.parse(text), MlpShape) else IMAGE
 
 
 def build(text, num_outputs=6, seed=0, **options):
-    return qnet.build(text, spec_for(text), num_outputs, key=jr.key(seed), **options)
+    return architectures.build(text, spec_for(text), num_outputs, key=jr.key(seed), **options)
 
 
 def count(text, num_outputs):
@@ -38,8 +38,8 @@ def example(text, seed=9):
     return jr.normal(jr.key(seed), shape)
 
 
-def layers(net):
-    kinds = (qnet.Conv, qnet.Dense)
+def layers_of(net):
+    kinds = (layers.Conv, layers.Dense)
     return jax.tree.leaves(net, is_leaf=lambda part: isinstance(part, kinds))
 
 
@@ -71,27 +71,29 @@ def test_the_smallest_nets_are_as_small_as_their_names(text, least, most):
 
 
 def test_a_text_may_spell_a_named_shape():
-    assert qnet.parse("conv8-8-8x64") == NETS["net1.7"]
-    assert qnet.parse("conv32-64-64x512") == NETS["nature"]
-    assert qnet.parse("conv8k8s4-8k4-8s2x32") == NETS["net0.5"]
-    assert qnet.parse("conv3-4k3-4s2x8") == NETS["net0.1"]
-    assert qnet.parse("conv8-8x64") == qnet.ConvShape((8, 8), (64,), (8, 4), (4, 2))
-    assert qnet.parse("mlp64-64").hidden == (64, 64)
+    assert architectures.parse("conv8-8-8x64") == NETS["net1.7"]
+    assert architectures.parse("conv32-64-64x512") == NETS["nature"]
+    assert architectures.parse("conv8k8s4-8k4-8s2x32") == NETS["net0.5"]
+    assert architectures.parse("conv3-4k3-4s2x8") == NETS["net0.1"]
+    assert architectures.parse("conv8-8x64") == architectures.ConvShape(
+        (8, 8), (64,), (8, 4), (4, 2)
+    )
+    assert architectures.parse("mlp64-64").hidden == (64, 64)
 
 
 def test_multiply_adds_are_those_of_the_layers():
     first, second, third = 20 * 20 * 8 * (8 * 8 * 4), 9 * 9 * 8 * (4 * 4 * 8), 7 * 7 * 8 * (9 * 8)
     spec = EnvSpec("ale/pong", 6, (84, 84))
     net = build("net1.7", num_outputs=6)
-    assert qnet.multiply_adds(net, spec) == first + second + third + 7 * 7 * 8 * 64 + 64 * 6
+    assert cost.multiply_adds(net, spec) == first + second + third + 7 * 7 * 8 * 64 + 64 * 6
     vector = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=1)
-    net = qnet.build("mlp8-6", vector, 2, key=jr.key(0))
-    assert qnet.multiply_adds(net, vector) == 4 * 8 + 8 * 6 + 6 * 2
+    net = architectures.build("mlp8-6", vector, 2, key=jr.key(0))
+    assert cost.multiply_adds(net, vector) == 4 * 8 + 8 * 6 + 6 * 2
     stage = 84 * 84 * 4 * 9 * 16 + 4 * 42 * 42 * 16 * 9 * 16
     stage += 42 * 42 * 16 * 9 * 32 + 4 * 21 * 21 * 32 * 9 * 32
     stage += 21 * 21 * 32 * 9 * 32 + 4 * 11 * 11 * 32 * 9 * 32
     net = build("impala", num_outputs=6)
-    assert qnet.multiply_adds(net, spec) == stage + 11 * 11 * 32 * 512 + 512 * 6
+    assert cost.multiply_adds(net, spec) == stage + 11 * 11 * 32 * 512 + 512 * 6
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -124,7 +126,7 @@ def test_outputs(text, dueling):
 )
 def test_an_unknown_net_is_named_with_the_nearest(text, said):
     with pytest.raises(ConfigError) as error:
-        qnet.parse(text)
+        architectures.parse(text)
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
 
@@ -140,14 +142,14 @@ def test_an_unknown_net_is_named_with_the_nearest(text, said):
 )
 def test_a_net_that_cannot_read_the_frames_is_refused(text, spec, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
-        qnet.build(text, spec, 2, key=jr.key(0))
+        architectures.build(text, spec, 2, key=jr.key(0))
 
 
 def test_the_smallest_frames_that_fit():
-    net = qnet.build("net4", EnvSpec("x", 2, (36, 36)), 2, key=jr.key(0))
+    net = architectures.build("net4", EnvSpec("x", 2, (36, 36)), 2, key=jr.key(0))
     assert net(jnp.zeros((3, 36, 36, 4))).shape == (3, 2)
     with pytest.raises(ConfigError, match="too small"):
-        qnet.build("net4", EnvSpec("x", 2, (35, 36)), 2, key=jr.key(0))
+        architectures.build("net4", EnvSpec("x", 2, (35, 36)), 2, key=jr.key(0))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -155,7 +157,7 @@ def test_the_smallest_frames_that_fit():
 def test_initial_weights_fill_their_bounds(text, dueling, he):
     net, drawn = build(text, dueling=dueling, he=he), []
     ends = [out for _, out in net.streams]
-    for layer in layers(net):
+    for layer in layers_of(net):
         fan_in = layer.weight[..., 0].size  # all axes but the outputs'
         hidden = he and not any(layer is out for out in ends)
         bound = math.sqrt(6 / fan_in) if hidden else 1 / math.sqrt(fan_in)
@@ -174,7 +176,7 @@ def test_initial_weights_fill_their_bounds(text, dueling, he):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_is_the_naive_one(stride):
     random = np.random.default_rng(0)
-    conv = qnet.Conv(3, 2, kernel=3, stride=stride, key=jr.key(0), he=False)
+    conv = layers.Conv(3, 2, kernel=3, stride=stride, key=jr.key(0), he=False)
     x = random.normal(size=(8, 7, 3)).astype(np.float32)
     weight, bias = np.asarray(conv.weight), np.asarray(conv.bias)
     height, width = (8 - 3) // stride + 1, (7 - 3) // stride + 1
@@ -189,9 +191,9 @@ def test_a_convolution_is_the_naive_one(stride):
 
 def test_an_mlp_is_the_naive_one():
     net, x = build("mlp32-16", 3), np.array([1.0, -2.0, 0.5, 3.0])
-    for layer in layers(net)[:-1]:
+    for layer in layers_of(net)[:-1]:
         x = np.maximum(x @ np.asarray(layer.weight) + np.asarray(layer.bias), 0)
-    last = layers(net)[-1]
+    last = layers_of(net)[-1]
     expected = x @ np.asarray(last.weight) + np.asarray(last.bias)
     found = net(jnp.array([[1.0, -2.0, 0.5, 3.0]]))
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
@@ -241,16 +243,16 @@ ODD = {
 def test_a_family_gives_what_each_net_gives_alone(names, monkeypatch):
     for name, shape in ODD.items():
         monkeypatch.setitem(NETS, name, shape)
-    family = {name: build(name, seed=i) for i, name in enumerate(names)}
+    nets = {name: build(name, seed=i) for i, name in enumerate(names)}
     x = example(names[0]) if names else jnp.zeros((2, 84, 84, 4))
 
-    def together(family):
-        outputs = qnet.outputs_of(family, x)
+    def together(nets):
+        outputs = family.outputs_of(nets, x)
         return sum((jnp.sum(jnp.square(q)) for q in outputs.values()), jnp.zeros(())), outputs
 
-    slopes, outputs = jax.jit(jax.grad(together, has_aux=True))(family)
-    assert outputs.keys() == family.keys()
-    for name, net in family.items():
+    slopes, outputs = jax.jit(jax.grad(together, has_aux=True))(nets)
+    assert outputs.keys() == nets.keys()
+    for name, net in nets.items():
         np.testing.assert_allclose(outputs[name], net(x), atol=1e-5, err_msg=name)
         alone = jax.jit(jax.grad(lambda net: jnp.sum(jnp.square(net(x)))))(net)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), slopes[name], alone)
@@ -335,7 +337,7 @@ def test_the_residual_net_has_the_parameters_counted_by_hand():
 
 
 def test_a_stage_whose_blocks_are_zero_is_its_pooled_convolution():
-    stage = qnet.Stage(2, 3, key=jr.key(0), he=True)
+    stage = layers.Stage(2, 3, key=jr.key(0), he=True)
     stage = eqx.tree_at(lambda s: s.blocks, stage, jax.tree.map(jnp.zeros_like, stage.blocks))
     x = jr.normal(jr.key(1), (5, 4, 2))
     y = np.pad(stage.conv(x[None])[0], ((1, 1), (0, 1), (0, 0)), constant_values=-np.inf)

@@ -41,10 +41,10 @@ TRAIN = replace(
     steps=600,
     log_steps=100,
     checkpoint_steps=0,
-    td=TeacherConfig(net="mlp16-16", optimizer=FAST, target_period_updates=25),
+    teacher=TeacherConfig(net="mlp16-16", optimizer=FAST, target_period_updates=25),
     student=StudentConfig(optimizer=FAST),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
-    explore=ExplorationConfig(decay_steps=300),
+    exploration=ExplorationConfig(decay_steps=300),
     evaluation=EvaluationConfig(period_steps=200, episodes=3, final_episodes=3),
 )
 

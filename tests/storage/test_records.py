@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl: readers get what was written, in this version or before."""
+"""The lines of metrics.jsonl: readers get what the writer wrote, in this version or before."""
 
 import json
 import os

@@ -42,7 +42,7 @@ steps = {steps}
 log_steps = 400
 checkpoint_steps = 1_600
 num_envs = 8
-td.net = "mlp8"
+teacher.net = "mlp8"
 rollout = {{ steps = 8, minibatch_size = 16 }}
 replay = {{ capacity = 800, warmup_steps = 200 }}
 evaluation = {{ period_steps = 0, episodes = 2, final_episodes = 2 }}
@@ -224,7 +224,7 @@ def test_a_finished_suite_started_again_runs_nothing_and_changes_no_file(suite, 
 @pytest.mark.parametrize(
     ("old", "new", "pieces"),
     [
-        ("steps = 4800", "steps = 4800\ntd.gamma = 0.9", ["td.gamma", "0.9", "0.99"]),
+        ("steps = 4800", "steps = 4800\nteacher.gamma = 0.9", ["teacher.gamma", "0.9", "0.99"]),
         ("steps = 4800", "steps = 4000", ["steps", "4000", "4800"]),
         ('"mlp4:kl"', '"mlp4:mse"', ["students", "mlp4:mse"]),
     ],
@@ -380,7 +380,10 @@ BAD = [
     ("games = ['pong']\nsettings = 3", ["settings", "object"]),
     ("games = ['pong']\n[settings]\nstepz = 3", ["settings", "stepz", "steps"]),
     ("games = ['pong']\n[settings]\nsteps = 1.5", ["settings", "steps", "int"]),
-    ("games = ['pong']\n[settings]\ntd.gama = 0.9", ["settings", "td.gama", "td.gamma"]),
+    (
+        "games = ['pong']\n[settings]\nteacher.gama = 0.9",
+        ["settings", "teacher.gama", "teacher.gamma"],
+    ),
     ("games = ['pong']\n[settings]\nseed = 3", ["settings", "seed", "seeds"]),
     ("games = ['pong']\n[settings]\nenv = 'pong'", ["settings", "env", "games"]),
     ("games = ['pong']\n[settings]\npreset = 'cpu'", ["settings", "preset", "top"]),
@@ -403,10 +406,10 @@ OUT_OF_RANGE = [
     ("games = ['pnog']", ["pnog", "pong"]),
     ("games = ['gm/CartPole-v1']", ["gm", "gym"]),
     ("games = ['pong', 'Pong']", ["games", "ale/pong", "twice"]),
-    ("games = ['pong']\n[variants.a]\n[variants.b]\ntd.gamma = 1.5", ["'b'", "gamma", "0 to 1"]),
+    ("games = ['pong']\n[variants.b]\nteacher.gamma = 1.5", ["'b'", "gamma", "0 to 1"]),
     ("games = ['pong']\n[settings]\nstudents = ['net1.8:kl']", ["net1.8", "net1.7"]),
     ("games = ['pong']\n[settings]\nstudents = ['net1.7:kll']", ["kll", "'kl'"]),
-    ("games = ['pong']\n[settings]\nteacher = 'pqnn'", ["pqnn", "pqn"]),
+    ("games = ['pong']\n[settings]\nteacher.algorithm = 'pqnn'", ["pqnn", "pqn"]),
     ("games = ['pong', 'gym/CartPole-v1']\n[settings]\nstudents = ['net1.7']",
      ["CartPole-v1", "net1.7", "vectors"]),
     ("games = ['pong']\n[game_settings.pong]\nenvironment.threads = -1", ["pong", "threads", "-1"]),
@@ -472,12 +475,12 @@ preset = "cpu"
 [settings]
 steps = 1
 log_steps = 1
-td.gamma = 0.1
+teacher.gamma = 0.1
 [game_settings."gym/Acrobot-v1"]
 log_steps = 2
-td.gamma = 0.2
+teacher.gamma = 0.2
 [variants.a]
-td.gamma = 0.3
+teacher.gamma = 0.3
 [variants.b]
 preset = "double-dqn"
 replay.capacity = 9_000
@@ -493,8 +496,10 @@ replay.capacity = 9_000
         assert config.seed == int(seed.removeprefix("seed-"))
         assert config.steps == 1  # settings over the preset
         assert config.log_steps == (2 if acrobot else 1)  # the game over settings
-        assert config.td.gamma == (0.3 if a else 0.2 if acrobot else 0.1)  # the variant over both
-        assert config.teacher == ("pqn" if a else "double-dqn")
+        assert config.teacher.gamma == (
+            0.3 if a else 0.2 if acrobot else 0.1
+        )  # the variant over both
+        assert config.teacher.algorithm == ("pqn" if a else "double-dqn")
         assert config.students == ("mlp16:kl",)  # as the manifest will have it
 
 

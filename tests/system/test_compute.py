@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from rtpd.networks import qnet
+from rtpd.networks import architectures
 from rtpd.system import compute, cpu
 from rtpd.types import EnvSpec, Preprocess
 
@@ -48,7 +48,7 @@ def test_vectors_are_computed_in_float32():
 
 @pytest.mark.parametrize("text", ["net1.7", "nature", "conv8-8-8x64-32", "impala"])
 def test_a_net_that_computes_in_bfloat16_answers_in_float32_and_nearly_the_same(text):
-    net = qnet.build(text, PONG, 6, key=jr.key(0), norm=True, dueling=True)
+    net = architectures.build(text, PONG, 6, key=jr.key(0), norm=True, dueling=True)
     frames = jr.randint(jr.key(1), (4, 4, 84, 84), 0, 256).astype(jnp.uint8)
     see = Preprocess(jnp.full((84, 84), 128.0), jnp.float32(70))
     exact = net(see(frames))
@@ -59,7 +59,7 @@ def test_a_net_that_computes_in_bfloat16_answers_in_float32_and_nearly_the_same(
 
 
 def test_gradients_reach_the_weights_in_float32():
-    net = qnet.build("net1.7", PONG, 6, key=jr.key(0))
+    net = architectures.build("net1.7", PONG, 6, key=jr.key(0))
     x = jr.normal(jr.key(1), (4, 84, 84, 4)).astype(jnp.bfloat16)
     slope = compute.jit(jax.grad(lambda net: jnp.sum(net(x) ** 2)), "bfloat16")(net)
     assert {leaf.dtype for leaf in jax.tree.leaves(slope)} == {jnp.dtype("float32")}

@@ -14,7 +14,7 @@ from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError
 from rtpd.learning.student_spec import parse_actors
 from rtpd.learning.update import Learner
-from rtpd.training.collector import Lane
+from rtpd.training.collector import Collector
 from rtpd.training.validation import validate
 from rtpd.types import Preprocess
 
@@ -22,7 +22,7 @@ MIXED = Config(
     env="probe/swap",
     students=("mlp8:kl", "mlp4:kl"),
     actors="teacher=4,mlp8=3, mlp4=1",
-    td=TeacherConfig(net="mlp8"),
+    teacher=TeacherConfig(net="mlp8"),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
 )
 
@@ -40,10 +40,10 @@ def test_each_agent_drives_its_own_envs():
         return eqx.tree_at(where, model, 1000.0 * bias)
 
     teacher = eqx.tree_at(
-        lambda t: t.model, state.teachers["swap"], prefers(state.teachers["swap"].model, 2)
+        lambda t: t.train, state.teachers["swap"], prefers(state.teachers["swap"].train, 2)
     )
     students = {name: prefers(model, i) for i, (name, model) in enumerate(state.students.items())}
-    lane = Lane(MIXED, env, learner.teachings["swap"], learner.heads["swap"])
+    lane = Collector(MIXED, env, learner.teachers["swap"], learner.action_slices["swap"])
     lane.restart(0)
     lane.choose(teacher, students, 0, 0.0)
     assert list(state.students) == ["mlp8", "mlp4"]
@@ -89,14 +89,14 @@ def test_bad_actors_are_refused_in_one_line(actors, piece):
 
 def test_a_rollout_keeps_what_the_teacher_answered_to_what_it_saw():
     settings = Config(
-        env="probe/chain", students=(), teacher="pqn", td=TeacherConfig(net="mlp8", loss="mse"),
+        env="probe/chain", students=(), teacher=TeacherConfig("pqn", net="mlp8", loss="mse"),
         num_envs=4, replay=ReplayConfig(capacity=40, warmup_steps=8),
     )  # fmt: skip
     env = envs.make("probe/chain", 4, settings.environment)
     learner = Learner(settings, {"chain": env.spec})
     unseen = Preprocess(jnp.zeros(env.spec.frame_shape), jnp.ones(()))
     teacher = learner.init(jr.key(0), {"chain": unseen}).teachers["chain"]
-    lane = Lane(settings, env, learner.teachings["chain"], learner.heads["chain"])
+    lane = Collector(settings, env, learner.teachers["chain"], learner.action_slices["chain"])
     lane.restart(0)
     for step, epsilon in enumerate((1.0, 0.5, 0.5)):
         lane.choose(teacher, {}, step, epsilon)
@@ -108,4 +108,4 @@ def test_a_rollout_keeps_what_the_teacher_answered_to_what_it_saw():
     for row in (1, 2):
         for i in range(4):
             x = teacher.preprocess(lane.replay.frames[row, i][None, None])
-            np.testing.assert_allclose(lane.replay.q[row, i], teacher.model.net(x)[0], rtol=1e-5)
+            np.testing.assert_allclose(lane.replay.q[row, i], teacher.train.net(x)[0], rtol=1e-5)

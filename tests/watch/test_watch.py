@@ -29,9 +29,10 @@ from rtpd.agents.play import play
 from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
-from rtpd.networks import qnet
+from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 from rtpd.watch import pool, server, serving
 from rtpd.watch.metrics import MOST_POINTS, Metrics, thinned
 from rtpd.watch.pool import ShowPool
@@ -44,7 +45,7 @@ SHORT = {"max_episode_frames": 240}  # 60 agent steps
 
 def agent(run, name, seed=0, step=100, spec=PONG):
     """A fresh net, saved as an agent of the run."""
-    net = qnet.build("net0.1", spec, spec.num_actions, key=jr.key(seed))
+    net = architectures.build("net0.1", spec, spec.num_actions, key=jr.key(seed))
     about = {"agent": name, "net": "net0.1", "teacher": "dqn", "dueling": False, "norm": False}
     about |= {"num_outputs": spec.num_actions, "environment": SHORT, "step": step}
     preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.float32(255))

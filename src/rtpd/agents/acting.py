@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.typing import ArrayLike
@@ -35,16 +34,26 @@ def epsilon_greedy(
 
 
 def act(
-    q_values: Callable[[Array], Array],
+    q_values: Callable[[Array], Float[Array, "E A"]],
     stack: Array,
     frame: ArrayLike,
     first: ArrayLike,
     key: PRNGKeyArray,
     epsilon: ArrayLike,
-) -> tuple[Array, Int[Array, " E"]]:
-    """Push the newest frames and choose actions: (stack [E K *F], actions [E]).
+) -> tuple[Array, Int[Array, " E"], Float[Array, "E A"]]:
+    """One acting step, the same in training, evaluation and play.
 
-    `q_values` maps one raw stack [K *F] to [A].
+    Args:
+        q_values: from raw stacks [E K *F] to what actions are chosen by [E A].
+        stack: the newest K frames of each env before this step, [E K *F].
+        frame: the newest frames, [E *F].
+        first: whether they begin an episode, [E].
+        key: of this step alone.
+        epsilon: share of random actions, 0 to 1.
+
+    Returns:
+        The new stacks, the actions, and `q_values` of the stacks.
     """
     stack = push(stack, frame, first)
-    return stack, epsilon_greedy(jax.vmap(q_values)(stack), key, epsilon)
+    q = q_values(stack)
+    return stack, epsilon_greedy(q, key, epsilon), q

@@ -11,11 +11,12 @@ import numpy as np
 from rtpd import envs
 from rtpd.agents import zoo
 from rtpd.agents.episodes import Episodes
-from rtpd.agents.runner import Seat
+from rtpd.agents.runner import EpisodeRunner
 from rtpd.agents.sources import agents_of, check_numbers
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.system.process import settled
-from rtpd.types import AgentId, EvalResult, HostPolicy, Policy
+from rtpd.types import AgentId, EvalResult
 
 RANDOM_EPISODES = 20
 RANDOM_STEPS = 2_000  # of each env: an episode that takes longer is not waited for
@@ -37,25 +38,25 @@ def play(
     KeyboardInterrupt once `stop()` holds, as after Ctrl-C.
     """
     options = replace(options, episodic_life=False)
-    seats: dict[str, Seat] = {}
+    runners: dict[str, EpisodeRunner] = {}
     try:
         for name, policy in policies.items():
-            seats[name] = Seat(policy, options, episodes, seed)
-        active = list(seats.values())
+            runners[name] = EpisodeRunner(policy, options, episodes, seed)
+        active = list(runners.values())
         while active:
             if stop():
                 raise KeyboardInterrupt
-            for seat in active:
-                seat.env.send(np.asarray(seat.think(epsilon)))
-            for seat in active:
-                seat.receive()
-            active = [seat for seat in active if not seat.done]
+            for runner in active:
+                runner.env.send(np.asarray(runner.act(epsilon)))
+            for runner in active:
+                runner.receive()
+            active = [runner for runner in active if not runner.done]
         if stop():
             raise KeyboardInterrupt
     finally:
-        for seat in seats.values():
-            seat.env.close()
-    return {name: seat.result(name, epsilon) for name, seat in seats.items()}
+        for runner in runners.values():
+            runner.env.close()
+    return {name: runner.result(name, epsilon) for name, runner in runners.items()}
 
 
 def random_scores(
@@ -117,15 +118,15 @@ def stacks(
     From up to 16 games at once, so that the stacks come from all of a game and not its start.
     """
     num_envs = min(16, count)
-    seat, seen = Seat(policy, replace(options, episodic_life=False), num_envs, seed), []
+    runner, seen = EpisodeRunner(policy, replace(options, episodic_life=False), num_envs, seed), []
     try:
         for step in range(every * -(-count // num_envs)):
-            seat.env.send(np.asarray(seat.think(epsilon)))
+            runner.env.send(np.asarray(runner.act(epsilon)))
             if step % every == 0:
-                seen.append(np.asarray(seat.stack))
-            seat.receive()
+                seen.append(np.asarray(runner.stack))
+            runner.receive()
     finally:
-        seat.env.close()
+        runner.env.close()
     return np.concatenate(seen)[:count]
 
 

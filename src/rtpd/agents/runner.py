@@ -14,12 +14,13 @@ from jaxtyping import Array, PRNGKeyArray
 from rtpd import envs
 from rtpd.agents import acting
 from rtpd.agents.episodes import Episode, Episodes
-from rtpd.types import EvalResult, HostPolicy, Policy, Preprocess, Timestep
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EvalResult, Preprocess, Timestep
 
 MOST_ENVS = 32
 
 
-class Seat:
+class EpisodeRunner:
     """One agent at its own vector env; each env plays a fixed number of episodes.
 
     A fixed number per env, since taking the first episodes to finish would favour short ones.
@@ -49,7 +50,7 @@ class Seat:
         """Whether every env has played its episodes."""
         return all(len(e) >= quota for e, quota in zip(self.played, self.quota, strict=True))
 
-    def think(self, epsilon: float) -> Array:
+    def act(self, epsilon: float) -> Array:
         """Choose actions for the newest frames; of JAX's, returns before they are computed.
 
         `stack` [E K *F] and `q` [E A] are then what the agent sees, and what it says of it.
@@ -87,9 +88,10 @@ def _act(
     stack: Array, frame: ArrayLike, first: ArrayLike, key: PRNGKeyArray, step: ArrayLike,
     epsilon: ArrayLike,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    stack = acting.push(stack, frame, first)
-    q = jax.vmap(head)(net(preprocess(stack)))
-    return stack, acting.epsilon_greedy(q, jr.fold_in(key, step), epsilon), q
+    def q_values(stack: Array) -> Array:
+        return jax.vmap(head)(net(preprocess(stack)))
+
+    return acting.act(q_values, stack, frame, first, jr.fold_in(key, step), epsilon)
 
 
 _push = eqx.filter_jit(acting.push)

@@ -15,13 +15,15 @@ import safetensors.numpy
 from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.learning.teachers import TEACHERS
-from rtpd.networks import qnet
+from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Scalar, ValueHead
+from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import AgentId, EnvSpec, Policy, Preprocess, as_they_are, num_parameters
+from rtpd.types import AgentId, EnvSpec, Preprocess, num_parameters
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
@@ -76,12 +78,13 @@ def load(path: Path) -> Policy:
     if _digest(data, meta) != digest:
         raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
     about = _described(meta, path)
-    spec, rule = about.spec, None
+    spec = about.spec
+    head: ValueHead = Scalar()
     if AgentId.parse(about.agent).is_teacher:
         if about.teacher not in TEACHERS:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
-        rule = TEACHERS[about.teacher]
-    like = _shapes(about, spec, rule.atoms if rule else 1, path)
+        head = TEACHERS[about.teacher].head
+    like = _shapes(about, spec, head.atoms, path)
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)
     checkpoint.check_finite(arrays, path)
@@ -89,7 +92,7 @@ def load(path: Path) -> Policy:
         raise CheckpointError(f"{path}: it divides frames by {float(preprocess.scale)}")
     known = ("format", "parameters", "spec")
     facts = {key: value for key, value in meta.items() if key not in known}
-    return Policy(net, preprocess, spec, facts, rule.q_values if rule else as_they_are)
+    return Policy(net, preprocess, spec, facts, head)
 
 
 def file_of(source: str | Path) -> Path | None:
@@ -143,7 +146,7 @@ def _shapes(about: _About, spec: EnvSpec, atoms: int, path: Path) -> tuple[Any, 
         raise CheckpointError(f"{path}: {said}")
 
     def build() -> tuple[qnet.QNet, Preprocess]:
-        net = qnet.build(
+        net = architectures.build(
             about.net,
             spec,
             about.num_outputs,

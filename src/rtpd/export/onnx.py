@@ -15,73 +15,78 @@ from rtpd.agents.formats import onnx_file
 from rtpd.errors import RequestError
 from rtpd.export.about import describe
 from rtpd.export.quantise import Quantised
-from rtpd.learning.teachers import C51, DQN, PQN, QRDQN
-from rtpd.networks.qnet import Conv, Dense, QNet, Residual, Stage
-from rtpd.types import HostPolicy, Policy, as_they_are
+from rtpd.export.target import ExportTarget
+from rtpd.networks.heads import Categorical, Quantile, Scalar
+from rtpd.networks.layers import Conv, Dense, Residual, Stage
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.networks.qnet import QNet
 
-SUFFIX = ".onnx"
 OPSET = 17  # the first with LayerNormalization; browsers' and old runtimes read it
 IR_VERSION = 8  # what came with that opset
 
 
-def check(policy: Policy, *, int8: bool) -> None:
-    """RequestError in one line if this cannot be written."""
-    del int8  # quantise.check tells
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        raise onnx_file.needs("onnx") from None
-    onnx_file.runtime()
-    if not isinstance(policy.net, QNet):
-        raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
-    if policy.net.activation != "relu":
-        raise RequestError(f"ONNX: a net with {policy.net.activation} is not supported")
-    _head(policy)
+class OnnxTarget(ExportTarget):
+    """An ONNX file."""
 
+    suffix = ".onnx"
 
-def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
-    """Write the policy, or the quantised form of it, as `path`."""
-    import onnx
+    def check(self, policy: Policy, *, int8: bool) -> None:
+        """RequestError in one line if this cannot be written."""
+        del int8  # quantise.check tells
+        try:
+            import onnx  # noqa: F401
+        except ImportError:
+            raise onnx_file.needs("onnx") from None
+        onnx_file.runtime()
+        if not isinstance(policy.net, QNet):
+            raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
+        if policy.net.activation != "relu":
+            raise RequestError(f"ONNX: a net with {policy.net.activation} is not supported")
+        if not isinstance(policy.head, Scalar | Categorical | Quantile):
+            raise RequestError(f"ONNX: the head {policy.head!r} is not supported")
 
-    graph, spec = Graph(), policy.spec
-    if quantised is None:
-        q = _values(graph, policy)
-    else:
-        q = _quantised_values(graph, quantised, spec.stack)
-    graph.add("Identity", q, output="q_values")
-    best = graph.add("ArgMax", "q_values", axis=1, keepdims=0)
-    graph.add("Add", best, np.array(spec.first_action, np.int64), output="action")
-    if spec.is_image:
-        shape, dtype = (spec.stack, *spec.frame_shape), onnx.TensorProto.UINT8
-    else:
-        shape, dtype = (spec.stack * int(np.prod(spec.frame_shape)),), onnx.TensorProto.FLOAT
-    info = onnx.helper.make_tensor_value_info
-    made = onnx.helper.make_graph(
-        graph.nodes,
-        "policy",
-        [info("frames", dtype, ["N", *shape])],
-        [
-            info("q_values", onnx.TensorProto.FLOAT, ["N", spec.num_actions]),
-            info("action", onnx.TensorProto.INT64, ["N"]),
-        ],
-        graph.constants,
-    )
-    opset = [onnx.helper.make_opsetid("", OPSET)]
-    model = onnx.helper.make_model(made, opset_imports=opset, producer_name="rtpd")
-    model.ir_version = IR_VERSION
-    about = describe(policy, quantised)
-    listed = {onnx_file.KEY: about, "env": about["spec"]["name"]}
-    listed["action_meanings"] = about["spec"]["action_meanings"]
-    listed["preprocessing"] = about["preprocessing"]
-    onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in listed.items()})
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    def write(self, policy: Policy, path: Path, quantised: Quantised | None) -> None:
+        """Write the policy, or the quantised form of it, as `path`."""
+        import onnx
 
+        graph, spec = Graph(), policy.spec
+        if quantised is None:
+            q = _values(graph, policy)
+        else:
+            q = _quantised_values(graph, quantised, spec.stack)
+        graph.add("Identity", q, output="q_values")
+        best = graph.add("ArgMax", "q_values", axis=1, keepdims=0)
+        graph.add("Add", best, np.array(spec.first_action, np.int64), output="action")
+        if spec.is_image:
+            shape, dtype = (spec.stack, *spec.frame_shape), onnx.TensorProto.UINT8
+        else:
+            shape, dtype = (spec.stack * int(np.prod(spec.frame_shape)),), onnx.TensorProto.FLOAT
+        info = onnx.helper.make_tensor_value_info
+        made = onnx.helper.make_graph(
+            graph.nodes,
+            "policy",
+            [info("frames", dtype, ["N", *shape])],
+            [
+                info("q_values", onnx.TensorProto.FLOAT, ["N", spec.num_actions]),
+                info("action", onnx.TensorProto.INT64, ["N"]),
+            ],
+            graph.constants,
+        )
+        opset = [onnx.helper.make_opsetid("", OPSET)]
+        model = onnx.helper.make_model(made, opset_imports=opset, producer_name="rtpd")
+        model.ir_version = IR_VERSION
+        about = describe(policy, quantised)
+        listed = {onnx_file.KEY: about, "env": about["spec"]["name"]}
+        listed["action_meanings"] = about["spec"]["action_meanings"]
+        listed["preprocessing"] = about["preprocessing"]
+        onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in listed.items()})
+        onnx.checker.check_model(model, full_check=True)
+        path.write_bytes(model.SerializeToString())
 
-def load(path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
-    """What was written, computed by onnxruntime on one thread."""
-    del policy, quantised
-    return onnx_file.load(path)
+    def load(self, path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
+        """What was written, computed by onnxruntime on one thread."""
+        del policy, quantised
+        return onnx_file.load(path)
 
 
 class Graph:
@@ -139,8 +144,8 @@ def _values(graph: Graph, policy: Policy) -> str:
 
 def _expected(graph: Graph, policy: Policy, outputs: list[str]) -> str:
     """Q-values of the streams' outputs: dueling streams brought together, atoms to their mean."""
-    head, actions = _head(policy), policy.spec.num_actions
-    atoms = head.atoms if head else 1
+    head, actions = policy.head, policy.spec.num_actions
+    atoms = head.atoms
     x, *value = outputs
     if value or atoms > 1:
         x = graph.add("Reshape", x, np.array([-1, actions, atoms]))
@@ -148,22 +153,12 @@ def _expected(graph: Graph, policy: Policy, outputs: list[str]) -> str:
         mean = graph.add("ReduceMean", x, axes=[1], keepdims=1)
         values = graph.add("Reshape", value[0], np.array([-1, 1, atoms]))
         x = graph.add("Sub", graph.add("Add", x, values), mean)
-    if isinstance(head, C51):
+    if isinstance(head, Categorical):
         support = np.asarray(head.support, np.float32)
         return graph.add("MatMul", graph.add("Softmax", x, axis=-1), support)
     if atoms > 1:
         return graph.add("ReduceMean", x, axes=[2], keepdims=0)
     return graph.add("Reshape", x, np.array([-1, actions])) if value else x
-
-
-def _head(policy: Policy) -> DQN | PQN | None:
-    """The teacher whose head makes Q-values of the outputs; None where they are such already."""
-    if policy.head is as_they_are:
-        return None
-    teacher = getattr(policy.head, "__self__", None)
-    if isinstance(teacher, DQN | PQN) and (teacher.atoms == 1 or isinstance(teacher, C51 | QRDQN)):
-        return teacher
-    raise RequestError(f"ONNX: the head {policy.head!r} is not supported")
 
 
 def _conv(graph: Graph, x: str, layer: Conv) -> str:

@@ -21,8 +21,9 @@ from jaxtyping import Float, Int, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rtpd.errors import RequestError, RtpdError
-from rtpd.networks.qnet import Conv, Dense, QNet
-from rtpd.types import Policy, as_they_are
+from rtpd.networks.layers import Conv, Dense
+from rtpd.networks.policy import Policy
+from rtpd.networks.qnet import QNet
 
 LARGEST = 2**31 - 1  # of an int32
 
@@ -80,7 +81,7 @@ def check(policy: Policy) -> None:
         what = f"a net with {net.activation}"
     elif len(net.streams) > 1:
         what = "a dueling net"
-    elif policy.head is not as_they_are and _atoms(policy) > 1:
+    elif policy.head.atoms > 1:
         what = "a net with several outputs per action"
     elif not all(isinstance(layer, Conv | Dense) for layer in net.torso):
         what = "a residual net"
@@ -110,11 +111,6 @@ def quantise(policy: Policy, frames: UInt8[np.ndarray, "N K H W"]) -> Quantised:
         made.append(rounded)
     centre = np.clip(np.rint(np.asarray(policy.preprocess.centre)), 0, 255).astype(np.uint8)
     return Quantised(centre, tuple(made), unit)
-
-
-def _atoms(policy: Policy) -> int:
-    """Outputs per action of the teacher whose head the policy has."""
-    return getattr(getattr(policy.head, "__self__", None), "atoms", 1)
 
 
 def _layers(net: QNet) -> tuple[Conv | Dense, ...]:

@@ -4,22 +4,14 @@ Every function maps (student_q[A], teacher_q[A], temperature) to a scalar; the c
 averages over the batch, and has stopped the gradient into `teacher_q`.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-
-
-class DistillLoss(Protocol):
-    """What a loss function looks like; `temperature` is in units of Q and positive."""
-
-    def __call__(
-        self, student_q: Float[Array, " A"], teacher_q: Float[Array, " A"], temperature: Array
-    ) -> Float[Array, ""]:
-        """The loss of one example."""
-        ...
 
 
 def kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
@@ -59,23 +51,30 @@ def scaled_kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
     return temperature * kl(student_q / temperature, teacher_q, temperature)
 
 
-class Distillation(NamedTuple):
-    """A loss that a student can be given; `td` adds the student's own double-Q TD loss."""
+class DistillationLoss(NamedTuple):
+    """A loss that a student can be given.
 
-    loss: DistillLoss
+    `needs_q`: it follows Q-values, which not every teacher has; `td` adds the student's own
+    double-Q TD loss. `options`: further keyword arguments of the loss and their defaults, which a
+    student's text can set, as in "net1.7:NAME:KEY=0.5".
+    """
+
+    loss: Callable[..., Float[Array, ""]]
+    needs_q: bool = False
     td: bool = False
+    options: Mapping[str, float] = MappingProxyType({})
 
 
-LOSSES: dict[str, Distillation] = {
-    "kl": Distillation(kl),
-    "reverse-kl": Distillation(reverse_kl),
-    "nll": Distillation(nll),
-    "mse": Distillation(mse),
-    "kl-td": Distillation(scaled_kl, td=True),
+LOSSES: dict[str, DistillationLoss] = {
+    "kl": DistillationLoss(kl),
+    "reverse-kl": DistillationLoss(reverse_kl),
+    "nll": DistillationLoss(nll),
+    "mse": DistillationLoss(mse, needs_q=True),
+    "kl-td": DistillationLoss(scaled_kl, needs_q=True, td=True),
 }
 
 
-def agreement(outputs: Float[Array, "B A"], q: Float[Array, "B A"]) -> dict[str, Array]:
+def student_metrics(outputs: Float[Array, "B A"], q: Float[Array, "B A"]) -> dict[str, Array]:
     """How a student's outputs follow the teacher's Q-values on B states, as scalars.
 
     advantage_kept: 1 - E[max_a q - q(s, student's action)] / E[max_a q - mean_a q], the teacher's

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from rtpd.types import Transitions
 
-LEAST_PRIORITY = 1e-6  # so that what no longer surprises is still seen now and then
+LEAST_PRIORITY = 1e-6  # so that what has no TD error any more is still drawn now and then
 
 
 class Replay(NamedTuple):
@@ -208,14 +208,14 @@ def draw_prioritised(
     return row, env, weight[row, env] / total * jnp.sum(weight > 0)
 
 
-def reprioritised(
+def updated_priorities(
     priority: Float[Array, "C E"],
     row: Int[Array, " B"],
     env: Int[Array, " B"],
-    surprise: Float[Array, " B"],
+    td_error: Float[Array, " B"],
 ) -> Float[Array, "C E"]:
     """The priorities once these transitions have been learnt from."""
-    return priority.at[row, env].set(surprise + LEAST_PRIORITY)
+    return priority.at[row, env].set(td_error + LEAST_PRIORITY)
 
 
 def newest(replay: Replay, count: int) -> Int[Array, " count"]:

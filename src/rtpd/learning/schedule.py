@@ -3,24 +3,19 @@
 from dataclasses import dataclass
 
 from rtpd.config.settings import Config
-from rtpd.learning.teachers import kind
 
 
 @dataclass(frozen=True)
-class Pace:
+class UpdateSchedule:
     """How often the teacher of `config` learns. Steps are those of all envs of one game."""
 
     config: Config
-
-    @property
-    def rollouts(self) -> bool:
-        """Whether the teacher learns from rollouts rather than from the replay."""
-        return kind(self.config.teacher).regime == "rollout"
+    on_policy: bool  # whether the teacher learns from rollouts rather than from the replay
 
     @property
     def updates_per_rollout(self) -> int:
         """Updates of the teacher between two rollouts; 1 where it learns from the replay."""
-        if not self.rollouts:
+        if not self.on_policy:
             return 1
         rollout = self.config.rollout
         return rollout.epochs * (self.rollout_steps // rollout.minibatch_size)
@@ -33,14 +28,14 @@ class Pace:
     @property
     def steps_per_update(self) -> float:
         """Steps between two updates of the teacher, on average."""
-        if not self.rollouts:
+        if not self.on_policy:
             return self.config.replay.steps_per_update
         return self.rollout_steps / self.updates_per_rollout
 
     @property
     def cadence(self) -> str:
         """How often the teacher learns and from what, for people."""
-        if not self.rollouts:
+        if not self.on_policy:
             replay = self.config.replay
             return f"one update of batch {replay.batch_size} every {replay.steps_per_update} steps"
         rollout = self.config.rollout
@@ -51,7 +46,7 @@ class Pace:
 
     def updates_due(self, steps: int) -> int:
         """Updates of the teacher that are due when `steps` have been made since the first one."""
-        if not self.rollouts:
+        if not self.on_policy:
             return steps // self.config.replay.steps_per_update + 1
         return steps * self.updates_per_rollout // self.rollout_steps + 1
 

@@ -1,10 +1,12 @@
-"""Students: how they begin, and one update of all of them towards their teachers' Q-values.
+"""Students: how they begin, and one update of all of them towards what their teachers answer.
 
-A student of several games has one body, and for each game a head: a slice of its outputs.
+A student of several games has one body, and for each game a slice of its outputs.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,152 +15,186 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd.config.settings import Config, StudentConfig
 from rtpd.learning.distillation import LOSSES, action_gap, certainty
-from rtpd.learning.schedule import Pace
-from rtpd.learning.student_spec import StudentSpec, parse_students
-from rtpd.learning.teachers import DQN
+from rtpd.learning.schedule import UpdateSchedule
+from rtpd.learning.student_spec import StudentSpec
+from rtpd.learning.teachers.dqn import DQN
+from rtpd.learning.teachers.off_policy import batch_losses
 from rtpd.learning.train_state import (
-    Lesson,
+    DistillationBatch,
     Metrics,
-    Model,
-    averaged,
+    TrainState,
     copied,
     descend,
-    follow_slowly,
     named_key,
     optimizer,
+    update_ema,
+    update_target,
 )
-from rtpd.networks import fake_quantization, qnet
+from rtpd.networks import architectures, fake_quantization, family, qnet
 from rtpd.types import EnvSpec
 
 DOUBLE_Q = DQN(double=True)
 
-Heads = dict[str, slice]
+ActionSlices = dict[str, slice]
 """Where each game's outputs are among a student's."""
 
 
-def heads(specs: Mapping[str, EnvSpec]) -> Heads:
-    """The games' actions one after the other."""
-    ends = itertools.accumulate(spec.num_actions for spec in specs.values())
-    return {
-        game: slice(end - spec.num_actions, end)
-        for (game, spec), end in zip(specs.items(), ends, strict=True)
-    }
+@dataclass(frozen=True)
+class Students:
+    """All students of a run; `specs` are those of the games, which look alike, by name."""
 
+    config: Config
+    specs: Mapping[str, EnvSpec]
+    each: tuple[StudentSpec, ...]
+    schedule: UpdateSchedule
 
-def rule(config: Config, student: StudentSpec) -> optax.GradientTransformation:
-    """How a student descends in a run of `config`."""
-    pace = Pace(config)
-    updates = student.how.updates * pace.updates + pace.consolidation_updates
-    return optimizer(student.how.optimizer, updates)
+    @property
+    def action_slices(self) -> ActionSlices:
+        """The games' actions one after the other."""
+        ends = itertools.accumulate(spec.num_actions for spec in self.specs.values())
+        return {
+            game: slice(end - spec.num_actions, end)
+            for (game, spec), end in zip(self.specs.items(), ends, strict=True)
+        }
 
+    def init(self, key: PRNGKeyArray) -> dict[str, TrainState]:
+        """Fresh students, each drawn from the key of its net: equal nets begin with equal weights.
 
-def init(config: Config, specs: Mapping[str, EnvSpec], key: PRNGKeyArray) -> dict[str, Model]:
-    """Fresh students, each drawn from the key of its net: equal nets begin with equal weights.
+        They start from He's weights and no biases: until the teacher tells states apart its
+        Q-values drift as one, and students that begin with the usual small weights and random
+        biases follow that drift until all their hidden units are dead (docs/LOG.md).
+        """
+        num_outputs = sum(spec.num_actions for spec in self.specs.values())
+        seen = next(iter(self.specs.values()))
+        states = {}
+        for student in self.each:
+            net_key = named_key(key, student.net)
+            net = architectures.build(student.net, seen, num_outputs, key=net_key, he=True)
+            states[student.name] = TrainState(
+                net,
+                self._rule(student).init(net),
+                target=copied(net) if LOSSES[student.loss].td else None,
+                ema=copied(net) if student.settings.ema_decay else None,
+            )
+        return states
 
-    They start from He's weights and no biases: until the teacher tells states apart its Q-values
-    drift as one, and students that begin with the usual small weights and random biases follow
-    that drift until all their hidden units are dead (docs/LOG.md).
-    """
-    models, num_outputs = {}, sum(spec.num_actions for spec in specs.values())
-    seen = next(iter(specs.values()))  # all games look alike
-    for student in parse_students(config):
-        net_key = named_key(key, student.net)
-        net = qnet.build(student.net, seen, num_outputs, key=net_key, he=True)
-        models[student.name] = Model(
-            net,
-            rule(config, student).init(net),
-            target=copied(net) if LOSSES[student.loss].td else None,
-            average=copied(net) if student.how.average_decay else None,
-        )
-    return models
+    def update(
+        self,
+        states: dict[str, TrainState],
+        batches: Mapping[str, DistillationBatch],
+        updates: Int[Array, ""],
+    ) -> tuple[dict[str, TrainState], Metrics]:
+        """Move the students in `states` towards the targets of each game's batch.
 
+        `updates` counts those made before. A student's loss is the mean over its games; the sum
+        over students is descended, where each net is in one term only.
+        """
+        students = [student for student in self.each if student.name in states]
 
-def improve(
-    config: Config,
-    heads: Heads,
-    models: dict[str, Model],
-    lessons: Mapping[str, Lesson],
-    updates: Int[Array, ""],
-) -> tuple[dict[str, Model], Metrics]:
-    """Move the students in `models` towards what each game's lesson says.
+        def loss(nets: dict[str, qnet.QNet]) -> tuple[Array, Metrics]:
+            outputs = self._outputs(nets, batches)
+            found = [
+                {s.name: self._loss(s, outputs[game][s.name], nets[s.name], states, batch)
+                 for s in students}
+                for game, batch in batches.items()
+            ]  # fmt: skip
+            losses = {s.name: jnp.mean(jnp.stack([f[s.name] for f in found])) for s in students}
+            return sum(losses.values(), jnp.zeros(())), losses
 
-    `updates` counts those made before. A student's loss is the mean over its games; the sum over
-    students is descended, where each net is in one term only.
-    """
-    students = {s.name: s for s in parse_students(config) if s.name in models}
-    rounded = {name for name, student in students.items() if student.int8}
+        nets = {name: state.net for name, state in states.items()}
+        gradients, losses = jax.grad(loss, has_aux=True)(nets)
+        updated = {
+            student.name: self._descend(
+                student, states[student.name], gradients[student.name], updates
+            )
+            for student in students
+        }
+        return updated, {f"{name}/loss": value for name, value in losses.items()}
 
-    def of_game(game: str, outputs: dict[str, Array], family: dict[str, qnet.QNet]) -> Metrics:
-        batch, losses = lessons[game].batch, {}
-        for name, student in students.items():
-            kind, how = LOSSES[student.loss], student.how
-            q = lessons[game].q[how.follow]
-            temperature = _temperature(how, q)
-            each = jax.vmap(kind.loss, (0, 0, None))(outputs[name], q, temperature)
-            known = jnp.broadcast_to(lessons[game].known, each.shape)
-            weighted = known * _weight(how, q, temperature) * each
-            losses[name] = jnp.sum(weighted) / jnp.maximum(jnp.sum(known), 1)
-            target = models[name].target
-            if target is not None:
-                found = batch.losses(DOUBLE_Q, outputs[name], family[name], target, config.td.loss)
-                losses[name] += how.td_weight * jnp.mean(found[0])
-        return losses
+    def _rule(self, student: StudentSpec) -> optax.GradientTransformation:
+        """How a student descends: its rate falls over its own updates of the whole run."""
+        real_time = student.settings.updates * self.schedule.updates
+        updates = real_time + self.schedule.consolidation_updates
+        return optimizer(student.settings.optimizer, updates)
 
-    def loss(family: dict[str, qnet.QNet]) -> tuple[Array, Metrics]:
-        outputs = _outputs(family, rounded, heads, lessons)
-        found = [of_game(game, outputs[game], family) for game in lessons]
-        losses = {name: jnp.mean(jnp.stack([f[name] for f in found])) for name in students}
-        return sum(losses.values(), jnp.zeros(())), losses
-
-    family = {name: model.net for name, model in models.items()}
-    gradients, losses = jax.grad(loss, has_aux=True)(family)
-    improved = {}
-    for name, model in models.items():
-        student = students[name]
-        net, opt_state = descend(rule(config, student), model, gradients[name])
-        target, average = model.target, model.average
+    def _descend(
+        self, student: StudentSpec, state: TrainState, gradient: qnet.QNet, updates: Array
+    ) -> TrainState:
+        net, opt_state = descend(self._rule(student), state, gradient)
+        target, ema = state.target, state.ema
         if target is not None:
-            target = follow_slowly(target, net, updates, config.td)
-        if average is not None:
-            average = averaged(average, net, student.how.average_decay)
-        improved[name] = Model(net, opt_state, average, target)
-    return improved, {f"{name}/loss": value for name, value in losses.items()}
+            target = update_target(target, net, updates, self.config.teacher)
+        if ema is not None:
+            ema = update_ema(ema, net, student.settings.ema_decay)
+        return TrainState(net, opt_state, ema, target)
+
+    def _loss(
+        self, student: StudentSpec, outputs: Float[Array, "B A"], net: qnet.QNet,
+        states: Mapping[str, TrainState], batch: DistillationBatch,
+    ) -> Float[Array, ""]:  # fmt: skip
+        """A student's mean loss on one game's batch."""
+        kind, settings = LOSSES[student.loss], student.settings
+        answers = batch.target[settings.follow]
+        target = jnp.asarray(answers.q) if kind.needs_q else answers.logits
+        temperature = _temperature(settings, target)
+        loss_of = partial(kind.loss, **dict(student.options))
+        each = jax.vmap(loss_of, (0, 0, None))(outputs, target, temperature)
+        known = jnp.broadcast_to(batch.known, each.shape)
+        weighted = known * _weight(settings, target, temperature) * each
+        loss = jnp.sum(weighted) / jnp.maximum(jnp.sum(known), 1)
+        own_target = states[student.name].target
+        if own_target is not None:
+            found = batch_losses(
+                DOUBLE_Q, outputs, batch.batch, net, own_target, self.config.teacher.loss
+            )
+            loss += settings.td_weight * jnp.mean(found[0])
+        return loss
+
+    def _outputs(
+        self, nets: dict[str, qnet.QNet], batches: Mapping[str, DistillationBatch]
+    ) -> dict[str, dict[str, Float[Array, "B A"]]]:
+        """What each net says of each game's states with that game's slice, all games in one pass.
+
+        Those that learn as they will be in int8 say what they would say then.
+        """
+        sizes = [len(batch.batch.x) for batch in batches.values()]
+        x = jnp.concatenate([batch.batch.x for batch in batches.values()])
+        rounded = {s.name for s in self.each if s.int8 and s.name in nets}
+        outputs = _exact_and_rounded(nets, rounded, x)
+        ends = list(itertools.accumulate(sizes))
+        slices = self.action_slices
+        return {
+            game: {name: y[end - size : end, slices[game]] for name, y in outputs.items()}
+            for game, size, end in zip(batches, sizes, ends, strict=True)
+        }
 
 
-def _outputs(
-    family: dict[str, qnet.QNet], rounded: set[str], heads: Heads, lessons: Mapping[str, Lesson]
-) -> dict[str, dict[str, Float[Array, "B A"]]]:
-    """What each net says of each game's states with that game's head, all games in one pass.
-
-    Those in `rounded` say what they would say in int8.
-    """
-    sizes = [len(lesson.batch.x) for lesson in lessons.values()]
-    x = jnp.concatenate([lesson.batch.x for lesson in lessons.values()])
-    exact = {name: net for name, net in family.items() if name not in rounded}
-    every = qnet.outputs_of(exact, x) if exact else {}
+def _exact_and_rounded(
+    nets: dict[str, qnet.QNet], rounded: Collection[str], x: Array
+) -> dict[str, Float[Array, "B Q"]]:
+    exact = {name: net for name, net in nets.items() if name not in rounded}
+    outputs = family.outputs_of(exact, x) if exact else {}
     whole = x.astype(jnp.float32)  # products of integers are exact, as exported ones are
-    every |= {name: fake_quantization.outputs(family[name], whole) for name in sorted(rounded)}
-    ends = list(itertools.accumulate(sizes))
-    return {
-        game: {name: outputs[end - size : end, heads[game]] for name, outputs in every.items()}
-        for game, size, end in zip(lessons, sizes, ends, strict=True)
+    return outputs | {
+        name: fake_quantization.outputs(nets[name], whole) for name in sorted(rounded)
     }
 
 
-def _temperature(config: StudentConfig, q: Float[Array, "B A"]) -> Float[Array, ""]:
-    if config.temperature_unit == "q":
-        return jnp.float32(config.temperature)
-    return jnp.maximum(config.temperature * jnp.mean(jax.vmap(action_gap)(q)), 1e-6)
+def _temperature(settings: StudentConfig, target: Float[Array, "B A"]) -> Float[Array, ""]:
+    if settings.temperature_unit == "q":
+        return jnp.float32(settings.temperature)
+    gap = jnp.mean(jax.vmap(action_gap)(target))
+    return jnp.maximum(settings.temperature * gap, 1e-6)
 
 
 def _weight(
-    config: StudentConfig, q: Float[Array, "B A"], temperature: Array
+    settings: StudentConfig, target: Float[Array, "B A"], temperature: Array
 ) -> Float[Array, " B"] | float:
     """How much each state of a minibatch counts, 1 on average."""
-    if config.weight == "none":
+    if settings.weight == "none":
         return 1.0
-    if config.weight == "gap":
-        worth = jax.vmap(action_gap)(q)
+    if settings.weight == "gap":
+        worth = jax.vmap(action_gap)(target)
     else:
-        worth = jax.vmap(certainty, (0, None))(q, temperature)
+        worth = jax.vmap(certainty, (0, None))(target, temperature)
     return worth / jnp.maximum(jnp.mean(worth), 1e-9)

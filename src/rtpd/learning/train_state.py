@@ -1,8 +1,7 @@
-"""What an update works on: a net in training, and a minibatch."""
+"""A net in training, and the minibatches that it learns from."""
 
 import zlib
-from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,69 +11,60 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd.config.settings import Follow, OptimizerConfig, Targets, TeacherConfig
-from rtpd.learning.teachers import DQN, Ends, Transition
 from rtpd.networks import qnet
 
 Metrics = dict[str, Float[Array, ""]]
 
 
-class Model(eqx.Module):
+class TrainState(eqx.Module):
     """A net, its optimiser's state, and further nets where the settings ask for them.
 
-    `average`: what acts and is evaluated; `target`: what bootstraps a student's own TD term.
+    `ema`: averaged weights, which act and are evaluated; `target`: what bootstraps a student's own
+    TD term.
     """
 
     net: qnet.QNet
     opt_state: Any
-    average: qnet.QNet | None = None
+    ema: qnet.QNet | None = None
     target: qnet.QNet | None = None
+
+    @property
+    def acting(self) -> qnet.QNet:
+        """The weights that act and are evaluated: the averaged ones where they are kept."""
+        return self.net if self.ema is None else self.ema
 
 
 class Minibatch(NamedTuple):
-    """Transitions as nets see them: both ends made once for all nets, without the raw frames.
-
-    `next_x` is None where no net looks at it.
-    """
+    """B transitions as nets see them: both ends made once for all nets, without the raw frames."""
 
     x: Float[Array, "B ..."]
-    next_x: Float[Array, "B ..."] | None
+    next_x: Float[Array, "B ..."] | None  # None where no net looks at it
     action: Int[Array, " B"]
-    reward: Float[Array, " B"]
-    discount: Float[Array, " B"]
-
-    def losses(
-        self,
-        rule: DQN,
-        outputs: Float[Array, "B Q"],
-        net: qnet.QNet,
-        target: qnet.QNet,
-        kind: Literal["huber", "mse"],
-    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        """Losses of `outputs`, which `net` gave for `x`, bootstrapped with `target`; surprises."""
-        next_x = cast("Array", self.next_x)
-        next_target = target(next_x)
-        next_online = net(next_x) if rule.double else next_target
-        here = target(self.x) if rule.looks_here else None
-        ends = jax.lax.stop_gradient(Ends(next_online, next_target, here))
-        made = Transition(self.action, self.reward, self.discount)
-        return jax.vmap(partial(rule.loss, kind=kind))(outputs, ends, made)
+    reward: Float[Array, " B"]  # n-step
+    discount: Float[Array, " B"]  # gamma^n, or 0 after a terminal
 
 
-class Lesson(NamedTuple):
-    """What students learn from: states of one game, and what its teacher says of them."""
+class Target(NamedTuple):
+    """What a teacher answers on B states: the logits that students follow.
+
+    `q`: its Q-values, None where it has a policy alone. Of a teacher of Q-values both are the same,
+    and the students' temperature is in units of Q.
+    """
+
+    logits: Float[Array, "B A"]
+    q: Float[Array, "B A"] | None
+
+
+class DistillationBatch(NamedTuple):
+    """What students learn from: B states of one game, and what its teacher answers there."""
 
     batch: Minibatch
-    q: dict[Follow, Float[Array, "B A"]]  # by whose they are
-    known: Float[Array, " B"] | float = 1.0  # 0 where the teacher has not said anything
+    target: dict[Follow, Target]  # by whose answers they are
+    known: Float[Array, " B"] | float = 1.0  # 0 where the teacher has not answered
 
 
-Lessons = list[dict[Targets, Lesson]]
-"""For each update of the students between two of the teacher's, what it learns from."""
-
-
-def acting_net(model: Model) -> qnet.QNet:
-    """The weights that act and are evaluated: the averaged ones where they are kept."""
-    return model.net if model.average is None else model.average
+DistillationBatches = list[dict[Targets, DistillationBatch]]
+"""For each student update between two of the teacher's, what it learns from."""
 
 
 def optimizer(config: OptimizerConfig, updates: int) -> optax.GradientTransformation:
@@ -99,14 +89,14 @@ def optimizer(config: OptimizerConfig, updates: int) -> optax.GradientTransforma
 
 
 def descend(
-    rule: optax.GradientTransformation, model: Model, gradient: qnet.QNet
+    rule: optax.GradientTransformation, state: TrainState, gradient: qnet.QNet
 ) -> tuple[qnet.QNet, Any]:
     """A step of the optimiser: the new net and the optimiser's new state."""
-    steps, opt_state = rule.update(gradient, model.opt_state)
-    return eqx.apply_updates(model.net, steps), opt_state
+    steps, opt_state = rule.update(gradient, state.opt_state)
+    return eqx.apply_updates(state.net, steps), opt_state
 
 
-def follow_slowly(
+def update_target(
     target: qnet.QNet, net: qnet.QNet, updates: Int[Array, ""], td: TeacherConfig
 ) -> qnet.QNet:
     """Every `target_period_updates` the target moves by `target_rate` towards the online net."""
@@ -115,9 +105,9 @@ def follow_slowly(
     return jax.lax.cond(due, lambda: optax.incremental_update(net, target, rate), lambda: target)
 
 
-def averaged(average: qnet.QNet, net: qnet.QNet, decay: float) -> qnet.QNet:
-    """The running average of a net's weights, one update later."""
-    return optax.incremental_update(net, average, 1 - decay)
+def update_ema(ema: qnet.QNet, net: qnet.QNet, decay: float) -> qnet.QNet:
+    """The exponential moving average of a net's weights, one update later."""
+    return optax.incremental_update(net, ema, 1 - decay)
 
 
 def copied[T](tree: T) -> T:

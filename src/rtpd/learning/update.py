@@ -1,13 +1,14 @@
 """THE compiled update: every game's teacher, then every student, in one program.
 
-The one seam of the method: students see `q[B A]` of the minibatch, which the teacher's own TD loss
-has just computed, and never the teacher's weights. The law kept by tests: on CPU a teacher's
-weights are bit-identical with no student, one or five, and alone or beside other games.
+The one seam of the method: students see what the teacher answers on a minibatch, `Target`, and
+never the teacher's weights. The law kept by tests: on CPU a teacher's weights are bit-identical
+with no student, one or five, and alone or beside other games.
 """
 
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import get_args
 
 import equinox as eqx
@@ -16,14 +17,15 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd.config.settings import Config, Targets
 from rtpd.learning import replay as ring
-from rtpd.learning import students
-from rtpd.learning.distillation import agreement, dead_share
-from rtpd.learning.schedule import Pace
+from rtpd.learning.distillation import dead_share, student_metrics
+from rtpd.learning.schedule import UpdateSchedule
 from rtpd.learning.student_spec import StudentSpec, parse_students
-from rtpd.learning.students import Heads
-from rtpd.learning.teaching import Rollout, TeacherState, Teaching
-from rtpd.learning.train_state import Metrics, Model, acting_net
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.learning.students import ActionSlices, Students
+from rtpd.learning.teachers import make_teacher, schedule_of
+from rtpd.learning.teachers.base import Rollout, Teacher, TeacherState
+from rtpd.learning.train_state import Metrics, TrainState
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess
 
 Replays = Mapping[str, ring.Replay]
 Rollouts = Mapping[str, Rollout | None]
@@ -33,7 +35,7 @@ class LearnerState(eqx.Module):
     """All that the update reads and writes."""
 
     teachers: dict[str, TeacherState]  # by game
-    students: dict[str, Model]  # by name
+    students: dict[str, TrainState]  # by name
     updates: Int[Array, ""]
 
 
@@ -41,35 +43,39 @@ class LearnerState(eqx.Module):
 class Learner:
     """The static side of an update: what `config` and each game's spec make of it.
 
-    With several games the students are shared: one body, and a head of outputs for each game.
+    With several games the students are shared: one body, and a slice of outputs for each game.
     """
 
     config: Config
     specs: Mapping[str, EnvSpec]  # by game
-    policies: Mapping[str, Policy] = field(default_factory=dict)  # of teachers that learnt before
+    policies: Mapping[str, Policy] = field(default_factory=dict)  # of frozen teachers
 
-    @property
-    def teachings(self) -> dict[str, Teaching]:
-        """How each game's teacher learns."""
-        return {
-            game: Teaching(self.config, spec, self.policies.get(game))
-            for game, spec in self.specs.items()
-        }
-
-    @property
-    def pace(self) -> Pace:
-        """When the teachers learn, all at the same time."""
-        return Pace(self.config)
-
-    @property
+    @cached_property
     def students(self) -> tuple[StudentSpec, ...]:
         """The students, in the order of the command line."""
         return parse_students(self.config)
 
+    @cached_property
+    def teachers(self) -> dict[str, Teacher]:
+        """Each game's teacher."""
+        return {
+            game: make_teacher(self.config, spec, self.students, self.policies.get(game))
+            for game, spec in self.specs.items()
+        }
+
+    @cached_property
+    def schedule(self) -> UpdateSchedule:
+        """When the teachers learn, all at the same time."""
+        return schedule_of(self.config)
+
     @property
-    def heads(self) -> Heads:
+    def action_slices(self) -> ActionSlices:
         """Where each game's outputs are among a student's."""
-        return students.heads(self.specs)
+        return self._family.action_slices
+
+    @cached_property
+    def _family(self) -> Students:
+        return Students(self.config, self.specs, self.students, self.schedule)
 
     def agent(self, game: str, name: str) -> str:
         """What a net is called where it plays a game: by its own name if there is only one."""
@@ -78,8 +84,8 @@ class Learner:
     def init(self, key: PRNGKeyArray, preprocess: Mapping[str, Preprocess]) -> LearnerState:
         """Fresh nets. Each draws from its own key, so no student changes another or the teacher."""
         return LearnerState(
-            {game: t.init(key, preprocess[game]) for game, t in self.teachings.items()},
-            students.init(self.config, self.specs, key),
+            {game: teacher.init(key, preprocess[game]) for game, teacher in self.teachers.items()},
+            self._family.init(key),
             jnp.zeros((), jnp.int32),
         )
 
@@ -87,17 +93,17 @@ class Learner:
         """Sums that `update` adds to, or `consolidate`; divide by the number of updates."""
         names = [
             f"{self.agent(game, 'teacher')}/{metric}"
-            for game, teaching in self.teachings.items()
-            for metric in (("q",) if consolidating else teaching.metrics)
+            for game, teacher in self.teachers.items()
+            for metric in (("q",) if consolidating else teacher.metrics)
         ]
         names += [f"{student.name}/loss" for student in self.students]
         return {name: jnp.zeros(()) for name in names}
 
-    def rollout(self, state: LearnerState, replays: Replays) -> Rollouts:
-        """What the next `pace.updates_per_rollout` updates learn from; None: from the replay."""
+    def plan(self, state: LearnerState, replays: Replays) -> Rollouts:
+        """What the next `updates_per_rollout` updates learn from; None: from the replay."""
         return {
-            game: teaching.rollout(state.teachers[game], replays[game])
-            for game, teaching in self.teachings.items()
+            game: teacher.plan(state.teachers[game], replays[game])
+            for game, teacher in self.teachers.items()
         }
 
     def update(
@@ -107,30 +113,28 @@ class Learner:
 
         Returns the new state, the new sums, and the replays' new priorities where they have any.
         """
-        taught = {
-            game: teaching.teach(state.teachers[game], state.updates, replays[game], rollouts[game])
-            for game, teaching in self.teachings.items()
+        learnt = {
+            game: teacher.update(state.teachers[game], state.updates, replays[game], rollouts[game])
+            for game, teacher in self.teachers.items()
         }
-        models, metrics = state.students, {}
-        count = max((student.how.updates for student in self.students), default=0)
+        states, metrics = state.students, {}
+        count = max((student.settings.updates for student in self.students), default=0)
         for i, targets in itertools.product(range(count), get_args(Targets)):
             learning = {
-                s.name: models[s.name]
+                s.name: states[s.name]
                 for s in self.students
-                if s.how.updates > i and s.how.targets == targets
+                if s.settings.updates > i and s.settings.targets == targets
             }
             if learning:
-                lessons = {game: t.lessons[i][targets] for game, t in taught.items()}
-                improved, losses = students.improve(
-                    self.config, self.heads, learning, lessons, state.updates
-                )
-                models, metrics = models | improved, metrics | losses
-        for game, t in taught.items():
+                batches = {game: t.batches[i][targets] for game, t in learnt.items()}
+                updated, losses = self._family.update(learning, batches, state.updates)
+                states, metrics = states | updated, metrics | losses
+        for game, t in learnt.items():
             metrics |= {f"{self.agent(game, 'teacher')}/{m}": x for m, x in t.metrics.items()}
         totals = {name: totals[name] + metrics[name] for name in totals}
-        teachers = {game: t.state for game, t in taught.items()}
-        state = LearnerState(teachers, models, state.updates + 1)
-        return state, totals, {game: t.priority for game, t in taught.items()}
+        teachers = {game: t.state for game, t in learnt.items()}
+        state = LearnerState(teachers, states, state.updates + 1)
+        return state, totals, {game: t.priority for game, t in learnt.items()}
 
     def consolidate(
         self, state: LearnerState, totals: Metrics, replays: Replays
@@ -139,19 +143,17 @@ class Learner:
 
         Jit it, state and totals donated. Returns the new state and the new sums.
         """
-        taught = {
-            game: teaching.recall(state.teachers[game], replays[game])
-            for game, teaching in self.teachings.items()
+        answered = {
+            game: teacher.consolidate(state.teachers[game], replays[game])
+            for game, teacher in self.teachers.items()
         }
-        lessons = {game: t.lessons[0]["stored"] for game, t in taught.items()}
-        models, metrics = students.improve(
-            self.config, self.heads, state.students, lessons, state.updates
-        )
-        for game, t in taught.items():
+        batches = {game: t.batches[0]["stored"] for game, t in answered.items()}
+        students, metrics = self._family.update(state.students, batches, state.updates)
+        for game, t in answered.items():
             metrics |= {f"{self.agent(game, 'teacher')}/{m}": x for m, x in t.metrics.items()}
         totals = {name: totals[name] + metrics[name] for name in totals}
-        teachers = {game: t.state for game, t in taught.items()}
-        return LearnerState(teachers, models, state.updates + 1), totals
+        teachers = {game: t.state for game, t in answered.items()}
+        return LearnerState(teachers, students, state.updates + 1), totals
 
     def diagnose(
         self, state: LearnerState, replays: Replays, key: PRNGKeyArray, batch_size: int = 256
@@ -161,11 +163,14 @@ class Learner:
         By agent; students of several games also have the means under their own name.
         """
         found = {}
-        for game, teaching in self.teachings.items():
-            x, q = teaching.examine(state.teachers[game], replays[game], key, batch_size)
+        for game, teacher in self.teachers.items():
+            x, targets = teacher.diagnostic_batch(
+                state.teachers[game], replays[game], key, batch_size
+            )
             for student in self.students:
-                outputs, hidden = acting_net(state.students[student.name]).trace(x)
-                row = agreement(outputs[:, self.heads[game]], q[student.how.follow])
+                outputs, hidden = state.students[student.name].acting.trace(x)
+                target = targets[student.settings.follow]
+                row = student_metrics(outputs[:, self.action_slices[game]], target.logits)
                 found[self.agent(game, student.name)] = row | {"dead": dead_share(hidden)}
         if len(self.specs) > 1:
             for name in state.students:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rtpd.networks.qnet import Conv, Dense, QNet
+from rtpd.networks.layers import Conv, Dense
+from rtpd.networks.qnet import QNet
 
 
 def outputs(

@@ -117,7 +117,7 @@ class Cell:
 
     @property
     def two_stage(self) -> bool:
-        """Whether the teacher had learnt before."""
+        """Whether the teacher was pretrained."""
         return self.trials[0].run.manifest.distilled_from is not None
 
     @property

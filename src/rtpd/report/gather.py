@@ -130,7 +130,7 @@ def _settings(manifest: Manifest, path: Path) -> dict[str, str]:
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested tables as {"td.optimizer.eps": "0.00015"}."""
+    """Nested tables as {"teacher.optimizer.eps": "0.00015"}."""
     found = {}
     for key, value in table.items():
         if isinstance(value, dict):

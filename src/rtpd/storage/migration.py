@@ -9,7 +9,16 @@ nearest match.
 from typing import Any
 
 # Old to new, by dotted keys, applied in this order; "old.*": "new.*" moves a whole table.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "teacher": "teacher.algorithm",
+    "td.*": "teacher.*",
+    "explore.*": "exploration.*",
+    "rollout.trace": "rollout.td_lambda",
+    "teacher.average_decay": "teacher.ema_decay",
+    "student.average_decay": "student.ema_decay",
+}
+# The same, in the texts of students that have settings of their own.
+RENAMED_IN_STUDENTS = {"average-decay": "ema-decay", "average_decay": "ema_decay"}
 
 
 def migrated(settings: Any) -> Any:  # noqa: ANN401
@@ -20,7 +29,16 @@ def migrated(settings: Any) -> Any:  # noqa: ANN401
         value = _get(settings, place)
         if value is not None and isinstance(value, dict) == whole:
             settings = _put(_without(settings, place), new.removesuffix(".*").split("."), value)
+    students = _get(settings, ["students"])
+    if isinstance(students, list | tuple):
+        settings = {**settings, "students": type(students)(map(_student, students))}
     return settings
+
+
+def _student(text: Any) -> Any:  # noqa: ANN401
+    for old, new in RENAMED_IN_STUDENTS.items():
+        text = text.replace(f":{old}=", f":{new}=") if isinstance(text, str) else text
+    return text
 
 
 def _get(table: Any, place: list[str]) -> Any:  # noqa: ANN401

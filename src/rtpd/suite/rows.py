@@ -13,7 +13,7 @@ from rtpd.storage.records import METRICS, EvalRecord, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
-from rtpd.system.formatting import progress
+from rtpd.training.progress import progress
 
 OVER = ("finished", "failed", "interrupted")
 

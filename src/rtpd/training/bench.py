@@ -29,7 +29,7 @@ from rtpd.system.process import settled
 from rtpd.training import snapshots, validation
 from rtpd.training.collector import replay_columns, replay_rows
 from rtpd.training.monitor import Monitor
-from rtpd.training.trainer import Session
+from rtpd.training.trainer import Trainer
 from rtpd.types import EnvSpec, VectorEnv
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -79,7 +79,7 @@ def bench(
     result: dict[str, Any] = {
         "env": settings.env,
         "num_envs": settings.num_envs,
-        "teacher": settings.teacher,
+        "teacher": settings.teacher.algorithm,
         "matmul_gflops": round(matmul_gflops(), 1),
         **provenance(jax.devices()[0].device_kind),
     }
@@ -91,7 +91,7 @@ def bench(
         try:
             tell("the emulator alone")
             result["emulator_steps_per_second"] = round(emulator_rate(loops["none"].env), 1)
-            result["cadence"] = loops["none"].session.learner.pace.cadence
+            result["cadence"] = loops["none"].trainer.learner.schedule.cadence
             result["families"] = {}
             for name, loop in loops.items():
                 tell(f"parts of the loop: {name}")
@@ -128,8 +128,8 @@ def teachers(
     if seconds is not None and not 0 < seconds < math.inf:
         raise ConfigError(f"--seconds {seconds}: must be above 0")
     found: dict[str, dict[str, Any]] = {}
-    for name, rule in TEACHERS.items():
-        first = next(preset for preset, used in users.items() if used.teacher == name)
+    for name, algorithm in TEACHERS.items():
+        first = next(preset for preset, used in users.items() if used.teacher.algorithm == name)
         preset = name if name in users else first
         settings = replace(users[preset], env=env, students=("auto",))
         atari = EnvSpec("ale/any", 18, (84, 84))
@@ -138,9 +138,9 @@ def teachers(
             **replay_columns(settings, atari),
         )  # fmt: skip
         found[name] = {
-            "paper": rule.paper,
-            "regime": rule.regime,
-            "atoms": rule.atoms,
+            "paper": algorithm.paper,
+            "regime": "rollout" if algorithm.on_policy else "replay",
+            "atoms": algorithm.head.atoms,
             "preset": preset,
             "replay_bytes": size,
         }
@@ -182,7 +182,7 @@ def emulator_rate(env: VectorEnv, seconds: float = PART_SECONDS) -> float:
 
 
 class _Loop:
-    """A session that goes on for as long as it is asked to, and saves nothing."""
+    """A trainer that goes on for as long as it is asked to, and saves nothing."""
 
     def __init__(self, settings: Config, folder: Path) -> None:
         """Play the warm-up and compile everything."""
@@ -199,47 +199,48 @@ class _Loop:
         (game,) = settings.games
         about = snapshots.describe(Learner(settings, {game: self.env.spec}))
         run = Run.create(folder, {"config": {}, "agents": about})
-        self.session = Session(run, settings, {game: self.env}, [Monitor()])
-        self.lane = self.session.lanes[game]
-        self.session.restart_envs()
-        while self.session.progress.updates < 2:
-            self.session.iterate()
+        self.trainer = Trainer(run, settings, {game: self.env}, [Monitor()])
+        self.collector = self.trainer.collectors[game]
+        self.trainer.restart_envs()
+        while self.trainer.progress.updates < 2:
+            self.trainer.step()
         self._settle()
 
     def _settle(self) -> None:
         """Wait for all that has been dispatched."""
-        jax.block_until_ready((self.session.state, self.lane.replay, self.lane.action))
+        jax.block_until_ready((self.trainer.state, self.collector.replay, self.collector.action))
 
     def rate(self, seconds: float) -> float:
         """Agent steps/s of the loop as it is."""
-        start, before = time.perf_counter(), self.session.progress.step
+        start, before = time.perf_counter(), self.trainer.progress.step
         while time.perf_counter() - start < seconds:
-            self.session.iterate()
+            self.trainer.step()
         self._settle()
-        return (self.session.progress.step - before) / (time.perf_counter() - start)
+        return (self.trainer.progress.step - before) / (time.perf_counter() - start)
 
     def update_ms(self) -> float:
         """What an update takes by itself."""
-        return self._median(self.session.update)
+        return self._median(self.trainer.update)
 
     def parts(self, peak_gflops: float) -> dict[str, Any]:
         """What each part of an iteration takes by itself, with nothing beside it."""
-        session, due = self.session, self.session.progress.updates
+        trainer, due = self.trainer, self.trainer.progress.updates
         update = self.update_ms()
+        updates = trainer.config.num_envs / trainer.learner.schedule.steps_per_update
         step_ms = {
             "emulating": self._median(self._emulate),
-            "updating": update * session.config.num_envs / session.learner.pace.steps_per_update,
-            "acting": self._median(session.choose),
-            "copying": self._median(self.lane.store),
+            "updating": update * updates,
+            "acting": self._median(trainer.choose),
+            "copying": self._median(self.collector.store),
         }
-        session.progress.updates = due  # or the loop would rest until these were due
-        session.restart_envs()  # `_emulate` left the replay behind
-        lowered = session._update.lower(
-            session.state, session.totals, session.replays, session.rollout
+        trainer.progress.updates = due  # or the loop would rest until these were due
+        trainer.restart_envs()  # `_emulate` left the replay behind
+        lowered = trainer._update.lower(
+            trainer.state, trainer.totals, trainer.replays, trainer.rollout
         )
         gflop = (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9
         return {
-            "students": list(session.config.students),
+            "students": list(trainer.config.students),
             "update_ms": update,
             "update_gflop": gflop,
             "update_gflops": 1e3 * gflop / update,
@@ -261,8 +262,8 @@ class _Loop:
         return 1e3 * statistics.median(times)
 
     def _emulate(self) -> None:
-        self.lane.send()
-        self.lane.receive()
+        self.collector.send()
+        self.collector.receive()
 
 
 def _families(settings: Config) -> dict[str, tuple[str, ...]]:

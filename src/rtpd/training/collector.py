@@ -10,36 +10,36 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from rtpd import envs
 from rtpd.agents import acting
 from rtpd.agents.episodes import Episodes
 from rtpd.config.settings import Config
 from rtpd.learning import replay as ring
-from rtpd.learning.schedule import Pace
 from rtpd.learning.student_spec import parse_actors, parse_students
-from rtpd.learning.teaching import TeacherState, Teaching
-from rtpd.learning.train_state import Model, acting_net
+from rtpd.learning.teachers import schedule_of
+from rtpd.learning.teachers.base import Teacher, TeacherState
+from rtpd.learning.train_state import TrainState
 from rtpd.networks.qnet import QNet, with_noise
 from rtpd.system import compute
 from rtpd.types import EnvSpec, Preprocess, VectorEnv
 
 
-class Lane:
+class Collector:
     """A step of it is `send`, `receive`, `store`, `choose`; emulators run after `send`."""
 
-    def __init__(self, settings: Config, env: VectorEnv, teaching: Teaching, head: slice) -> None:
-        """An empty replay; `restart` begins to play. `head`: this game's outputs of a student."""
+    def __init__(self, settings: Config, env: VectorEnv, teacher: Teacher, actions: slice) -> None:
+        """An empty replay; `restart` begins to play. `actions`: its game's outputs of a student."""
         self.config, self.env, self.spec = settings, env, env.spec
-        self.crew = parse_actors(settings)
+        self.actors = parse_actors(settings)
         self.replay = ring.init(
             replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
             **replay_columns(settings, env.spec),
         )  # fmt: skip
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
-        self._act = compute.jit(partial(_act, teaching, self.crew, head), settings.compute)
+        self._act = compute.jit(partial(_act, teacher, self.actors, actions), settings.compute)
 
     def restart(self, step: int) -> None:
         """Start every env anew from a seed of (run's seed, step)."""
@@ -55,14 +55,14 @@ class Lane:
         self.replay = self._seal(self.replay)
 
     def choose(
-        self, teacher: TeacherState, students: Mapping[str, Model], step: int, epsilon: float
+        self, teacher: TeacherState, students: Mapping[str, TrainState], step: int, epsilon: float
     ) -> None:
         """Begin to choose the actions that come after `step`."""
-        nets = {name: acting_net(m) for name, m in students.items() if name in self.crew}
-        nets["teacher"] = acting_net(teacher.model)
-        eyes = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
+        nets = {name: s.acting for name, s in students.items() if name in self.actors}
+        nets["teacher"] = teacher.train.acting
+        preprocess = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
         self.stack, self.action, self.q = self._act(
-            nets, eyes, self.stack, self.timestep.frame, self.timestep.first, self._key,
+            nets, preprocess, self.stack, self.timestep.frame, self.timestep.first, self._key,
             np.int32(step), np.float32(epsilon),
         )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Lane:
         return [(self._driver(e.env), e.total) for e in self.episodes.add(self.timestep)]
 
     def _driver(self, env: int) -> str:
-        return next(name for name, part in self.crew.items() if part.start <= env < part.stop)
+        return next(name for name, part in self.actors.items() if part.start <= env < part.stop)
 
     def store(self) -> None:
         """Write the row that the step began with, now that what came of it is known."""
@@ -91,14 +91,14 @@ class Lane:
 @contextmanager
 def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
     """The games' vector envs by their short and canonical names, closed at the end."""
-    lanes: dict[str, VectorEnv] = {}
+    opened: dict[str, VectorEnv] = {}
     try:
         for name in settings.games.values():
             game = envs.short(envs.canonical(name))
-            lanes[game] = envs.make(name, settings.num_envs, settings.environment)
-        yield lanes
+            opened[game] = envs.make(name, settings.num_envs, settings.environment)
+        yield opened
     finally:
-        for env in lanes.values():
+        for env in opened.values():
             env.close()
 
 
@@ -109,9 +109,9 @@ def replay_rows(settings: Config) -> int:
 
 def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
     """What is kept of each transition besides what happened."""
-    stored = any(student.how.targets == "stored" for student in parse_students(settings))
-    pace = Pace(settings)
-    answered = pace.rollouts or pace.consolidates or stored
+    stored = any(student.settings.targets == "stored" for student in parse_students(settings))
+    schedule = schedule_of(settings)
+    answered = schedule.on_policy or schedule.consolidates or stored
     return {
         "prioritised": bool(settings.replay.priority),
         "answers": spec.num_actions if answered else 0,
@@ -119,21 +119,28 @@ def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
 
 
 def _act(
-    teaching: Teaching, crew: Mapping[str, slice], head: slice, nets: Mapping[str, QNet],
-    eyes: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
+    teacher: Teacher, actors: Mapping[str, slice], actions: slice, nets: Mapping[str, QNet],
+    preprocess: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
     key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Epsilon-greedy actions of whoever drives each env, the random key derived from the step.
+    """Actions of whoever drives each env, the random key derived from the step; see `acting.act`.
 
     Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
     A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
-    stack, q, answers = acting.push(stack, frame, first), [], []
-    for name, part in crew.items():
-        found = with_noise(nets[name], noise_key)(teaching.see(eyes[name], stack[part]))
-        q.append(jax.vmap(teaching.q_values)(found) if name == "teacher" else found[:, head])
-        answered = jnp.less(epsilon, 1) if name == "teacher" else False
-        answers.append(jnp.where(answered, q[-1], jnp.nan))
-    actions = acting.epsilon_greedy(jnp.concatenate(q), key, epsilon)
-    return stack, actions, jnp.concatenate(answers)
+
+    def q_values(stack: Array) -> Float[Array, "E A"]:
+        found = []
+        for name, part in actors.items():
+            x = teacher.preprocessed(preprocess[name], stack[part])
+            outputs = with_noise(nets[name], noise_key)(x)
+            is_teacher = name == "teacher"
+            found.append(jax.vmap(teacher.head)(outputs) if is_teacher else outputs[:, actions])
+        return jnp.concatenate(found)
+
+    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon)
+    drives = np.zeros(len(q), bool)
+    drives[actors["teacher"]] = True
+    answered = drives[:, None] & jnp.less(epsilon, 1)
+    return stack, action, jnp.where(answered, q, jnp.nan)

@@ -15,7 +15,7 @@ from rtpd.training.divergence import MOST_ROLLBACKS
 
 # When a run stops, and what it does then: nothing of what it has learnt until now.
 MAY_CHANGE = ("steps", "minutes", "on_divergence", "evaluation.final_episodes")
-RATES = ("td.optimizer.learning_rate", "student.optimizer.learning_rate")
+RATES = ("teacher.optimizer.learning_rate", "student.optimizer.learning_rate")
 
 
 def stamp(run: Run, settings: Config) -> dict[str, Any]:

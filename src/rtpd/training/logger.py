@@ -13,16 +13,17 @@ import numpy as np
 from rtpd.agents.evaluate import compare, play, untaught_of
 from rtpd.config.settings import Config
 from rtpd.envs import is_atari
-from rtpd.envs.common import IMPORT, modules_of
+from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
-from rtpd.learning.schedule import Pace
+from rtpd.learning.teachers import schedule_of
+from rtpd.networks.policy import Policy
 from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS
 from rtpd.system.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.training.monitor import Monitor
-from rtpd.types import TEACHER, AgentId, Policy
+from rtpd.types import TEACHER, AgentId
 
 RECENT_EPISODES = 20
 TICK_SECONDS = 0.2  # between two looks at whether to hurry
@@ -32,7 +33,7 @@ PATIENCE_UPDATES = 5_000  # early on the teacher itself may not tell states apar
 Rows = dict[str, dict[str, Any]]
 
 
-class Journal:
+class RunLogger:
     """Writes metrics.jsonl and tells the monitors; plays evaluations beside the training."""
 
     def __init__(
@@ -66,7 +67,7 @@ class Journal:
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
             "env": settings.env,
-            "teacher": settings.teacher,
+            "teacher": settings.teacher.algorithm,
             "run": str(self.run.path),
             "steps": settings.steps,
             "minutes": settings.minutes or None,
@@ -84,11 +85,11 @@ class Journal:
             monitor.start(info)
 
     def _note_of_consolidation(self) -> list[str]:
-        pace, consolidation = Pace(self.config), self.config.consolidation
-        if not pace.consolidates:
+        schedule, consolidation = schedule_of(self.config), self.config.consolidation
+        if not schedule.consolidates:
             return []
         return [
-            f"from step {pace.consolidation_start:,} on the teacher rests: "
+            f"from step {schedule.consolidation_start:,} on the teacher rests: "
             f"{count(consolidation.updates, 'student update')} in the place of each of its own"
         ]
 
@@ -262,20 +263,20 @@ class Journal:
 
     def warn_if_clipped(self, env: str, reward: np.ndarray) -> None:
         """Once per env outside Atari, at the first reward [E] whose size learning does not see."""
-        td = self.config.teacher != "frozen" or any(":kl-td" in s for s in self.config.students)
-        if not (td and self.config.td.clip_rewards) or is_atari(env) or env in self._warned:
+        td = not self.config.teacher.is_frozen or any(":kl-td" in s for s in self.config.students)
+        if not (td and self.config.teacher.clip_rewards) or is_atari(env) or env in self._warned:
             return
         largest = reward[np.abs(reward).argmax()]
         if abs(largest) > 1:
             self._warned.add(env)
             self.warn(
                 f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
-                "learning: --td.no-clip-rewards learns from their sizes"
+                "learning: --teacher.no-clip-rewards learns from their sizes"
             )
 
     def _warn_if_constant(self, teacher: str, row: AgentMetrics, updates: int) -> None:
         """Once per teacher: the same action in every state, so that nothing else can be learnt."""
-        early = updates < PATIENCE_UPDATES and self.config.teacher != "frozen"
+        early = updates < PATIENCE_UPDATES and not self.config.teacher.is_frozen
         if (row.constant_agreement or 0.0) < 1.0 or early or teacher in self._warned:
             return
         self._warned.add(teacher)

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from rtpd.learning.train_state import acting_net, copied
+from rtpd.learning.teachers import algorithm_of
+from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner, LearnerState
-from rtpd.networks import qnet
-from rtpd.types import EnvSpec, Policy, Preprocess, as_they_are, num_parameters
+from rtpd.networks import cost, qnet
+from rtpd.networks.heads import Scalar
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess, num_parameters
 
 
 def describe(learner: Learner) -> dict[str, dict[str, Any]]:
@@ -28,14 +31,14 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
         teacher, students = found[game]
         total = num_parameters(teacher)
         about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
-        about["multiply_adds"] = qnet.multiply_adds(teacher, learner.specs[game])
+        about["multiply_adds"] = cost.multiply_adds(teacher, learner.specs[game])
         agents[learner.agent(game, "teacher")] = about
         for student in learner.students:
             count = num_parameters(students[student.name])
             facts = {"net": student.net, "parameters": count, "share": count / total}
-            facts["multiply_adds"] = qnet.multiply_adds(students[student.name], learner.specs[game])
+            facts["multiply_adds"] = cost.multiply_adds(students[student.name], learner.specs[game])
             facts |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
-            own: dict[str, Any] = {"settings": list(student.own)} if student.own else {}
+            own: dict[str, Any] = {"settings": list(student.overrides)} if student.overrides else {}
             if student.short != student.name:
                 own["short"] = learner.agent(game, student.short)
             agents[learner.agent(game, student.name)] = facts | own
@@ -53,7 +56,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
                 "agent": agent,
                 "net": about[agent]["net"],
                 "loss": about[agent].get("loss"),
-                "teacher": learner.config.teacher,
+                "teacher": learner.config.teacher.algorithm,
                 "dueling": False,
                 "norm": False,
                 "num_outputs": net.num_outputs,
@@ -62,18 +65,22 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
             }
             if teaches:
                 facts |= _teacher_facts(learner, game)
-            head = learner.teachings[game].q_values if teaches else as_they_are
+            head = learner.teachers[game].head if teaches else Scalar()
             preprocess = copied(seen.sees if teaches else seen.preprocess)
             agents[agent] = Policy(copied(net), preprocess, learner.specs[game], facts, head)
     return agents
 
 
 def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
-    """What a teacher's net is; one that has learnt before knows it best."""
+    """What a teacher's net is; a pretrained one brings its own description."""
     if game in learner.policies:
         return learner.policies[game].provenance | {"agent": learner.agent(game, "teacher")}
-    td = learner.config.td
-    return {"net": td.net, "dueling": td.dueling, "norm": learner.teachings[game].teacher.norm}
+    td = learner.config.teacher
+    return {
+        "net": td.net,
+        "dueling": td.dueling,
+        "norm": algorithm_of(learner.config.teacher.algorithm).layer_norm,
+    }
 
 
 def _nets(
@@ -83,10 +90,10 @@ def _nets(
 
     def of_game(game: str) -> tuple[qnet.QNet, dict[str, qnet.QNet]]:
         students = {
-            name: qnet.with_head(acting_net(model), learner.heads[game])
-            for name, model in state.students.items()
+            name: qnet.with_actions(student.acting, learner.action_slices[game])
+            for name, student in state.students.items()
         }
-        return qnet.without_noise(acting_net(state.teachers[game].model)), students
+        return qnet.without_noise(state.teachers[game].train.acting), students
 
     return {game: of_game(game) for game in learner.specs}
 

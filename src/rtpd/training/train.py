@@ -22,6 +22,7 @@ from rtpd.config.settings import (
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
+from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.files import contents, sha256
 from rtpd.storage.manifest import AgentInfo, Manifest, Resumption, Rollback
@@ -43,9 +44,9 @@ from rtpd.training.collector import emulators, replay_columns, replay_rows
 from rtpd.training.divergence import MOST_ROLLBACKS
 from rtpd.training.monitor import Monitor
 from rtpd.training.trackers import trackers
-from rtpd.training.trainer import Session
+from rtpd.training.trainer import Trainer
 from rtpd.training.validation import default_preset
-from rtpd.types import TEACHER, AgentId, EnvSpec, Policy, VectorEnv
+from rtpd.types import TEACHER, AgentId, EnvSpec, VectorEnv
 
 
 @settled()
@@ -76,7 +77,7 @@ def train(
     if settings is None:
         preset = preset or default_preset()
         settings = load_config(preset)
-    if settings.teacher == "frozen":
+    if settings.teacher.is_frozen:
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
     return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
 
@@ -100,8 +101,8 @@ def begin(
     numbered = Path("runs"), "+".join(settings.games)
     check_free(Path(out) if out else next_folder(*numbered))
     monitors = [monitor or Monitor(), *trackers(track)]
-    with emulators(settings) as lanes:
-        specs = {game: env.spec for game, env in lanes.items()}
+    with emulators(settings) as emulated:
+        specs = {game: env.spec for game, env in emulated.items()}
         validation.check_alike(specs)
         settings = validation.resolve(settings, is_image=next(iter(specs.values())).is_image)
         check_memory(settings, specs)
@@ -127,7 +128,7 @@ def begin(
                 store.save(run.agent_path(learner.agent(game, TEACHER)), teacher)
             run.note(status="running", frozen={name: _weights(run, name) for name in run.agents})
             with run.noting_its_end():
-                return _go(run, settings, lanes, monitors, policies)
+                return _go(run, settings, emulated, monitors, policies)
 
 
 @settled()
@@ -159,44 +160,44 @@ def resume(
         if status == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
         monitors = [monitor or Monitor(), *trackers(track)]
-        with emulators(settings) as lanes:
-            check_memory(settings, {game: env.spec for game, env in lanes.items()})
+        with emulators(settings) as emulated:
+            check_memory(settings, {game: env.spec for game, env in emulated.items()})
             policies = _own_teachers(folder, settings)
             with folder.noting_its_end():
-                return _go(folder, settings, lanes, monitors, policies, resumed=True)
+                return _go(folder, settings, emulated, monitors, policies, resumed=True)
 
 
 def _go(
-    run: Run, settings: Config, lanes: Mapping[str, VectorEnv], monitors: list[Monitor],
+    run: Run, settings: Config, emulated: Mapping[str, VectorEnv], monitors: list[Monitor],
     policies: Mapping[str, Policy], *, resumed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train to the end, over rollbacks if the settings ask for them."""
     kind, entry = "resumed", Resumption()
     while True:
-        session = Session(run, settings, lanes, monitors, policies)
+        trainer = Trainer(run, settings, emulated, monitors, policies)
         if resumed:
-            session.restore()
-            where = {"step": session.progress.step, "at": now(), "steps": settings.steps}
+            trainer.restore()
+            where = {"step": trainer.progress.step, "at": now(), "steps": settings.steps}
             entry = msgspec.structs.replace(entry, **where)
             if kind == "resumed":
-                _warn_of_another_cpu(session)
+                _warn_of_another_cpu(trainer)
             entries = [*run.manifest.get(kind, []), msgspec.to_builtins(entry)]
             run.note(status="running", **{kind: entries}, config=to_dict(settings))
         if kind == "rollbacks":
             run.append(msgspec.to_builtins(RollbackRecord(**msgspec.structs.asdict(entry))))
         try:
-            return session.go()
+            return trainer.run()
         except DivergedError as error:
             settings, entry = _slower(run, settings, error)
-        del session  # its replay goes before the next one comes
+        del trainer  # its replay goes before the next one comes
         kind, resumed = "rollbacks", True
 
 
-def _warn_of_another_cpu(session: Session) -> None:
+def _warn_of_another_cpu(trainer: Trainer) -> None:
     """In one line: what another kind of processor rounds in another way is not bit for bit."""
-    before, here = session.run.about.cpu_features, cpu.kind()
+    before, here = trainer.folder.about.cpu_features, cpu.kind()
     if before is not None and before != here:
-        session.journal.warn(
+        trainer.logger.warn(
             f"this CPU ({' '.join(here) or 'no known features'}) is of another kind than the one "
             f"that the run began on ({' '.join(before) or 'no known features'}): what follows is "
             "sound, but not bit for bit what it would have been there"
@@ -218,13 +219,13 @@ def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, R
         rate = part.optimizer.learning_rate / 2
         return replace(part, optimizer=replace(part.optimizer, learning_rate=rate))
 
-    td, student = halved(settings.td), halved(settings.student)
+    teacher, student = halved(settings.teacher), halved(settings.student)
     entry = Rollback(
         why=str(error),
-        teacher_learning_rate=td.optimizer.learning_rate,
+        teacher_learning_rate=teacher.optimizer.learning_rate,
         student_learning_rate=student.optimizer.learning_rate,
     )
-    return replace(settings, td=td, student=student), entry
+    return replace(settings, teacher=teacher, student=student), entry
 
 
 def frozen_teachers(run: Run) -> dict[str, Policy]:
@@ -236,7 +237,7 @@ def frozen_teachers(run: Run) -> dict[str, Policy]:
 
 def _own_teachers(run: Run, settings: Config) -> dict[str, Policy]:
     """The frozen teachers with which a run goes on: those that it began with."""
-    if settings.teacher != "frozen":
+    if not settings.teacher.is_frozen:
         return {}
     found = frozen_teachers(run)
     if len(found) < len(settings.games):

@@ -9,60 +9,35 @@ envs start anew from a seed of (seed, step), in a run that goes on as in one tha
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import msgspec
 
 from rtpd.agents import acting, store
 from rtpd.agents.evaluate import random_scores
 from rtpd.config.settings import Config, to_dict
 from rtpd.envs.baselines import has_baseline
-from rtpd.errors import CheckpointError
 from rtpd.learning import replay as ring
-from rtpd.learning.teaching import Best
+from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
-from rtpd.storage import checkpoint
 from rtpd.storage.run_folder import Run, now
 from rtpd.system import compute, memory
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
-from rtpd.training import divergence, identity, snapshots, validation
-from rtpd.training.collector import Lane
-from rtpd.training.logger import Journal
+from rtpd.training import checkpointing, divergence, snapshots, validation
+from rtpd.training.checkpointing import Progress
+from rtpd.training.collector import Collector
+from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
-from rtpd.types import Preprocess, VectorEnv, teacher_of
-
-KEEP_CHECKPOINTS = 2
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+from rtpd.types import AgentId, Preprocess, VectorEnv
 
 
-@dataclass
-class Progress:
-    """What the host counts; saved with every checkpoint."""
-
-    learn_from: Count  # step of the first update since the replay was last empty
-    step: Count = 0
-    updates: Count = 0
-    updates_before: Count = 0  # updates made before `learn_from`
-    warmed_up: bool = False  # the centre and scale are known
-    consolidating: bool = False  # the teacher rests, the students go on
-    seconds: float = 0.0
-    episodes: Count = 0
-    lines: Count | None = None  # of metrics.jsonl up to here
-    best: dict[str, float] = field(default_factory=dict)  # teachers' best mean return so far
-    recent_returns: dict[str, list[float]] = field(default_factory=dict)  # by agent
-
-
-class Session:
+class Trainer:
     """One run in progress."""
 
     def __init__(
@@ -73,15 +48,16 @@ class Session:
 
         `policies` are those of frozen teachers.
         """
-        self.run, self.config = run, settings
+        self.folder, self.config = run, settings
         specs = {game: env.spec for game, env in envs.items()}
         self.learner = Learner(settings, specs, policies or {})
-        teachings, heads = self.learner.teachings, self.learner.heads
-        self.lanes = {
-            game: Lane(settings, env, teachings[game], heads[game]) for game, env in envs.items()
+        teachers, slices = self.learner.teachers, self.learner.action_slices
+        self.collectors = {
+            game: Collector(settings, env, teachers[game], slices[game])
+            for game, env in envs.items()
         }
         frames = next(iter(specs.values())).frames_per_step
-        self.journal = Journal(run, settings, frames, self._players(), monitors)
+        self.logger = RunLogger(run, settings, frames, self._players(), monitors)
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
         unseen = {game: snapshots.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
@@ -91,31 +67,35 @@ class Session:
         self._consolidate = compute.jit(
             self.learner.consolidate, settings.compute, donate_argnums=(0, 1)
         )
-        self._rollout = compute.jit(self.learner.rollout, settings.compute)
+        self._plan = compute.jit(self.learner.plan, settings.compute)
         self.rollout = jax.tree.map(
             lambda like: jnp.zeros(like.shape, like.dtype),
-            jax.eval_shape(self.learner.rollout, self.state, self.replays),
+            jax.eval_shape(self.learner.plan, self.state, self.replays),
         )
         self._diagnose = compute.jit(self.learner.diagnose, settings.compute)
 
     def _players(self) -> list[str]:
         """Every agent that drives some envs, by the name it has in the run."""
-        return [self.learner.agent(game, n) for game, lane in self.lanes.items() for n in lane.crew]
+        return [
+            self.learner.agent(game, n) for game, c in self.collectors.items() for n in c.actors
+        ]
 
     @property
     def replays(self) -> dict[str, ring.Replay]:
         """What each game's teacher and students learn from."""
-        return {game: lane.replay for game, lane in self.lanes.items()}
+        return {game: collector.replay for game, collector in self.collectors.items()}
 
-    def go(self) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
         replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
         try:
             with self.stop.listening(self._interrupt):
-                self.journal.announce(self.progress.step, replay_bytes, self.learner.pace.cadence)
-                self.journal.start(self.progress.step, self.progress.seconds)
+                self.logger.announce(
+                    self.progress.step, replay_bytes, self.learner.schedule.cadence
+                )
+                self.logger.start(self.progress.step, self.progress.seconds)
                 if self.config.steps < self.progress.learn_from:
-                    self.journal.warn(
+                    self.logger.warn(
                         f"--steps {self.config.steps:,} ends before learning begins, which is at "
                         f"step {self.progress.learn_from:,} (--replay.warmup-steps): nothing will "
                         "be learnt"
@@ -123,7 +103,7 @@ class Session:
                 self._play()
                 return self._finish()
         finally:
-            self.journal.close()
+            self.logger.close()
 
     def _play(self) -> None:
         """Step by step until it is over."""
@@ -132,46 +112,46 @@ class Session:
             self.restart_envs()
             if not self.progress.warmed_up:
                 plays = "the teacher's" if self.learner.policies else "uniformly random"
-                self.journal.phase(f"warm-up: {plays} play")
+                self.logger.phase(f"warm-up: {plays} play")
             while not self._over():
-                self.iterate()
+                self.step()
         except StuckError:  # the step in progress is dropped, as at every boundary
             late = f"has not answered for {PATIENCE_SECONDS:g} s"
-            self.journal.warn(f"{self.config.env} {late}: saving what it has played before")
+            self.logger.warn(f"{self.config.env} {late}: saving what it has played before")
 
     def _play_randomly(self) -> None:
         """Measure what random play scores, once, where the literature does not tell."""
-        games = {lane.spec.name for lane in self.lanes.values()}
-        known = self.run.random_scores
+        games = {collector.spec.name for collector in self.collectors.values()}
+        known = self.folder.random_scores
         if all(game in known or has_baseline(game) for game in games):
             return
-        self.journal.phase("random play, from which shares of the teacher are counted")
+        self.logger.phase("random play, from which shares of the teacher are counted")
         with self.stop.others():
             found = random_scores(
                 games, self.config.environment, known=known, seed=self.config.seed,
                 stop=lambda: self.stop.asked,
             )  # fmt: skip
-        self.run.note(random_scores=found)
+        self.folder.note(random_scores=found)
 
-    def iterate(self) -> None:
+    def step(self) -> None:
         """Step every env of every game once and learn what is due."""
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
-        if not self.progress.consolidating and self._may_consolidate(self.journal.seconds):
+        if not self.progress.consolidating and self._may_consolidate(self.logger.seconds):
             self._begin_consolidation()
         elif self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
             self._begin_evaluation(self._policies(), self.config.evaluation.episodes)
         with self.stop.others():
-            for lane in self.lanes.values():
-                lane.send()
+            for collector in self.collectors.values():
+                collector.send()
         self._learn(after)
-        for game, lane in self.lanes.items():
+        for game, collector in self.collectors.items():
             with self.stop.others():
-                ended = lane.receive()
+                ended = collector.receive()
             for name, total in ended:
-                self.journal.book(self.learner.agent(game, name), total)
-            self.journal.warn_if_clipped(lane.spec.name, lane.timestep.reward)
-            lane.store()
+                self.logger.book(self.learner.agent(game, name), total)
+            self.logger.warn_if_clipped(collector.spec.name, collector.timestep.reward)
+            collector.store()
         self.progress.step = after
         self.choose()
         if self._due(self.config.log_steps, after):
@@ -179,21 +159,21 @@ class Session:
         if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
             self._save()
             self.restart_envs()
-            self.journal.phase("training")
+            self.logger.phase("training")
 
     def _begin_evaluation(self, policies: dict[str, store.Policy], episodes: int) -> None:
         """Once the one before is over; not if the run is to end."""
         self._end_evaluation()
         if not self.stop.asked:
             self._evaluated = policies
-            self.journal.begin_evaluation(policies, episodes, self.progress.step)
+            self.logger.begin_evaluation(policies, episodes, self.progress.step)
 
     def _may_consolidate(self, seconds: float) -> bool:
         """Whether the last of the run's steps or minutes have begun, in which its teachers rest."""
-        pace, progress, settings = self.learner.pace, self.progress, self.config
+        schedule, progress, settings = self.learner.schedule, self.progress, self.config
         limit = 60 * settings.minutes * (1 - settings.consolidation.share)
-        ending = progress.step >= pace.consolidation_start or (limit and seconds >= limit)
-        return pace.consolidates and progress.warmed_up and bool(ending)
+        ending = progress.step >= schedule.consolidation_start or (limit and seconds >= limit)
+        return schedule.consolidates and progress.warmed_up and bool(ending)
 
     def _begin_consolidation(self) -> None:
         """Let the teachers rest from here on, and see how far real time alone has come."""
@@ -201,10 +181,12 @@ class Session:
         self.progress.consolidating = True
         self.totals = self.learner.zero_metrics(consolidating=True)
         students = {
-            name: agent for name, agent in self._policies().items() if name != teacher_of(name)
+            name: agent
+            for name, agent in self._policies().items()
+            if not AgentId.parse(name).is_teacher
         }
         self._begin_evaluation(students, self.config.evaluation.final_episodes)
-        self.journal.phase("the teacher rests, its students go on")
+        self.logger.phase("the teacher rests, its students go on")
 
     def _due(self, period: int, step: int) -> bool:
         """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
@@ -217,7 +199,7 @@ class Session:
             return
         if not progress.warmed_up:
             self._end_warmup()
-        due = self.learner.pace.updates_due(step - progress.learn_from)
+        due = self.learner.schedule.updates_due(step - progress.learn_from)
         for _ in range(progress.updates_before + due - progress.updates):
             self.update()
 
@@ -230,66 +212,66 @@ class Session:
             progress.updates += 1
             return
         made = progress.updates - progress.updates_before
-        if made % self.learner.pace.updates_per_rollout == 0:
-            self.rollout = self._rollout(self.state, self.replays)
+        if made % self.learner.schedule.updates_per_rollout == 0:
+            self.rollout = self._plan(self.state, self.replays)
         self.state, self.totals, priorities = self._update(
             self.state, self.totals, self.replays, self.rollout
         )
-        for game, lane in self.lanes.items():
-            lane.replay = lane.replay._replace(priority=priorities[game])
+        for game, collector in self.collectors.items():
+            collector.replay = collector.replay._replace(priority=priorities[game])
         progress.updates += 1
 
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
-        found = {game: self._preprocess(lane) for game, lane in self.lanes.items()}
+        found = {game: self._preprocess(collector) for game, collector in self.collectors.items()}
         self.state = eqx.tree_at(
             lambda state: [state.teachers[game].preprocess for game in found],
             self.state,
             list(found.values()),
         )
         self.progress.warmed_up = True
-        self.journal.phase("compiling the update")
+        self.logger.phase("compiling the update")
 
-    def _preprocess(self, lane: Lane) -> Preprocess:
+    def _preprocess(self, collector: Collector) -> Preprocess:
         """As the settings say, or as the warm-up has shown."""
-        mean, std = jax.jit(ring.frame_statistics)(lane.replay)
+        mean, std = jax.jit(ring.frame_statistics)(collector.replay)
         centre = validation.parse_centre(self.config.centre)
         scale = validation.parse_scale(self.config.scale)
         return Preprocess(
-            mean if centre is None else jnp.full(lane.spec.frame_shape, centre, jnp.float32),
-            std if scale is None else jnp.full(lane.spec.scale_shape, scale, jnp.float32),
+            mean if centre is None else jnp.full(collector.spec.frame_shape, centre, jnp.float32),
+            std if scale is None else jnp.full(collector.spec.scale_shape, scale, jnp.float32),
         )
 
     def choose(self) -> None:
         """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy.
 
-        A teacher that has learnt before plays from the start.
+        A pretrained teacher plays from the start.
         """
-        explore, step = self.config.explore, self.progress.step
+        explore, step = self.config.exploration, self.progress.step
         self.epsilon = 1.0
         if self.progress.warmed_up or self.learner.policies:
             self.epsilon = acting.linear_epsilon(
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
-        for game, lane in self.lanes.items():
-            lane.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
+        for game, collector in self.collectors.items():
+            collector.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
 
     def restart_envs(self) -> None:
         """Start every env anew: the boundary."""
         with self.stop.others():
-            for lane in self.lanes.values():
-                lane.restart(self.progress.step)
-                for text in getattr(lane.env, "warnings", ()):
-                    self.journal.warn_once(f"{lane.spec.name} {text}")
+            for collector in self.collectors.values():
+                collector.restart(self.progress.step)
+                for text in getattr(collector.env, "warnings", ()):
+                    self.logger.warn_once(f"{collector.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:
         limit = 60 * self.config.minutes
-        late = bool(limit) and self.journal.seconds >= limit
+        late = bool(limit) and self.logger.seconds >= limit
         return self.stop.asked or late or self.progress.step >= self.config.steps
 
     def _interrupt(self) -> None:
-        self.journal.phase("interrupted: saving (once more stops at once)")
+        self.logger.phase("interrupted: saving (once more stops at once)")
 
     def _log(self) -> None:
         """Write a line of metrics: means since the last one, and how the students follow."""
@@ -308,7 +290,7 @@ class Session:
         found = self._diagnose(self.state, self.replays, key) if following else {}
         for name, row in jax.device_get(found).items():
             means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
-        self.journal.training(
+        self.logger.training(
             progress.step, self.epsilon, progress.updates, means,
             consolidating=progress.consolidating,
         )  # fmt: skip
@@ -323,7 +305,7 @@ class Session:
             seed=self.config.seed,
             step=self.progress.step,
             updates=self.progress.updates,
-            commit=self.run.manifest.get("commit"),
+            commit=self.folder.manifest.get("commit"),
         )
 
     def _end_evaluation(self) -> None:
@@ -331,7 +313,7 @@ class Session:
 
         Once a stop was asked for, not for long: it may be given up.
         """
-        rows = self.journal.end_evaluation(lambda: self.stop.asked)
+        rows = self.logger.end_evaluation(lambda: self.stop.asked)
         if not rows:
             return
         for game, teacher in self.state.teachers.items():
@@ -339,7 +321,7 @@ class Session:
             if teacher.best is not None and rows[name]["mean"] > best.get(name, -math.inf):
                 best[name] = rows[name]["mean"]
                 net = cast("qnet.QNet", copied(self._evaluated[name].net))
-                kept = Best(net, jnp.ones((), bool))
+                kept = BestNet(net, jnp.ones((), bool))
                 self.state = eqx.tree_at(lambda s, g=game: s.teachers[g].best, self.state, kept)
 
     def _save(self) -> None:
@@ -349,32 +331,25 @@ class Session:
         self._log()
         divergence.check_weights(self.progress.step, self._trained())
         self._end_evaluation()
-        self.journal.phase("saving a checkpoint")
-        for lane in self.lanes.values():
-            lane.seal()
-        progress, journal = self.progress, self.journal
-        progress.seconds, progress.episodes = journal.seconds, journal.episodes
-        progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
+        self.logger.phase("saving a checkpoint")
+        for collector in self.collectors.values():
+            collector.seal()
+        progress, logger = self.progress, self.logger
+        progress.seconds, progress.episodes = logger.seconds, logger.episodes
+        progress.recent_returns = {name: list(found) for name, found in logger.recent.items()}
         if progress.step != self.saved_step:
-            folder = self.run.checkpoints / f"{progress.step:010d}"
-            self.run.sync()  # the lines that the checkpoint counts on
-            progress.lines = self.run.lines
-            about = identity.stamp(self.run, self.config) | {"progress": vars(progress)}
-            checkpoint.save(folder, self._saved(), about)
+            checkpointing.write(self.folder, self.config, progress, self._saved())
             self.saved_step = progress.step
         for name, agent in self._policies().items():
-            store.save(self.run.agent_path(name), agent)
-        self.run.note(step=progress.step, saved=now())
-        found = checkpoint.newest(self.run.checkpoints)
-        behind = [p for p in found if int(p.name) <= progress.step]  # none that was passed over
-        for old in behind[KEEP_CHECKPOINTS:]:
-            checkpoint.remove(old)
+            store.save(self.folder.agent_path(name), agent)
+        self.folder.note(step=progress.step, saved=now())
+        checkpointing.remove_old(self.folder, progress.step)
 
     def _trained(self) -> dict[str, qnet.QNet]:
         """The net of every teacher and student as it is trained: no average of it."""
         teachers, agent = self.state.teachers, self.learner.agent
-        trained = {agent(game, "teacher"): t.model for game, t in teachers.items()}
-        return {name: model.net for name, model in (trained | self.state.students).items()}
+        trained = {agent(game, "teacher"): t.train for game, t in teachers.items()}
+        return {name: state.net for name, state in (trained | self.state.students).items()}
 
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
@@ -386,64 +361,34 @@ class Session:
 
         A run that was stopped before its first one begins anew.
         """
-        found, first = checkpoint.newest(self.run.checkpoints), None
-        if not found:
-            self.run.cut(lambda record: False)
+        warn = self.logger.warn
+        found = checkpointing.read_newest(self.folder, self.config, self._saved(), warn)
+        if found is None:
+            self.folder.cut(lambda record: False)
             return
-        for folder in found:
-            try:
-                tree, meta = checkpoint.load(folder, self._saved(), partial(self._check, folder))
-                break
-            except CheckpointError as error:
-                first = first or str(error)
-                self.journal.warn(f"{error}; trying the checkpoint before it")
-        else:
-            raise CheckpointError(f"'{self.run.path}' holds no checkpoint to go on from: {first}")
+        tree, self.progress = found
         self.state, self.rollout = tree["state"], tree["rollout"]
-        self.progress = msgspec.convert(meta["progress"], Progress)
         # One that goes on for longer than it was to has its teacher learn again.
         self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
         self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
         self.saved_step = self.progress.step
         self.updates_logged = self.progress.updates
         for name, recent in self.progress.recent_returns.items():
-            self.journal.recent[name].extend(recent)
-        self.journal.episodes = self.progress.episodes
+            self.logger.recent[name].extend(recent)
+        self.logger.episodes = self.progress.episodes
         reached = self.progress.step
         if self.config.replay.save:
-            for game, lane in self.lanes.items():
-                lane.replay = tree["replay"][game]
+            for game, collector in self.collectors.items():
+                collector.replay = tree["replay"][game]
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
-        # An evaluation that is due at the checkpoint's own step is played again, see `iterate`; so
+        # An evaluation that is due at the checkpoint's own step is played again, see `step`; so
         # is a final one that did not finish the run.
         again = self._due(self.config.evaluation.period_steps, reached)
-        finished = self.run.manifest.get("status") == "finished"
+        finished = self.folder.manifest.get("status") == "finished"
         kept = ("train", "rollback") + (("eval",) if finished and not again else ())
-        self._cut_metrics(reached, kept)
-
-    def _check(self, folder: Path, about: dict[str, Any]) -> None:
-        """CheckpointError unless a checkpoint is of this run, and goes on as it says."""
-        identity.check(folder, about, self.run, self.config)
-        msgspec.convert(about["progress"], Progress)
-
-    def _cut_metrics(self, reached: int, kept: tuple[str, ...]) -> None:
-        """Cut what was written after the checkpoint; of its own step only these kinds stay.
-
-        A warning tells of lines before it that are not there any more.
-        """
-        found = self.run.cut(
-            lambda r: type(r.get("step")) is int and r["step"] < reached + (r.get("kind") in kept)
-        )
-        before = [r["step"] for r in found if r["step"] < reached or r["kind"] == "train"]
-        written = self.progress.lines
-        if written is not None and len(before) != written:
-            which = f"steps {min(before):,} to {max(before):,}" if before else "none"
-            self.journal.warn(
-                f"{self.run.path}/metrics.jsonl has {len(before)} of the {written} lines that were "
-                f"written up to step {reached:,} ({which}): the others are lost"
-            )
+        checkpointing.truncate_metrics(self.folder, self.progress, kept, warn)
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
@@ -452,12 +397,12 @@ class Session:
         status = "interrupted" if self.stop.asked else "finished"
         if status == "finished":
             episodes = self.config.evaluation.final_episodes
-            self.journal.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
+            self.logger.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
             with self.stop.others():
-                rows = self.journal.evaluation(
+                rows = self.logger.evaluation(
                     self._policies(), episodes, progress.step, progress.seconds,
                     stop=lambda: self.stop.asked,
                 )  # fmt: skip
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
-        self.run.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
-        return self.journal.sum_up(status, progress.step, progress.seconds, rows)
+        self.folder.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
+        return self.logger.sum_up(status, progress.step, progress.seconds, rows)

@@ -18,8 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from rtpd.errors import RequestError, RtpdError
-from rtpd.system.formatting import clean, error_line
+from rtpd.errors import RequestError, RtpdError, clean, error_line
 from rtpd.watch.pool import ShowPool
 from rtpd.watch.state import State
 

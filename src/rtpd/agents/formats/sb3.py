@@ -31,11 +31,12 @@ from rtpd import envs
 from rtpd.agents.formats import torch_file
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError, unknown
-from rtpd.networks import qnet
+from rtpd.networks import architectures, qnet
+from rtpd.networks.policy import Policy
 from rtpd.storage.archive import Archive, why
 from rtpd.storage.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 
 _NATURE = "stable_baselines3.common.torch_layers.NatureCNN"
 _FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"
@@ -283,9 +284,9 @@ def _fitted(layers: list[Layer], kind: Kind, space: dict[str, Any], spec: EnvSpe
 
 def _both_signs(inputs: int) -> Layer:
     """A hidden layer that gives x and -x, so that nothing of x is lost behind a ReLU."""
-    if 2 * inputs > qnet.MOST_WIDTH:
+    if 2 * inputs > architectures.MOST_WIDTH:
         raise RequestError(
-            f"it has no hidden layer and {inputs} inputs: allowed: {qnet.MOST_WIDTH // 2}"
+            f"it has no hidden layer and {inputs} inputs: allowed: {architectures.MOST_WIDTH // 2}"
         )
     one = np.eye(inputs, dtype=np.float32)
     return Layer("none", np.concatenate([one, -one]), np.zeros(2 * inputs, np.float32))
@@ -313,7 +314,7 @@ def _net_text(layers: list[Layer]) -> str:
 
 def _net(text: str, layers: list[Layer], spec: EnvSpec) -> qnet.QNet:
     """Our net with their weights; RequestError if a shape differs."""
-    like = eqx.filter_eval_shape(qnet.build, text, spec, spec.num_actions, key=jr.key(0))
+    like = eqx.filter_eval_shape(architectures.build, text, spec, spec.num_actions, key=jr.key(0))
     filled, channels = [], 0
     for ours, (name, weight, bias) in zip([*like.torso, *like.streams[0]], layers, strict=True):
         weight = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from rtpd import envs
-from rtpd.agents.runner import Seat
+from rtpd.agents.runner import EpisodeRunner
 from rtpd.errors import RequestError
-from rtpd.types import EnvSpec, HostPolicy, Policy
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,18 @@ def moments(
     agent sees, if those are images.
     """
     driver, options = cast.driver, replace(options, episodic_life=False)
-    seat = Seat(driver, options, 1, seed)
+    runner = EpisodeRunner(driver, options, 1, seed)
     screen = envs.screen(driver.spec.name, options) if pictures else None
     episode, step, total = 1, 0, 0.0
     widest = dict.fromkeys(cast.policies, 1e-9)
     try:
         picture = screen.reset(seed) if screen else None
         while True:
-            now = seat.timestep
+            now = runner.timestep
             if now.first[0]:
                 step, total = 0, 0.0
-            action = int(np.asarray(seat.think(epsilon))[0])
-            q = _q_values(cast, seat)
+            action = int(np.asarray(runner.act(epsilon))[0])
+            q = _q_values(cast, runner)
             for name, values in q.items():
                 widest[name] = max(widest[name], float(np.ptp(values)))
             if pictures and picture is None and driver.spec.is_image:
@@ -116,27 +117,27 @@ def moments(
             behind = {name: (v.max() - v) / widest[name] for name, v in q.items()}
             done = None if last else action
             yield Moment(picture, q, behind, done, episode, step, total, last)
-            seat.env.send(np.array([action]))
-            seat.receive()
+            runner.env.send(np.array([action]))
+            runner.receive()
             picture = screen.step(action) if screen else None
-            step, total = step + 1, total + float(seat.timestep.reward[0])
+            step, total = step + 1, total + float(runner.timestep.reward[0])
             episode += last
     finally:
-        seat.env.close()
+        runner.env.close()
         if screen:
             screen.close()
 
 
-def _q_values(cast: Cast, seat: Seat) -> dict[str, Float[np.ndarray, " A"]]:
+def _q_values(cast: Cast, runner: EpisodeRunner) -> dict[str, Float[np.ndarray, " A"]]:
     """What every agent says of what the first one sees."""
     found = {}
     for name, policy in cast.policies.items():
         if policy is cast.driver:
-            values = np.asarray(seat.q)
+            values = np.asarray(runner.q)
         elif isinstance(policy, HostPolicy):
-            values = policy.q_values(np.asarray(seat.stack))
+            values = policy.q_values(np.asarray(runner.stack))
         else:
-            values = np.asarray(_values(policy, seat.stack))
+            values = np.asarray(_values(policy, runner.stack))
         found[name] = values[0]
     return found
 

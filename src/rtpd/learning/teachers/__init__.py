@@ -1,25 +1,24 @@
-"""Teachers, one file per paper.
+"""Teachers: what is common to all, one file for each way to learn, and one for each paper.
 
-A teacher's `regime` says what it learns from: minibatches drawn from a `replay`, or the newest
-`rollout` of all envs. Either way it ends in minibatches whose q[B, A] the students see. A teacher
-with a replay is a `DQN` with another loss; its net gives `atoms` outputs per action.
+`base`, `off_policy`, `on_policy` and `frozen` are how a teacher finds its minibatches; an
+`Algorithm` is the mathematics of one paper, per example. To add a teacher: its file, and its line
+of `TEACHERS`.
 """
 
+from rtpd.config.settings import Config
+from rtpd.learning.schedule import UpdateSchedule
+from rtpd.learning.student_spec import StudentSpec
+from rtpd.learning.teachers.base import Algorithm, Teacher
 from rtpd.learning.teachers.c51 import C51
-from rtpd.learning.teachers.dqn import DQN, Ends, Transition, td_loss
-from rtpd.learning.teachers.frozen import Frozen
+from rtpd.learning.teachers.dqn import DQN
+from rtpd.learning.teachers.frozen import FrozenTeacher
 from rtpd.learning.teachers.munchausen import Munchausen
-from rtpd.learning.teachers.pqn import PQN, lambda_returns
+from rtpd.learning.teachers.pqn import PQN
 from rtpd.learning.teachers.qr_dqn import QRDQN
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec
 
-__all__ = [
-    "C51", "DQN", "PQN", "QRDQN", "TEACHERS", "Ends", "Frozen", "Munchausen", "Teacher",
-    "Transition", "kind", "lambda_returns", "td_loss",
-]  # fmt: skip
-
-Teacher = DQN | PQN
-
-TEACHERS: dict[str, Teacher] = {
+TEACHERS: dict[str, Algorithm] = {
     "dqn": DQN(double=False, paper="Mnih et al. 2015"),
     "double-dqn": DQN(double=True),
     "munchausen": Munchausen(),
@@ -30,6 +29,29 @@ TEACHERS: dict[str, Teacher] = {
 }
 
 
-def kind(name: str) -> Teacher:
-    """The teacher of this name; "frozen" is one that has learnt before."""
-    return Frozen() if name == "frozen" else TEACHERS[name]
+def is_on_policy(name: str) -> bool:
+    """Whether the teacher of this name learns from rollouts; a frozen one does not."""
+    return name in TEACHERS and TEACHERS[name].on_policy
+
+
+def algorithm_of(name: str) -> Algorithm:
+    """What the teacher of this name learns by.
+
+    A frozen teacher that is still to be trained, as in a suite that is being checked, counts as a
+    DQN: only the shapes of its net are asked for then.
+    """
+    return DQN() if name == "frozen" else TEACHERS[name]
+
+
+def schedule_of(config: Config) -> UpdateSchedule:
+    """When the teacher of these settings learns."""
+    return UpdateSchedule(config, is_on_policy(config.teacher.algorithm))
+
+
+def make_teacher(
+    config: Config, spec: EnvSpec, students: tuple[StudentSpec, ...], policy: Policy | None = None
+) -> Teacher:
+    """The teacher of one game; `policy` is that of a frozen one."""
+    if policy is not None:
+        return FrozenTeacher(config, spec, students, policy)
+    return algorithm_of(config.teacher.algorithm).teacher(config, spec, students)

@@ -5,13 +5,15 @@ net, and n-step returns, each a setting of its own; the preset `rainbow` switche
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rtpd.learning.teachers.dqn import DQN, Ends, Transition
+from rtpd.learning.teachers.dqn import DQN
+from rtpd.learning.teachers.off_policy import Bootstrap, Transition
+from rtpd.networks.heads import Categorical, ValueHead
 
 
 @dataclass(frozen=True)
@@ -20,35 +22,32 @@ class C51(DQN):
 
     double: bool = False
     paper: str = "Bellemare et al. 2017"
-    atoms: ClassVar[int] = 51
-    limit: float = 10.0  # values lie evenly between -limit and limit
+    distribution: Categorical = Categorical()
 
     @property
-    def support(self) -> Float[Array, " N"]:
-        """The values of the return."""
-        return jnp.linspace(-self.limit, self.limit, self.atoms)
-
-    def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """Means of the distributions; outputs are logits, action by action."""
-        return jax.nn.softmax(outputs.reshape(-1, self.atoms)) @ self.support
+    def head(self) -> ValueHead:
+        """The mean of the distribution."""
+        return self.distribution
 
     def loss(
         self,
         outputs: Float[Array, " Q"],
-        ends: Ends,
+        bootstrap: Bootstrap,
         transition: Transition,
         kind: Literal["huber", "mse"],
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Cross-entropy from the projected target distribution (algorithm 1); also the surprise.
+        """Cross-entropy from the projected target distribution (algorithm 1); also as the TD error.
 
         `kind` is of no account here. Rainbow's priority is the same up to the target's entropy.
         """
         del kind
         action, reward, discount = transition
-        best = jnp.argmax(self.q_values(ends.online if self.double else ends.target))
-        chances = jax.nn.softmax(ends.target.reshape(-1, self.atoms)[best])
-        target = jax.lax.stop_gradient(self.project(reward + discount * self.support, chances))
-        log_chances = jax.nn.log_softmax(outputs.reshape(-1, self.atoms)[action])
+        best = jnp.argmax(self.head(bootstrap.online if self.double else bootstrap.target))
+        chances = jax.nn.softmax(bootstrap.target.reshape(-1, self.distribution.atoms)[best])
+        target = jax.lax.stop_gradient(
+            self.project(reward + discount * self.distribution.support, chances)
+        )
+        log_chances = jax.nn.log_softmax(outputs.reshape(-1, self.distribution.atoms)[action])
         loss = -jnp.sum(target * log_chances)
         return loss, loss
 
@@ -56,7 +55,7 @@ class C51(DQN):
         self, values: Float[Array, " N"], chances: Float[Array, " N"]
     ) -> Float[Array, " N"]:
         """Share the chance of each value, clipped to the support, between its two neighbours."""
-        gap = 2 * self.limit / (self.atoms - 1)
-        values = jnp.clip(values, -self.limit, self.limit)
-        distance = jnp.abs(values[None, :] - self.support[:, None]) / gap
+        gap = 2 * self.distribution.limit / (self.distribution.atoms - 1)
+        values = jnp.clip(values, -self.distribution.limit, self.distribution.limit)
+        distance = jnp.abs(values[None, :] - self.distribution.support[:, None]) / gap
         return jnp.clip(1 - distance, 0.0, 1.0) @ chances

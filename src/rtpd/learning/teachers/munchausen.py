@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rtpd.learning.teachers.dqn import DQN, Ends, Transition
+from rtpd.learning.teachers.dqn import DQN
+from rtpd.learning.teachers.off_policy import Bootstrap, Transition
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,22 @@ class Munchausen(DQN):
 
     double: bool = False
     paper: str = "Vieillard et al. 2020"
-    looks_here: ClassVar[bool] = True
+    needs_current: ClassVar[bool] = True
     temperature: float = 0.03
     scale: float = 0.9  # alpha
     least_log_policy: float = -1.0  # l0, of temperature * log policy
 
     def td_error(
-        self, outputs: Float[Array, " A"], ends: Ends, transition: Transition
+        self, outputs: Float[Array, " A"], bootstrap: Bootstrap, transition: Transition
     ) -> Float[Array, ""]:
         """Eq. 2 of the paper: r + alpha [tau ln pi(a|s)] + discount * E_pi'[q' - tau ln pi'] - q.
 
         The last expectation is tau * logsumexp(q' / tau).
         """
         action, reward, discount = transition
-        here = jnp.asarray(ends.here)
-        log_policy = self.temperature * jax.nn.log_softmax(here / self.temperature)[action]
+        current = jnp.asarray(bootstrap.current)
+        log_policy = self.temperature * jax.nn.log_softmax(current / self.temperature)[action]
         bonus = self.scale * jnp.clip(log_policy, self.least_log_policy, 0.0)
-        soft = self.temperature * jax.nn.logsumexp(ends.target / self.temperature)
+        soft = self.temperature * jax.nn.logsumexp(bootstrap.target / self.temperature)
         target = jax.lax.stop_gradient(reward + bonus + discount * soft)
         return target - outputs[action]

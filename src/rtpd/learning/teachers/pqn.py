@@ -9,21 +9,45 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from rtpd.config.settings import Config
+from rtpd.learning.teachers.dqn import td_loss
+from rtpd.learning.teachers.on_policy import OnPolicyAlgorithm
+from rtpd.networks.heads import Scalar, ValueHead
 
 
 @dataclass(frozen=True)
-class PQN:
+class PQN(OnPolicyAlgorithm):
     """Q-learning towards Q(lambda) returns of the newest rollout, in several epochs."""
 
-    paper: ClassVar[str] = "Gallici et al. 2024"
-    regime: ClassVar[Literal["replay", "rollout"]] = "rollout"
-    norm: ClassVar[bool] = True
-    atoms: ClassVar[int] = 1  # outputs per action
+    paper: str = "Gallici et al. 2024"
+    layer_norm: ClassVar[bool] = True
 
-    def q_values(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """Expected Q-values from the net's outputs."""
-        return outputs
+    @property
+    def head(self) -> ValueHead:
+        """One value an action."""
+        return Scalar()
+
+    def returns(
+        self,
+        reward: Float[Array, " T"],
+        terminal: Bool[Array, " T"],
+        last: Bool[Array, " T+1"],
+        value: Float[Array, " T+1"],
+        config: Config,
+    ) -> Float[Array, " T"]:
+        """Q(lambda) returns of T steps of one env."""
+        gamma, lam = config.teacher.gamma, config.rollout.td_lambda
+        return lambda_returns(reward, terminal, last, value, gamma=gamma, lam=lam)
+
+    def loss(
+        self, q: Float[Array, " A"], action: Int[Array, ""], returns: Float[Array, ""],
+        kind: Literal["huber", "mse"],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:  # fmt: skip
+        """Half the squared error of the action's value, or Huber's loss of it, and its size."""
+        error = returns - q[action]
+        return td_loss(error, kind), jnp.abs(error)
 
 
 def lambda_returns(
