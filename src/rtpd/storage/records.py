@@ -78,12 +78,12 @@ class Score(msgspec.Struct, kw_only=True):
     cut_off: Count = 0  # episodes that the longest allowed has ended
 
 
-class EvalRecord(msgspec.Struct, tag_field="kind", tag="eval"):
+class EvalRecord(msgspec.Struct, kw_only=True, tag_field="kind", tag="eval"):
     """An evaluation of some agents as they were at `step`."""
 
     step: Count
-    agents: dict[str, Score]
     seconds: float = 0.0
+    agents: dict[str, Score]
 
 
 class RollbackRecord(Rollback, tag_field="kind", tag="rollback"):
