@@ -18,11 +18,7 @@ class DQN(OffPolicyAlgorithm):
 
     double: bool = True
     paper: str = "van Hasselt et al. 2016"
-
-    @property
-    def head(self) -> ValueHead:
-        """One value an action."""
-        return Scalar()
+    head: ValueHead = Scalar()
 
     def loss(
         self,

@@ -22,12 +22,8 @@ class PQN(OnPolicyAlgorithm):
     """Q-learning towards Q(lambda) returns of the newest rollout, in several epochs."""
 
     paper: str = "Gallici et al. 2024"
+    head: ValueHead = Scalar()
     layer_norm: ClassVar[bool] = True
-
-    @property
-    def head(self) -> ValueHead:
-        """One value an action."""
-        return Scalar()
 
     def returns(
         self,
