@@ -102,7 +102,7 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.agents import store
     from rtpd.agents.formats.torch_file import state_dict
     from rtpd.agents.sources import options_of
-    from rtpd.config.settings import flat, from_dict, load_config, to_dict
+    from rtpd.config.loading import flat, from_dict, load_config, to_dict
     from rtpd.networks import architectures
     from rtpd.networks.policy import Policy
     from rtpd.storage import checkpoint

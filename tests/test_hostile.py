@@ -31,15 +31,8 @@ from rtpd.agents.formats import onnx_file
 from rtpd.agents.sources import options_of
 from rtpd.cli import tables
 from rtpd.cli.main import main
-from rtpd.config.settings import (
-    Config,
-    EvaluationConfig,
-    ReplayConfig,
-    TeacherConfig,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from rtpd.config.loading import from_dict, load_config, to_dict
+from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.networks import architectures
 from rtpd.networks.policy import Policy

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rtpd.agents.evaluate import evaluate as evaluate
     from rtpd.agents.play import play as play
     from rtpd.agents.store import load_policy as load_policy
+    from rtpd.config.loading import load_config as load_config
     from rtpd.config.settings import Config as Config
-    from rtpd.config.settings import load_config as load_config
     from rtpd.errors import CheckpointError as CheckpointError
     from rtpd.errors import ConfigError as ConfigError
     from rtpd.errors import EnvError as EnvError
@@ -42,7 +42,7 @@ _HOMES = {
     "RunError": "errors",
     "distill": "training.distill",
     "evaluate": "agents.evaluate",
-    "load_config": "config.settings",
+    "load_config": "config.loading",
     "load_policy": "agents.store",
     "play": "agents.play",
     "resume": "training.train",

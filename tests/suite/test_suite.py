@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from rtpd.cli.main import main
-from rtpd.config.settings import load_config, presets, to_dict
+from rtpd.config.loading import load_config, presets, to_dict
 from rtpd.errors import RequestError, RunError
 from rtpd.storage.records import TrainRecord
 from rtpd.storage.run_folder import Run

@@ -10,7 +10,7 @@ import pytest
 
 from rtpd.cli import tables
 from rtpd.cli.main import main
-from rtpd.config.settings import load_config
+from rtpd.config.loading import load_config
 from rtpd.learning.teachers import TEACHERS
 from rtpd.system import compile_cache
 from rtpd.training import bench as room

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from rtpd.cli.main import main
-from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig, from_dict
+from rtpd.config.loading import from_dict
+from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, DivergedError, RunError
 from rtpd.storage import checkpoint
 from rtpd.storage.files import sha256

@@ -10,6 +10,7 @@ from gymnasium.spaces import Box, Discrete
 from rtpd import envs
 from rtpd.agents.evaluate import compare, evaluate, random_scores
 from rtpd.cli import tables, words
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     Config,
     EvaluationConfig,
@@ -17,7 +18,6 @@ from rtpd.config.settings import (
     OptimizerConfig,
     ReplayConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError

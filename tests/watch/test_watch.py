@@ -465,7 +465,10 @@ def test_agents_of_several_games_have_curves_and_plays_of_their_own(tmp_path):
         assert "its name is ale/boxing, the first's ale/pong" in words
 
 
-def test_the_command_line_tells_the_address_and_ends_with_ctrl_c(run, tmp_path, capsys):
+def test_the_command_line_tells_the_address_and_ends_with_ctrl_c(
+    run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(os, "nice", lambda by: by)  # or all tests after this one would be slow
     command = [sys.executable, "-m", "rtpd", "watch", str(run.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().split()[0]

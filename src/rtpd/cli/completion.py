@@ -2,7 +2,7 @@
 
 from rtpd.cli.commands import COMMANDS
 from rtpd.cli.parsing import flags_of
-from rtpd.config.settings import presets
+from rtpd.config.loading import presets
 from rtpd.envs.ale import games
 from rtpd.errors import RequestError, unknown
 from rtpd.learning.teachers import TEACHERS

@@ -10,7 +10,8 @@ import tyro
 from rtpd.cli import tables
 from rtpd.cli.command import Command
 from rtpd.cli.words import asks_help, before_flags, check_resume_flags, value_of
-from rtpd.config.settings import Config, load_config
+from rtpd.config.loading import load_config
+from rtpd.config.settings import Config
 from rtpd.storage.files import finite, write_json
 from rtpd.training.monitor import monitor as choose_monitor
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtpd.config.settings import Config, load_config, read_toml
+from rtpd.config.loading import load_config, read_toml
+from rtpd.config.settings import Config
 from rtpd.envs import FAMILIES
 from rtpd.errors import ConfigError
 

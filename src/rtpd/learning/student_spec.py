@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rtpd.config.settings import Config, StudentConfig, layered, to_dict
+from rtpd.config.loading import layered, to_dict
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.networks import architectures

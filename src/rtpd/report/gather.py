@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtpd.config.settings import Config, to_dict
+from rtpd.config.loading import to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
 from rtpd.storage.files import inside, read_json
 from rtpd.storage.manifest import Manifest

@@ -2,7 +2,7 @@
 
 import shlex
 
-from rtpd.config.settings import load_config, presets, to_dict
+from rtpd.config.loading import load_config, presets, to_dict
 from rtpd.report.blocks import Block, Facts, Heading, Table, Text
 from rtpd.report.cells import Study, Trial
 from rtpd.report.gather import RunHistory, flat

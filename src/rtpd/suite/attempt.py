@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rtpd.config.settings import flat, from_dict, to_dict
+from rtpd.config.loading import flat, from_dict, to_dict
 from rtpd.errors import RtpdError, RunError, typed
 from rtpd.storage.files import contents, discard, is_temporary, lock, write_atomic
 from rtpd.storage.run_folder import LOCK, Run, now

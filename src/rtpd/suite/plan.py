@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.config.settings import Config, flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.loading import flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import ConfigError, RtpdError, unknown
 
 Table = dict[str, Any]

@@ -7,7 +7,8 @@ from typing import Any
 from rtpd import envs
 from rtpd.agents.formats import sb3
 from rtpd.agents.store import file_of, load_policy
-from rtpd.config.settings import Config, from_dict, load_config
+from rtpd.config.loading import from_dict, load_config
+from rtpd.config.settings import Config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
 from rtpd.networks.policy import Policy

@@ -11,14 +11,8 @@ import msgspec
 
 from rtpd import envs
 from rtpd.agents import store
-from rtpd.config.settings import (
-    Config,
-    StudentConfig,
-    TeacherConfig,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from rtpd.config.loading import from_dict, load_config, to_dict
+from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner

@@ -18,13 +18,15 @@ import jax.random as jr
 
 from rtpd.agents import acting, store
 from rtpd.agents.evaluate import random_scores
-from rtpd.config.settings import Config, to_dict
+from rtpd.config.loading import to_dict
+from rtpd.config.settings import Config
 from rtpd.envs.baselines import has_baseline
 from rtpd.learning import replay as ring
 from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run, now
 from rtpd.system import compute, memory
 from rtpd.system.formatting import count
@@ -42,7 +44,7 @@ class Trainer:
 
     def __init__(
         self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor],
-        policies: Mapping[str, store.Policy] | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ) -> None:  # fmt: skip
         """Build the state at step 0, of the games in `envs`; `restore` replaces it.
 
@@ -161,7 +163,7 @@ class Trainer:
             self.restart_envs()
             self.logger.phase("training")
 
-    def _begin_evaluation(self, policies: dict[str, store.Policy], episodes: int) -> None:
+    def _begin_evaluation(self, policies: dict[str, Policy], episodes: int) -> None:
         """Once the one before is over; not if the run is to end."""
         self._end_evaluation()
         if not self.stop.asked:
@@ -296,7 +298,7 @@ class Trainer:
         )  # fmt: skip
         divergence.check_losses(progress.step, means)
 
-    def _policies(self) -> dict[str, store.Policy]:
+    def _policies(self) -> dict[str, Policy]:
         """Copies of all agents as they are now."""
         return snapshots.policies(
             self.learner,
@@ -369,6 +371,7 @@ class Trainer:
         tree, self.progress = found
         self.state, self.rollout = tree["state"], tree["rollout"]
         # One that goes on for longer than it was to has its teacher learn again.
+        rested = self.progress.consolidating
         self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
         self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
         self.saved_step = self.progress.step
@@ -380,6 +383,9 @@ class Trainer:
         if self.config.replay.save:
             for game, collector in self.collectors.items():
                 collector.replay = tree["replay"][game]
+            if rested and not self.progress.consolidating:
+                # The rollout of before the rest has been written over.
+                self.rollout = self._plan(self.state, self.replays)
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
