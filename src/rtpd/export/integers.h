@@ -3,7 +3,7 @@
  * C99, integers only, no allocation, nothing but <stdint.h>.
  * Flash: $FLASH bytes of constants, and some hundred of code.
  * RAM: $RAM bytes (${P}_state: $STACK of frames, $SCRATCH of scratch), and less than 256 bytes of
- * call stack.
+ * call stack from -Os on. Whoever keeps the frames for ${P}_act needs the scratch alone.
  *
  * frames: the newest ${M}_STACK frames of ${M}_HEIGHT x ${M}_WIDTH grey pixels, oldest first; zeros
  * stand before an episode's first. q: one number an action; a Q-value is $UNIT times it.
