@@ -6,7 +6,7 @@
 enum { OPEN = 0x01, WRITE_TEXT = 0x04, WRITE = 0x05, READ = 0x06, EXIT = 0x18 };
 enum { READ_BINARY = 1, WRITE_BINARY = 5, APPLICATION_EXIT = 0x20026, ERROR = 0x20023 };
 
-#define SYSTICK ((volatile uint32_t *)0xE000E010) /* control, reload, value; every Cortex-M */
+#define SYSTICK ((volatile uint32_t *)0xE000E010) /* control, reload, value */
 
 extern uint32_t _stack_bottom[], _stack_top[];
 

@@ -125,11 +125,10 @@ def _integers(policy: Policy, quantised: Quantised, name: str) -> dict[str, Any]
         if layer.multiplier is not None:
             constants.append(_array("int32_t", f"{name}_multiplier{i}", layer.multiplier))
             constants.append(_array("uint8_t", f"{name}_shift{i}", layer.shift))
-    height, width = policy.spec.frame_shape
-    even, odd, window = _halves(quantised, policy.spec.stack)
+    (height, width), halves = policy.spec.frame_shape, _halves(quantised, policy.spec.stack)
     return {
         "UNIT": f"{quantised.unit:.9g}", "H": height, "W": width,
-        "EVEN": even, "ODD": odd, "WINDOW": window,
+        **dict(zip(("EVEN", "ODD", "WINDOW"), halves, strict=True)),
         "CONSTANTS": "".join(constants), "CALLS": _calls(quantised, name),
     }  # fmt: skip
 
