@@ -125,10 +125,11 @@ def _integers(policy: Policy, quantised: Quantised, name: str) -> dict[str, Any]
         if layer.multiplier is not None:
             constants.append(_array("int32_t", f"{name}_multiplier{i}", layer.multiplier))
             constants.append(_array("uint8_t", f"{name}_shift{i}", layer.shift))
-    (height, width), halves = policy.spec.frame_shape, _halves(quantised, policy.spec.stack)
+    height, width = policy.spec.frame_shape
+    even, odd, window = _halves(quantised, policy.spec.stack)
     return {
         "UNIT": f"{quantised.unit:.9g}", "H": height, "W": width,
-        **dict(zip(("EVEN", "ODD", "WINDOW"), halves, strict=True)),
+        "EVEN": even, "ODD": odd, "WINDOW": window,
         "CONSTANTS": "".join(constants), "CALLS": _calls(quantised, name),
     }  # fmt: skip
 
