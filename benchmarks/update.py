@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 import jax.random as jr
 
-from rtpd.config.settings import load_config
+from rtpd.config.loading import load_config
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import now, provenance

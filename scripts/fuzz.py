@@ -102,8 +102,9 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.agents import store
     from rtpd.agents.formats.torch_file import state_dict
     from rtpd.agents.sources import options_of
-    from rtpd.config.settings import flat, from_dict, load_config, to_dict
+    from rtpd.config.loading import flat, from_dict, load_config, to_dict
     from rtpd.networks import architectures
+    from rtpd.networks.policy import Policy
     from rtpd.storage import checkpoint
     from rtpd.storage.archive import Archive
     from rtpd.storage.files import discard, sha256
@@ -111,7 +112,7 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.suite.plan import read as read_suite
     from rtpd.training import identity
     from rtpd.training.validation import validate
-    from rtpd.types import EnvSpec, Policy, Preprocess
+    from rtpd.types import EnvSpec, Preprocess
     from rtpd.watch.state import State
 
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["rtpd", "tomllib"]):
     from rtpd.agents import store
     from rtpd.agents.formats import onnx_file
     from rtpd.agents.formats.torch_file import state_dict
-    from rtpd.config.settings import load_config
+    from rtpd.config.loading import load_config
     from rtpd.errors import RtpdError
     from rtpd.suite.plan import read as read_suite
 

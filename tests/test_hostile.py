@@ -31,17 +31,11 @@ from rtpd.agents.formats import onnx_file
 from rtpd.agents.sources import options_of
 from rtpd.cli import tables
 from rtpd.cli.main import main
-from rtpd.config.settings import (
-    Config,
-    EvaluationConfig,
-    ReplayConfig,
-    TeacherConfig,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from rtpd.config.loading import from_dict, load_config, to_dict
+from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
 from rtpd.report.gather import read as read_run
 from rtpd.report.listing import runs
 from rtpd.storage import checkpoint
@@ -59,7 +53,7 @@ from rtpd.storage.run_folder import Run
 from rtpd.suite.plan import read as read_suite
 from rtpd.training.train import train
 from rtpd.training.validation import validate
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 from rtpd.watch.state import State
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -328,7 +322,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
-    tables.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
+    tables.print_runs(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)

@@ -26,7 +26,8 @@ from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
 from rtpd.networks import architectures
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "FIRE", "UP", "DOWN", "A", "B"))
 ENDLESS = EnvSpec("probe/endless", 2, (1,), "float32", stack=1)

@@ -15,9 +15,10 @@ from rtpd.learning.teachers import TEACHERS
 from rtpd.learning.update import Learner
 from rtpd.networks import architectures, qnet
 from rtpd.networks.architectures import NETS, MlpShape
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.training import snapshots
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step=1)

@@ -11,7 +11,7 @@ import pytest
 
 from rtpd import envs
 from rtpd.cli.main import main
-from rtpd.config.settings import presets
+from rtpd.config.loading import presets
 from rtpd.errors import typed
 
 TINY = [
@@ -212,7 +212,7 @@ def test_layers_defaults_preset_file_flags(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_is_valid(name):
-    from rtpd.config.settings import load_config
+    from rtpd.config.loading import load_config
     from rtpd.training.validation import validate
 
     validate(load_config(name))

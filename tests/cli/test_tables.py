@@ -10,7 +10,8 @@ def test_nothing_is_wider_than_the_screen():
     result = {**EVALUATION, "agents": {name: row | {"share": 0.00102} for name in LONG}}
     console = screen(False)
     tables.print_evaluation(result, console=console)
-    console.print(tables.games_table({f"some_long_game_name_{i}": 18 for i in range(57)}))
+    games = {f"some_long_game_name_{i}": 18 for i in range(57)}
+    tables.print_games(games, console=console)
     assert widest(text(console)) <= 80
 
 
@@ -25,7 +26,7 @@ def test_evaluation_for_people():
 
 def test_games_with_their_actions():
     console = screen(False)
-    console.print(tables.games_table({"pong": 6, "boxing": 18, "[b]": 3}))
+    tables.print_games({"pong": 6, "boxing": 18, "[b]": 3}, console=console)
     assert text(console).startswith("3 games, each with its number of actions\n")
     assert text(console).split()[-6:] == ["[b]", "3", "boxing", "18", "pong", "6"]
 

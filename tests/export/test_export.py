@@ -22,11 +22,12 @@ from rtpd.export.c import CTarget
 from rtpd.export.onnx import OnnxTarget
 from rtpd.learning.teachers import TEACHERS
 from rtpd.networks import architectures, qnet
-from rtpd.types import EnvSpec, HostPolicy, Policy, Preprocess, Scalar
+from rtpd.networks.heads import Scalar
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EnvSpec, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=2, frames_per_step=1)
-RESULTS = Path(__file__).parents[2] / "results"
 HOSTILE = 'x*/ int y; /* \n"quoted" \\ ??/ \N{SNOWMAN}'
 
 
@@ -224,7 +225,7 @@ def test_a_fixed_point_factor_is_close_and_fits(factor):
 @pytest.fixture(scope="module")
 def pong():
     """A trained student, rounded to integers, and real frames that it was not calibrated on."""
-    policy = agents_on_disk.load(RESULTS / "pong-cpu-600k/agents/net1.7.safetensors")
+    policy = agents_on_disk.load_policy("zoo:pong/net1.7")
     from rtpd.agents.evaluate import stacks
     from rtpd.agents.sources import options_of
 

@@ -120,7 +120,7 @@ def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
         student=StudentConfig(**({"optimizer": optimizer} | (student or {}))),
         replay=ReplayConfig(priority=priority),
         # One-step returns, since the rollout is random play and its longer returns are not greedy.
-        rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
+        rollout=RolloutConfig(steps=24, minibatch_size=48, td_lambda=0.0),
     )
 
 
@@ -535,7 +535,7 @@ def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
     learning = teacher_in(config("pqn"), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     rollout = learning.plan(state, replay)
-    assert rollout.order.shape == (learning.pace.updates_per_rollout, 48) == (8, 48)
+    assert rollout.order.shape == (learning.schedule.updates_per_rollout, 48) == (8, 48)
     assert np.bincount(np.ravel(rollout.order)).tolist() == [2] * 24 * 8
     newest = (int(replay.cursor) - 1) % 50
     assert rollout.rows.tolist() == [(newest - back) % 50 for back in range(24, -1, -1)]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtpd.cli.main import main
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     EvaluationConfig,
     ExplorationConfig,
@@ -19,7 +20,6 @@ from rtpd.config.settings import (
     ReplayConfig,
     StudentConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.report import report
 from rtpd.report.cells import study

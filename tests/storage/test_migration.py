@@ -1,6 +1,10 @@
 """What earlier versions wrote is read under today's names, and today's stays as it is."""
 
-from rtpd.config.settings import Config, from_dict, to_dict
+import pytest
+
+from rtpd.config.loading import from_dict, to_dict
+from rtpd.config.settings import Config
+from rtpd.errors import ConfigError
 from rtpd.storage.migration import migrated
 
 OLD = {
@@ -33,6 +37,9 @@ def test_todays_settings_stay_as_they_are():
     assert migrated(migrated(OLD)) == migrated(OLD)
 
 
-def test_what_cannot_be_understood_is_left_to_whoever_checks_it():
-    for odd in ({"teacher": 3, "td": []}, {"td": None, "rollout": 5}, {"students": "net1.7"}):
-        migrated(odd)
+@pytest.mark.parametrize(
+    "odd", [{"teacher": 3, "td": []}, {"td": None, "rollout": 5}, {"students": "net1.7"}]
+)
+def test_what_cannot_be_understood_is_left_to_whoever_checks_it(odd):
+    with pytest.raises(ConfigError):
+        from_dict(migrated(odd))

@@ -10,26 +10,24 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from rtpd.cli.main import main
-from rtpd.config.settings import load_config, presets, to_dict
+from rtpd.config.loading import load_config, presets, to_dict
 from rtpd.errors import RequestError, RunError
+from rtpd.storage.records import TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.suite import run_suite
 from rtpd.suite.attempt import find
 from rtpd.suite.board import Panel
 from rtpd.suite.plan import as_toml, cells, jobs_of, read
-from rtpd.suite.rows import Row, Tail, results, seconds_left
+from rtpd.suite.rows import TrackedRun, results, seconds_left
 from rtpd.training.train import train
 
 pytestmark = pytest.mark.xdist_group("suite")  # its runs are made once, by one worker
@@ -533,31 +531,13 @@ def test_only_folders_that_the_suite_made_are_ever_removed(suite, tmp_path, name
         assert find(job).state == "new"
 
 
-@given(st.lists(st.binary(max_size=12), max_size=8), st.lists(st.integers(1, 30), max_size=30))
-def test_every_whole_line_is_read_once_however_the_file_grows(texts, sizes):
-    records = [{"kind": "train", "step": i, "text": text.hex()} for i, text in enumerate(texts)]
-    data = "".join(json.dumps(record) + "\n" for record in records).encode() + b'{"kind": "tra'
-    with tempfile.TemporaryDirectory() as folder:
-        path, found = Path(folder, "metrics.jsonl"), []
-        tail = Tail(path)
-        for size in (*sizes, len(data)):
-            found += tail.records()
-            with path.open("ab") as file:
-                file.write(data[:size])
-            data = data[size:]
-        assert found + tail.records() == records
-        write(path.with_name("cut"), json.dumps({"kind": "eval", "step": 7}) + "\n")
-        path.with_name("cut").replace(path)
-        assert tail.records() == [{"kind": "eval", "step": 7}]
-
-
 def test_the_table_fits_the_terminal_and_shows_what_runs_first(suite):
     file, out, _, _ = suite
     many = write(file.with_name("many.toml"), file.read_text().replace("seeds = 2", "seeds = 30"))
-    rows = [Row(job, find(job)) for job in jobs_of(many, read(many), out)]
+    rows = [TrackedRun(job, find(job)) for job in jobs_of(many, read(many), out)]
     running = rows[20]
     running.state, running.step = "running", 2_400
-    running.train = {"seconds": 4.8, "step": 2_400, "steps_per_second": 400.0}
+    running.train = TrainRecord(step=2_400, seconds=4.8, steps_per_second=400.0)
     text = io.StringIO()
     panel = Panel(Console(file=text, force_terminal=True, width=120, height=12, highlight=False))
     panel.update(rows)

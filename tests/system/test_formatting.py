@@ -14,11 +14,6 @@ def test_durations(seconds, shown):
     assert c.duration(seconds) == shown
 
 
-def test_an_error_is_one_line():
-    assert c.error_line(ValueError("bad\x1b[31m\nname")) == r"rtpd: error: bad\x1b[31m\nname"
-    assert c.error_line(ValueError()) == "rtpd: error: ValueError"
-
-
 def test_one_is_one():
     assert [c.count(n, "env") for n in (0, 1, 8, 1500, None)] == [
         "0 envs", "1 env", "8 envs", "1,500 envs", "- envs",

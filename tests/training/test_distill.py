@@ -10,6 +10,7 @@ import pytest
 from rtpd.agents.formats import sb3
 from rtpd.agents.store import load_policy, save
 from rtpd.cli.main import main
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     EvaluationConfig,
     ExplorationConfig,
@@ -17,7 +18,6 @@ from rtpd.config.settings import (
     ReplayConfig,
     StudentConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.errors import CheckpointError, RequestError
 from rtpd.storage.run_folder import Run

@@ -227,7 +227,7 @@ def test_a_closed_terminal_is_no_reason_to_lose_a_run(tmp_path):
     os.close(terminal)
     try:
         shown = b""
-        while b"training" not in shown and b"agree" not in shown:
+        while b"training" not in shown and b"keeps" not in shown:
             shown += os.read(ours, 4096)
     finally:
         os.close(ours)  # which hangs up

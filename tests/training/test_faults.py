@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from rtpd.cli.main import main
-from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig, from_dict
+from rtpd.config.loading import from_dict
+from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, DivergedError, RunError
 from rtpd.storage import checkpoint
 from rtpd.storage.files import sha256
@@ -306,7 +307,7 @@ def test_a_run_rolls_back_and_goes_on_with_half_the_rates(tmp_path, faulty):
     assert entry["step"] == 400 and "teacher has diverged" in entry["why"]
     rate = settings.teacher.optimizer.learning_rate / 2
     assert entry["teacher_learning_rate"] == rate
-    assert manifest["config"]["td"]["optimizer"]["learning_rate"] == rate
+    assert manifest["config"]["teacher"]["optimizer"]["learning_rate"] == rate
     records = Run.open(path).records()
     assert [r["step"] for r in records if r["kind"] == "rollback"] == [400]
     losses = [r["teacher"]["loss"] for r in records if r["kind"] == "train" and r["step"] > 100]
@@ -380,7 +381,7 @@ def test_a_checkpoint_of_other_settings_is_refused_in_one_line(tmp_path):
     path = tmp_path / "run"
     train(TINY, out=path)
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["config"]["td"]["net"] = "mlp8"
+    manifest["config"]["teacher"]["net"] = "mlp8"
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"no checkpoint to go on from: .*0000000600"):
         resume(path, steps=800)
@@ -430,7 +431,7 @@ def change(path, key, value):
         (
             "config.teacher.algorithm",
             "dqn",
-            "saved with teacher = 'double-dqn', the run has 'dqn' now",
+            "saved with teacher.algorithm = 'double-dqn', the run has 'dqn' now",
         ),
         ("config.students", ["mlp8:mse"], "mlp8:mse"),
         ("config.teacher.optimizer.learning_rate", 1.25e-4, "learning_rate"),

@@ -9,7 +9,8 @@ from gymnasium.spaces import Box, Discrete
 
 from rtpd import envs
 from rtpd.agents.evaluate import compare, evaluate, random_scores
-from rtpd.cli import main
+from rtpd.cli import tables, words
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     Config,
     EvaluationConfig,
@@ -17,13 +18,12 @@ from rtpd.config.settings import (
     OptimizerConfig,
     ReplayConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError
 from rtpd.storage import files
 from rtpd.storage.run_folder import Run
-from rtpd.training.logger import Journal
+from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import default_preset, train
 from rtpd.types import EvalResult
@@ -107,8 +107,8 @@ def test_a_reward_that_is_clipped_outside_atari_is_told_once(tmp_path):
     assert "RtpdSizes-v0" in warning and "10" in warning and "--teacher.no-clip-rewards" in warning
     for settings in (tiny, replace(tiny, env="pong", teacher=TeacherConfig())):
         quiet = Listener()
-        journal = Journal(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
-        journal.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
+        logger = RunLogger(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
+        logger.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
         assert not quiet.warnings
 
 
@@ -132,8 +132,8 @@ def test_the_default_outside_atari_learns_from_the_sizes_of_rewards():
 )
 def test_the_preset_fits_the_game_wherever_it_is_named(args, preset, tmp_path):
     file = tmp_path / "my.toml"
-    file.write_text('env = "gym/CartPole-v1"\nteacher = "dqn"\n')
-    found, _ = main._defaults([str(file) if arg == "FILE" else arg for arg in args])
+    file.write_text('env = "gym/CartPole-v1"\nteacher.algorithm = "dqn"\n')
+    found, _ = words.before_flags([str(file) if arg == "FILE" else arg for arg in args])
     assert found == preset
 
 
@@ -195,7 +195,7 @@ def test_a_value_that_is_no_number_is_told_with_env_field_and_step(name, tmp_pat
 
 def test_what_is_printed_and_written_is_json_whatever_the_numbers(tmp_path, capsys):
     odd = {"a": [np.nan, {"b": -np.inf}], "c": (1.5, 2)}
-    main._show(odd, print, as_json=True)
+    tables.print_result(odd, print, as_json=True)
     files.write_json(tmp_path / "x.json", files.finite(odd))
     expected = {"a": [None, {"b": None}], "c": [1.5, 2]}
     assert files.parse_json(capsys.readouterr().out.encode()) == expected

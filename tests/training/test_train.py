@@ -30,10 +30,12 @@ from rtpd.config.settings import (
     TeacherConfig,
 )
 from rtpd.errors import ConfigError, RequestError, RunError
+from rtpd.learning import replay as ring
 from rtpd.storage.run_folder import Run
 from rtpd.system import cpu, memory
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
+from rtpd.training.trainer import Trainer
 
 SMALL = Config(
     env="gym/CartPole-v1",
@@ -198,6 +200,27 @@ def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(t
     assert agent_bytes(tmp_path / "whole")["teacher.safetensors"] != before
     last = [r["step"] for r in records(tmp_path / "whole", "train") if "consolidating" in r]
     assert min(step for step in last if step > 800) > 1_200
+
+
+def test_a_teacher_that_learns_again_does_so_from_a_rollout_of_its_own_play(tmp_path, monkeypatch):
+    """Not from the one before its rest, whose rows have been written over since."""
+    kind = replace(SMALL.teacher, algorithm="pqn")
+    rests = replace(
+        SMALL, teacher=kind, steps=800, rollout=RolloutConfig(steps=8, minibatch_size=16),
+        consolidation=ConsolidationConfig(0.25, updates=1),
+    )  # fmt: skip
+    train(rests, out=tmp_path / "run")
+    restore, found = Trainer.restore, []
+
+    def restored(trainer):
+        restore(trainer)
+        ((rollout,), (replay,)) = trainer.rollout.values(), trainer.replays.values()
+        found.append((rollout.rows.tolist(), ring.newest(replay, 9).tolist()))
+
+    monkeypatch.setattr(Trainer, "restore", restored)
+    resume(tmp_path / "run", steps=1_600)
+    ((planned, newest),) = found
+    assert planned == newest
 
 
 def test_a_teacher_alone_does_not_rest(tmp_path):

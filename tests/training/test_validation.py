@@ -6,7 +6,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from rtpd.config.settings import Config, StudentConfig, from_dict
+from rtpd.config.loading import from_dict
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, EnvError
 from rtpd.learning.student_spec import parse_students
 from rtpd.ranges import Range

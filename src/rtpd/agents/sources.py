@@ -23,8 +23,9 @@ from rtpd.agents.store import file_of, load, load_policy
 from rtpd.envs import EnvOptions
 from rtpd.envs.options import modules_of
 from rtpd.errors import CheckpointError, ConfigError, EnvError, RunError, unknown
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.run_folder import Run
-from rtpd.types import HostPolicy, Policy, num_parameters
+from rtpd.types import num_parameters
 
 
 class Agents(NamedTuple):

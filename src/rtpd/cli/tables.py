@@ -1,16 +1,17 @@
 """Results of commands as tables for people; `--json` prints the same results as they are."""
 
+import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.console import Console, Group
 from rich.text import Text
 
 from rtpd.errors import clean
+from rtpd.storage.files import finite
 from rtpd.system.formatting import (
     Row,
     count,
@@ -21,7 +22,21 @@ from rtpd.system.formatting import (
     show,
     terminal,
 )
+from rtpd.system.streams import json_stream
 from rtpd.training.progress import evaluation_table, progress, settings_notes, short
+
+
+def print_result[T](result: T, print_it: Callable[[T], object], *, as_json: bool) -> None:
+    """Print a result for people, or as JSON."""
+    if as_json:
+        print(json.dumps(finite(result), indent=2, allow_nan=False), file=json_stream.get())
+    else:
+        print_it(result)
+
+
+def tell(text: str) -> None:
+    """What is being done, beside the result."""
+    print(f"... {text}", file=sys.stderr)
 
 
 def print_evaluation(result: Row, *, console: Console | None = None) -> None:
@@ -71,7 +86,7 @@ def print_play(result: Row, *, console: Console | None = None) -> None:
     out.print(Group(*([table] if result["returns"] else []), Text("\n".join(["", *lines]), "dim")))
 
 
-def runs_table(runs: Iterable[Row]) -> RenderableType:
+def print_runs(runs: Iterable[Row], *, console: Console | None = None) -> None:
     """Every run: its state, how far it is, the mean returns of its last evaluation."""
     table = plain_table(["run", "game", "state", "steps", "done", "teacher", "students"])
     killed = False
@@ -87,10 +102,11 @@ def runs_table(runs: Iterable[Row]) -> RenderableType:
         table.add_row(*map(Text, cells), Text(students or "-"))
     hint = "rtpd train --resume RUN goes on with one; " if killed else ""
     note = f"\n{hint}returns are those of the last evaluation; rtpd report RUN... tells more"
-    return Group(table, Text(note, "dim"))
+    out = console or terminal(sys.stdout)
+    out.print(Group(table, Text(note, "dim")))
 
 
-def zoo_table(cards: Mapping[str, Row]) -> RenderableType:
+def print_zoo(cards: Mapping[str, Row], *, console: Console | None = None) -> None:
     """Every student of the zoo: its score, its teacher's, its size."""
     heads = ["student", "mean return\n± s.e.", "teacher's", "human\nscore", "parameters",
              "of\nteacher", "bytes"]  # fmt: skip
@@ -101,7 +117,8 @@ def zoo_table(cards: Mapping[str, Row]) -> RenderableType:
                show(card["bytes"])]  # fmt: skip
         table.add_row(*(Text(clean(cell)) for cell in (name, *row)))
     note = "\nrtpd play zoo:GAME/NAME; human score: 0 % random play, 100 % people"
-    return Group(table, Text(note, "dim"))
+    out = console or terminal(sys.stdout)
+    out.print(Group(table, Text(note, "dim")))
 
 
 def print_export(result: Row, *, console: Console | None = None) -> None:
@@ -142,15 +159,16 @@ def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -
         out.print(table, "", sep="\n")
 
 
-def games_table(games: Mapping[str, int]) -> RenderableType:
+def print_games(games: Mapping[str, int], *, console: Console | None = None) -> None:
     """Every game with its number of actions, in as many columns as fit."""
     wide = max((len(clean(name)) for name in games), default=0)
     cells = [Text(f"{clean(name):<{wide}} {n:>3}  ") for name, n in sorted(games.items())]
     head = Text(f"{len(cells):,} games, each with its number of actions\n", "bold")
-    return Group(head, Columns(cells, column_first=True, padding=(0, 1)))
+    out = console or Console()  # as many columns as fit 80 characters where there is no terminal
+    out.print(Group(head, Columns(cells, column_first=True, padding=(0, 1))))
 
 
-def teachers_table(teachers: Mapping[str, Row]) -> Table:
+def print_teachers(teachers: Mapping[str, Row], *, console: Console | None = None) -> None:
     """Every teacher, what it learns from and takes, and how fast it is where that was measured."""
     headers = ["teacher", "paper", "learns from", "outputs per\naction", "preset", "replay"]
     measured = any("loop_steps_per_second" in row for row in teachers.values())
@@ -162,7 +180,7 @@ def teachers_table(teachers: Mapping[str, Row]) -> Table:
             cells.append(show(row.get("update_ms"), ".1f", " ms"))
             cells.append(show(row.get("loop_steps_per_second"), unit=" steps/s"))
         table.add_row(Text(clean(name)), *(Text(clean(cell)) for cell in cells))
-    return table
+    (console or terminal(sys.stdout)).print(table)
 
 
 def print_bench(result: Row, *, console: Console | None = None) -> None:

@@ -12,9 +12,9 @@ import ale_py
 import gymnasium
 from ale_py import roms
 
-from rtpd.envs.common import read_table
 from rtpd.envs.family import EnvFamily
 from rtpd.envs.options import EnvOptions
+from rtpd.envs.tables import read_table
 from rtpd.errors import EnvError, unknown
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""What the families share: seeds, actions, tables."""
-
-import csv
-from importlib.resources import files
+"""What the families share: seeds and actions."""
 
 import numpy as np
 from jaxtyping import Int
@@ -31,9 +28,3 @@ def valid_actions(action: Int[np.ndarray, " E"], num_envs: int, num_actions: int
             f"with actions 0..{num_actions - 1}"
         )
     return action.astype(np.int32)
-
-
-def read_table(name: str) -> list[dict[str, str]]:
-    """The rows of a CSV file of this package by column name; lines that begin with # are notes."""
-    lines = files("rtpd.envs").joinpath(name).read_text().splitlines()
-    return list(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -16,9 +16,10 @@ from rtpd.agents.sources import check_numbers, one_of, options_of
 from rtpd.errors import RequestError, unknown
 from rtpd.export import quantise, verify
 from rtpd.export.target import ExportTarget
+from rtpd.networks.policy import Policy
 from rtpd.storage.files import check_writable, sync_folder
 from rtpd.system.process import settled
-from rtpd.types import Policy
+from rtpd.types import AgentId
 
 # Where the class of each is: "module:Class".
 TARGETS = {
@@ -120,7 +121,7 @@ def _file(
 ) -> Path:
     """Where the export goes; RequestError if nothing can be written there."""
     kind = "-int8" if int8 and not target.images_are_int8 else ""
-    words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
+    words = f"{policy.spec.name}-{AgentId.parse(agent).name}".rpartition("/")[2]
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
     path = Path(out) if out is not None else Path(f"{safe}{kind}{target.suffix}")
     if path.suffix != target.suffix and target.suffix:

@@ -25,8 +25,8 @@ from rtpd.export.about import describe, harmless
 from rtpd.export.quantise import Quantised
 from rtpd.export.target import ExportTarget
 from rtpd.networks.layers import Dense
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.networks.qnet import QNet
-from rtpd.types import HostPolicy, Policy
 
 HALVES = ("odd", "even")  # of the scratch: what a layer reads and writes, in turn
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2")

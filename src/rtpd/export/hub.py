@@ -17,8 +17,9 @@ from rtpd.errors import RequestError
 from rtpd.export.about import harmless
 from rtpd.export.quantise import Quantised
 from rtpd.export.target import ExportTarget
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.system.formatting import percent, score, show
-from rtpd.types import HostPolicy, Policy, num_parameters
+from rtpd.types import num_parameters
 
 CARD = "README.md"
 

@@ -16,9 +16,10 @@ from rtpd.errors import RequestError
 from rtpd.export.about import describe
 from rtpd.export.quantise import Quantised
 from rtpd.export.target import ExportTarget
+from rtpd.networks.heads import Categorical, Quantile, Scalar
 from rtpd.networks.layers import Conv, Dense, Residual, Stage
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.networks.qnet import QNet
-from rtpd.types import Categorical, HostPolicy, Policy, Quantile, Scalar
 
 OPSET = 17  # the first with LayerNormalization; browsers' and old runtimes read it
 IR_VERSION = 8  # what came with that opset

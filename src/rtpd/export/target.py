@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rtpd.export.quantise import Quantised
-from rtpd.types import HostPolicy, Policy
+from rtpd.networks.policy import HostPolicy, Policy
 
 
 class ExportTarget(ABC):

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rtpd.config.settings import Config, StudentConfig, layered, to_dict
+from rtpd.config.loading import layered, to_dict
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.networks import architectures
@@ -137,22 +138,22 @@ def parse_actors(config: Config) -> dict[str, slice]:
     if config.actors == "teacher":
         return {"teacher": slice(0, config.num_envs)}
     names = ["teacher", *(student.name for student in parse_students(config))]
-    crew: dict[str, slice] = {}
+    slices: dict[str, slice] = {}
     start = 0
     for part in config.actors.split(","):
         name, _, text = part.strip().partition("=")
         if name not in names:
             raise ConfigError(f"--actors {config.actors}: {unknown('agent', name, names)}")
-        if name in crew or not (text.isdecimal() and len(text) < 10 and int(text)):
+        if name in slices or not (text.isdecimal() and len(text) < 10 and int(text)):
             raise ConfigError(
                 f"--actors {config.actors}: '{part}': allowed: each agent once, with a number of "
                 "envs, as in teacher=6,net1.7=2"
             )
-        crew[name] = slice(start, start + int(text))
+        slices[name] = slice(start, start + int(text))
         start += int(text)
-    if "teacher" not in crew or start != config.num_envs:
+    if "teacher" not in slices or start != config.num_envs:
         raise ConfigError(
             f"--actors {config.actors}: that is {start} envs, the teacher's among them must be 1 "
             f"or more, and --num-envs is {config.num_envs}"
         )
-    return crew
+    return slices

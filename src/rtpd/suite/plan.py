@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.config.settings import Config, flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.loading import flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import ConfigError, RtpdError, unknown
 
 Table = dict[str, Any]
@@ -196,8 +197,8 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
         learnt = source.config
         config = distill.adapted(config, learnt.env, learnt.environment, learnt.teacher.net)
     validate(config)
-    with emulators(replace(config, num_envs=1)) as lanes:
-        specs = {game: env.spec for game, env in lanes.items()}
+    with emulators(replace(config, num_envs=1)) as emulated:
+        specs = {game: env.spec for game, env in emulated.items()}
     check_alike(specs)
     config = resolve(config, is_image=next(iter(specs.values())).is_image)
     snapshots.describe(Learner(config, specs))  # every net can be built

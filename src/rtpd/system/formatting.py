@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rtpd.errors import MOST_CHARACTERS, clean, shortened
+from rtpd.errors import clean
 
 Row = Mapping[str, Any]
 WIDE = 1000  # characters, where nobody looks  # characters, where nobody looks
@@ -71,12 +71,6 @@ def plain_table(headers: Iterable[str], title: str | None = None) -> Table:
         side = "right" if i else "left"
         table.add_column(Text(header), justify=side, overflow="fold", vertical="bottom")
     return table
-
-
-def error_line(error: BaseException) -> str:
-    """The one line by which the command line reports an error."""
-    text = shortened(str(error).strip(), MOST_CHARACTERS)
-    return f"rtpd: error: {clean(text) or type(error).__name__}"
 
 
 def terminal(stream: TextIO) -> Console:

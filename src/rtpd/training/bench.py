@@ -19,7 +19,8 @@ import numpy as np
 import psutil
 
 from rtpd import envs
-from rtpd.config.settings import Config, load_config, presets
+from rtpd.config.loading import load_config, presets
+from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
 from rtpd.learning import replay as ring
 from rtpd.learning.teachers import TEACHERS

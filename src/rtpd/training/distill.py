@@ -1,4 +1,4 @@
-"""Two-stage distillation: students of a teacher that has learnt before."""
+"""Two-stage distillation: students of a pretrained teacher."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +7,15 @@ from typing import Any
 from rtpd import envs
 from rtpd.agents.formats import sb3
 from rtpd.agents.store import file_of, load_policy
-from rtpd.config.settings import Config, from_dict, load_config
+from rtpd.config.loading import from_dict, load_config
+from rtpd.config.settings import Config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
 from rtpd.training import train
 from rtpd.training.monitor import Monitor
-from rtpd.types import Policy
 
 PRESET = "distill"
 
@@ -29,7 +30,7 @@ def distill(
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Distil a teacher that has learnt before into students (Rusu et al. 2015).
+    """Distil a pretrained teacher into students (Rusu et al. 2015).
 
     The same loop as `train`, with a frozen teacher: it plays, and its students learn from a replay
     of its play. `resume` goes on with such a run like with any other.

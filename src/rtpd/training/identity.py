@@ -7,7 +7,8 @@ settings were changed since. A checkpoint says all three of itself, and is taken
 from pathlib import Path
 from typing import Any
 
-from rtpd.config.settings import Config, flat, from_dict, to_dict
+from rtpd.config.loading import flat, from_dict, to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RtpdError
 from rtpd.storage.migration import migrated
 from rtpd.storage.run_folder import Run

@@ -52,9 +52,7 @@ def validate(config: Config) -> None:
             f"--consolidate {config.consolidation.share:g}: a frozen teacher rests all the time"
         )
     if config.teacher.is_frozen and replay.priority:
-        raise ConfigError(
-            f"--replay.priority {replay.priority}: nothing surprises a frozen teacher"
-        )
+        raise ConfigError(f"--replay.priority {replay.priority}: a frozen teacher has no TD errors")
     if rollout and config.rollout.steps * config.num_envs < config.rollout.minibatch_size:
         raise ConfigError(
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "

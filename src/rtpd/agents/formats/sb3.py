@@ -32,10 +32,11 @@ from rtpd.agents.formats import torch_file
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError, unknown
 from rtpd.networks import architectures, qnet
+from rtpd.networks.policy import Policy
 from rtpd.storage.archive import Archive, why
 from rtpd.storage.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 
 _NATURE = "stable_baselines3.common.torch_layers.NatureCNN"
 _FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"

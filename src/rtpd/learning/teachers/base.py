@@ -38,8 +38,9 @@ from rtpd.learning.train_state import (
     update_ema,
 )
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import ValueHead
 from rtpd.system import compute
-from rtpd.types import EnvSpec, Preprocess, Transitions, ValueHead
+from rtpd.types import EnvSpec, Preprocess, Transitions
 
 TeacherLoss = Callable[[qnet.QNet], tuple[Array, tuple[Array, Array]]]
 """The mean loss of a minibatch; the net's outputs [B Q], and the size of its TD errors [B]."""
@@ -180,8 +181,8 @@ class Teacher(ABC):
         Its states are the newest of the replay, as many as the consolidation plays.
         """
         key, next_key = jr.split(state.key)
-        share, steps = self.config.consolidation.share, self.config.steps
-        batch = self._stored(state, replay, key, round(share * steps))
+        steps = self.config.steps - self.schedule.consolidation_start
+        batch = self._stored(state, replay, key, steps)
         logits = next(iter(batch.target.values())).logits
         best = jnp.sum(jnp.max(logits, axis=1) * batch.known)
         metrics = {"q": best / jnp.maximum(jnp.sum(batch.known), 1)}
