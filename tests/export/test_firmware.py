@@ -15,7 +15,8 @@ from rtpd.agents.sources import one_of, options_of
 from rtpd.export import quantise
 from rtpd.export.c import FLAGS, CTarget, _compiler
 from rtpd.networks import architectures
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess
 
 ROOT = Path(__file__).parents[2]
 STEPS = 120
