@@ -5,26 +5,21 @@
  * Out: for each step the greedy action and the numbers of all actions, on a line.
  */
 #include <stdio.h>
-#include <string.h>
 #include RTPD_HEADER
 
-enum { FRAME = RTPD_HEIGHT * RTPD_WIDTH, NEWEST = (RTPD_STACK - 1) * FRAME };
-
-static uint8_t frames[RTPD_STACK * FRAME];
-static rtpd_scratch scratch;
+static rtpd_state state;
 
 int main(void)
 {
     int first;
     while ((first = getchar()) != EOF) {
         int32_t q[RTPD_ACTIONS];
-        if (first) memset(frames, 0, sizeof frames);
-        memmove(frames, frames + FRAME, NEWEST);
-        if (fread(frames + NEWEST, 1, FRAME, stdin) != FRAME) {
+        if (first) rtpd_reset(&state);
+        if (fread(rtpd_next(&state), 1, RTPD_FRAME, stdin) != RTPD_FRAME) {
             fputs("a frame was cut short\n", stderr);
             return 1;
         }
-        printf("%ld", (long)rtpd_act(frames, q, &scratch));
+        printf("%ld", (long)rtpd_step(&state, q));
         for (int a = 0; a < RTPD_ACTIONS; a++) printf(" %ld", (long)q[a]);
         putchar('\n');
         fflush(stdout);

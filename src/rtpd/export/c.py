@@ -22,7 +22,7 @@ import numpy as np
 
 from rtpd.errors import RequestError, RtpdError
 from rtpd.export.about import describe, harmless
-from rtpd.export.quantise import Layer, Quantised
+from rtpd.export.quantise import Quantised
 from rtpd.export.target import ExportTarget
 from rtpd.networks.layers import Dense
 from rtpd.networks.policy import HostPolicy, Policy
@@ -52,13 +52,16 @@ class CTarget(ExportTarget):
         common = {
             "ABOUT": harmless(f"{spec.name}, rtpd {about['rtpd']}, {said}, actions: {meanings}"),
             "FLASH": used["flash_bytes"], "RAM": used["ram_bytes"],
+            "SCRATCH": used["scratch_bytes"], "STACK": _stack_bytes(policy),
             "P": name, "M": name.upper(),
             "K": spec.stack, "A": spec.num_actions, "FIRST": spec.first_action,
+            "INPUT": "uint8_t" if quantised else "float",
+            "OUTPUT": "int32_t" if quantised else "float",
         }  # fmt: skip
-        own = _floats(policy, name) if quantised is None else _integers(policy, quantised, name)
-        template = files("rtpd.export").joinpath("floats.h" if quantised is None else "integers.h")
-        text = string.Template(template.read_text()).substitute(common | own)
-        path.write_text(text, encoding="ascii")
+        own = _integers(policy, quantised, name) if quantised else _floats(policy, name)
+        own["STEP"] = _template("step.h").substitute(common)
+        template = _template("integers.h" if quantised else "floats.h")
+        path.write_text(template.substitute(common | own), encoding="ascii")
 
     def load(self, path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
         """The header compiled as a library beside it, and called for one stack after the other."""
@@ -86,16 +89,24 @@ class CTarget(ExportTarget):
         return HostPolicy(q_values, policy.spec, policy.provenance)
 
     def facts(self, policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
-        """Bytes of constants and of scratch."""
+        """Bytes of constants, of the state (frames, scratch, an index), of the scratch in it."""
         if quantised is None:
             layers = _dense(policy)
             numbers = 2 * prod(policy.spec.frame_shape)
             numbers += sum(layer.weight.size + layer.bias.size for layer in layers)
-            return {"flash_bytes": 4 * numbers, "ram_bytes": 4 * sum(_float_halves(layers))}
-        flash = quantised.centre.size
-        for layer in quantised.layers:
-            flash += layer.weight.size + layer.bias.size * (4 if layer.multiplier is None else 9)
-        return {"flash_bytes": flash, "ram_bytes": sum(_halves(_sizes(quantised)))}
+            flash, scratch = 4 * numbers, 4 * sum(_float_halves(layers))
+        else:
+            flash = quantised.centre.size
+            for layer in quantised.layers:
+                each = 4 if layer.multiplier is None else 9
+                flash += layer.weight.size + each * layer.bias.size
+            scratch = sum(_halves(quantised, policy.spec.stack)[:2])
+        ram = sum(-(-part // 4) * 4 for part in (scratch, 4, _stack_bytes(policy)))
+        return {"flash_bytes": flash, "ram_bytes": ram, "scratch_bytes": scratch}
+
+
+def _template(name: str) -> string.Template:
+    return string.Template(files("rtpd.export").joinpath(name).read_text())
 
 
 def prefix(path: Path) -> str:
@@ -106,7 +117,6 @@ def prefix(path: Path) -> str:
 
 def _integers(policy: Policy, quantised: Quantised, name: str) -> dict[str, Any]:
     """What stands in integers.h."""
-    sizes, spec = _sizes(quantised), policy.spec
     constants = [_array("uint8_t", f"{name}_centre", quantised.centre)]
     for i, layer in enumerate(quantised.layers):
         outputs_first = np.moveaxis(layer.weight, -1, 0)
@@ -115,11 +125,12 @@ def _integers(policy: Policy, quantised: Quantised, name: str) -> dict[str, Any]
         if layer.multiplier is not None:
             constants.append(_array("int32_t", f"{name}_multiplier{i}", layer.multiplier))
             constants.append(_array("uint8_t", f"{name}_shift{i}", layer.shift))
-    (height, width), (even, odd) = spec.frame_shape, _halves(sizes)
+    height, width = policy.spec.frame_shape
+    even, odd, window = _halves(quantised, policy.spec.stack)
     return {
-        "UNIT": f"{quantised.unit:.9g}", "STACK": spec.stack * height * width,
-        "H": height, "W": width, "EVEN": even, "ODD": odd, "CONSTANTS": "".join(constants),
-        "CALLS": _calls(quantised, spec.stack, name),
+        "UNIT": f"{quantised.unit:.9g}", "H": height, "W": width,
+        "EVEN": even, "ODD": odd, "WINDOW": window,
+        "CONSTANTS": "".join(constants), "CALLS": _calls(quantised, name),
     }  # fmt: skip
 
 
@@ -157,12 +168,9 @@ def _floats(policy: Policy, name: str) -> dict[str, Any]:
         )
     even, odd = _float_halves(layers)
     return {
-        "F": prod(shape),
-        "EVEN": even,
-        "ODD": odd,
-        "CONSTANTS": "".join(constants),
-        "CALLS": "\n".join(calls),
-    }
+        "F": prod(shape), "EVEN": even, "ODD": odd,
+        "CONSTANTS": "".join(constants), "CALLS": "\n".join(calls),
+    }  # fmt: skip
 
 
 def _float_halves(layers: tuple[Dense, ...]) -> tuple[int, int]:
@@ -192,46 +200,40 @@ def _sizes(model: Quantised) -> list[tuple[int, int, int]]:
     return found
 
 
-def _halves(sizes: list[tuple[int, int, int]]) -> tuple[int, int]:
-    """Bytes of the buffers for what even and odd hidden layers give."""
-    bytes_of = [h * w * c for h, w, c in sizes[:-1]]
-    return max(bytes_of[::2], default=1), max(bytes_of[1::2], default=1)
+def _halves(model: Quantised, stack: int) -> tuple[int, int, int]:
+    """Bytes of the scratch's halves, for what even and odd hidden layers give; and the window."""
+    bytes_of = [h * w * c for h, w, c in _sizes(model)[:-1]]
+    window = model.layers[0].weight.shape[0] ** 2 * stack
+    even, odd = max(bytes_of[::2], default=1), max(2 * window, *bytes_of[1::2])
+    return even + even % 2, odd + odd % 2, window  # even: the window of int16 is in the second
 
 
-def _calls(model: Quantised, stack: int, name: str) -> str:
+def _stack_bytes(policy: Policy) -> int:
+    """Bytes of the newest frames."""
+    return policy.spec.stack * prod(policy.spec.frame_shape) * (1 if policy.spec.is_image else 4)
+
+
+def _calls(model: Quantised, name: str) -> str:
     """The statements that compute layer after layer."""
     lines, sizes = [], _sizes(model)
+    halves = ("scratch->even", "scratch->odd.values")
     for i, (layer, (height, width, channels)) in enumerate(zip(model.layers, sizes, strict=True)):
-        source = "frames" if i == 0 else f"scratch->{('even', 'odd')[(i - 1) % 2]}"
-        target, centre = f"scratch->{('even', 'odd')[i % 2]}", f"{name}_centre" if i == 0 else "0"
-        k, depth, steps = _reading(layer, model, sizes, i, stack)
-        names = f"{name}_weight{i}, {name}_bias{i}"
-        if layer.multiplier is None:
-            lines.append(
-                f"    for (int32_t a = 0; a < {name.upper()}_ACTIONS; a++)\n"
-                f"        q[a] = {name}_sum({source}, {centre}, {name}_weight{i} + a * {depth}, "
-                f"{name}_bias{i}[a], 1, {depth}, {steps});"
-            )
+        source, target = halves[(i - 1) % 2], halves[i % 2]
+        k, depth = layer.weight.shape[0] if layer.is_conv else 1, layer.weight.shape[-2]
+        row = prod(sizes[i - 1][1:]) if layer.is_conv else 0
+        names = ", ".join(f"{name}_{part}{i}" for part in ("weight", "bias", "multiplier", "shift"))
+        shape = f"{layer.stride}, {height}, {width}, {channels}"
+        if i == 0:
+            call = f"{name}_first(frames, scratch->odd.window, {target}, {names}, {k}, {shape});"
+        elif layer.multiplier is not None:
+            call = f"{name}_layer({source}, {target}, {names}, {k}, {depth}, {shape}, {row});"
         else:
-            lines.append(
-                f"    {name}_layer({source}, {centre}, {target}, {names}, {name}_multiplier{i}, "
-                f"{name}_shift{i},\n               {k}, {depth}, {layer.stride}, "
-                f"{height}, {width}, {channels}, {steps});"
+            call = (
+                f"for (int32_t a = 0; a < {name.upper()}_ACTIONS; a++)\n        q[a] = {name}_sum("
+                f"{source}, {name}_weight{i} + a * {depth}, {name}_bias{i}[a], 1, {depth}, 0);"
             )
+        lines.append(f"    {call}")
     return "\n".join(lines)
-
-
-def _reading(
-    layer: Layer, model: Quantised, sizes: list[tuple[int, int, int]], i: int, stack: int
-) -> tuple[int, int, str]:
-    """Kernel, channels read, and the distances of a row, a column, a channel."""
-    if not layer.is_conv:
-        return 1, layer.weight.shape[0], "0, 0, 1"
-    if i == 0:
-        height, width = model.centre.shape
-        return layer.weight.shape[0], stack, f"{width}, 1, {height * width}"
-    _, width, channels = sizes[i - 1]
-    return layer.weight.shape[0], channels, f"{width * channels}, {channels}, 1"
 
 
 def _array(kind: str, name: str, values: np.ndarray) -> str:

@@ -2,9 +2,10 @@
  *
  * C99, float32, no allocation, nothing but <stdint.h>.
  * Flash: $FLASH bytes of constants, and some hundred of code.
- * RAM: $RAM bytes (${P}_scratch), and less than 256 bytes of call stack.
+ * RAM: $RAM bytes (${P}_state: $STACK of frames, $SCRATCH of scratch), and less than 256 bytes of
+ * call stack from -Os on. Whoever keeps the frames for ${P}_act needs the scratch alone.
  *
- * inputs: the newest ${M}_STACK observations of ${M}_FEATURES numbers, raw, oldest first; zeros stand
+ * frames: the newest ${M}_STACK observations of ${M}_FEATURES numbers, raw, oldest first; zeros stand
  * before an episode's first. q: one number an action.
  */
 #ifndef ${M}_POLICY_H
@@ -13,6 +14,7 @@
 
 #define ${M}_STACK $K
 #define ${M}_FEATURES $F
+#define ${M}_FRAME ${M}_FEATURES
 #define ${M}_ACTIONS $A
 #define ${M}_FIRST_ACTION $FIRST
 
@@ -29,27 +31,31 @@ static inline void ${P}_layer(const float *in, float *out, const float *weight, 
     }
 }
 
-/* Fill q and return the greedy action, the first of equal ones, as the environment numbers it. */
-static inline int32_t ${P}_act(const float inputs[${M}_STACK * ${M}_FEATURES], float q[${M}_ACTIONS],
-                               ${P}_scratch *scratch)
+static inline int32_t ${P}_forward(const float *const frames[${M}_STACK], float q[${M}_ACTIONS],
+                                   ${P}_scratch *scratch)
 {
     int32_t best = 0;
     for (int32_t k = 0; k < ${M}_STACK; k++)
         for (int32_t i = 0; i < ${M}_FEATURES; i++)
-            scratch->odd[k * ${M}_FEATURES + i] =
-                (inputs[k * ${M}_FEATURES + i] - ${P}_centre[i]) / ${P}_scale[i];
+            scratch->odd[k * ${M}_FEATURES + i] = (frames[k][i] - ${P}_centre[i]) / ${P}_scale[i];
 $CALLS
     for (int32_t a = 1; a < ${M}_ACTIONS; a++)
         if (q[a] > q[best]) best = a;
     return best + ${M}_FIRST_ACTION;
 }
 
+$STEP
 #ifndef RTPD_ACTIONS /* a program of one policy may call it by these */
 #define RTPD_STACK ${M}_STACK
 #define RTPD_FEATURES ${M}_FEATURES
+#define RTPD_FRAME ${M}_FRAME
 #define RTPD_ACTIONS ${M}_ACTIONS
 #define rtpd_scratch ${P}_scratch
+#define rtpd_state ${P}_state
 #define rtpd_act ${P}_act
+#define rtpd_reset ${P}_reset
+#define rtpd_next ${P}_next
+#define rtpd_step ${P}_step
 #endif
 
 #endif

@@ -2,8 +2,8 @@
  *
  * C99, integers only, no allocation, nothing but <stdint.h>.
  * Flash: $FLASH bytes of constants, and some hundred of code.
- * RAM: $RAM bytes (${P}_scratch), $STACK bytes of stack frames that the caller keeps, and less than
- * 256 bytes of call stack.
+ * RAM: $RAM bytes (${P}_state: $STACK of frames, $SCRATCH of scratch), and less than 256 bytes of
+ * call stack from -Os on. Whoever keeps the frames for ${P}_act needs the scratch alone.
  *
  * frames: the newest ${M}_STACK frames of ${M}_HEIGHT x ${M}_WIDTH grey pixels, oldest first; zeros
  * stand before an episode's first. q: one number an action; a Q-value is $UNIT times it.
@@ -15,10 +15,15 @@
 #define ${M}_STACK $K
 #define ${M}_HEIGHT $H
 #define ${M}_WIDTH $W
+#define ${M}_FRAME (${M}_HEIGHT * ${M}_WIDTH)
 #define ${M}_ACTIONS $A
 #define ${M}_FIRST_ACTION $FIRST
 
-typedef struct { uint8_t even[$EVEN]; uint8_t odd[$ODD]; } ${P}_scratch;
+/* What the layers write, in turn; the first layer's window is done with before odd is written. */
+typedef struct {
+    uint8_t even[$EVEN];
+    union { uint8_t values[$ODD]; int16_t window[$WINDOW]; } odd;
+} ${P}_scratch;
 
 $CONSTANTS
 /* min((max(sum, 0) * multiplier + half) >> shift, 255) */
@@ -29,42 +34,54 @@ static inline uint8_t ${P}_requantise(int32_t sum, int32_t multiplier, uint8_t s
     return (uint8_t)(wide < 255 ? wide : 255);
 }
 
-/* One output: k x k inputs of `depth` channels. A channel's inputs are `plane` apart, a row's `row`,
- * a column's `column`; `centre`, where there is one, is taken off each input. */
-static inline int32_t ${P}_sum(const uint8_t *in, const uint8_t *centre, const int8_t *weight,
-                               int32_t bias, int32_t k, int32_t depth,
-                               int32_t row, int32_t column, int32_t plane)
+/* The first layer: frame - centre under the k x k kernel is gathered once for all its channels. */
+static inline void ${P}_first(const uint8_t *const frames[${M}_STACK], int16_t *window, uint8_t *out,
+                              const int8_t *weights, const int32_t *bias, const int32_t *multiplier,
+                              const uint8_t *shift, int32_t k, int32_t stride,
+                              int32_t height, int32_t width, int32_t channels)
 {
-    for (int32_t y = 0; y < k; y++)
-        for (int32_t x = 0; x < k; x++)
-            for (int32_t i = 0; i < depth; i++) {
-                int32_t value = in[y * row + x * column + i * plane];
-                if (centre) value -= centre[y * row + x * column];
-                bias += value * *weight++;
+    for (int32_t y = 0; y < height; y++)
+        for (int32_t x = 0; x < width; x++) {
+            const int8_t *weight = weights;
+            int32_t size = 0;
+            for (int32_t v = y * stride; v < y * stride + k; v++)
+                for (int32_t at = v * ${M}_WIDTH + x * stride, u = 0; u < k; u++, at++)
+                    for (int32_t i = 0; i < ${M}_STACK; i++)
+                        window[size++] = (int16_t)(frames[i][at] - ${P}_centre[at]);
+            for (int32_t c = 0; c < channels; c++) {
+                int32_t sum = bias[c];
+                for (int32_t i = 0; i < size; i++) sum += window[i] * *weight++;
+                *out++ = ${P}_requantise(sum, multiplier[c], shift[c]);
             }
+        }
+}
+
+/* One output of a later layer: `rows` runs of `run` inputs, `row` apart. */
+static inline int32_t ${P}_sum(const uint8_t *in, const int8_t *weight, int32_t bias,
+                               int32_t rows, int32_t run, int32_t row)
+{
+    for (int32_t y = 0; y < rows; y++)
+        for (int32_t i = 0; i < run; i++) bias += in[y * row + i] * *weight++;
     return bias;
 }
 
-static inline void ${P}_layer(const uint8_t *in, const uint8_t *centre, uint8_t *out,
-                              const int8_t *weight, const int32_t *bias, const int32_t *multiplier,
-                              const uint8_t *shift, int32_t k, int32_t depth, int32_t stride,
-                              int32_t height, int32_t width, int32_t channels,
-                              int32_t row, int32_t column, int32_t plane)
+/* A later layer: a run holds the inputs of k columns, a column `depth` of them. */
+static inline void ${P}_layer(const uint8_t *in, uint8_t *out, const int8_t *weight,
+                              const int32_t *bias, const int32_t *multiplier, const uint8_t *shift,
+                              int32_t k, int32_t depth, int32_t stride,
+                              int32_t height, int32_t width, int32_t channels, int32_t row)
 {
     for (int32_t y = 0; y < height; y++)
         for (int32_t x = 0; x < width; x++)
             for (int32_t c = 0; c < channels; c++) {
-                int32_t at = y * stride * row + x * stride * column;
-                int32_t sum = ${P}_sum(in + at, centre ? centre + at : centre,
-                                       weight + c * k * k * depth, bias[c], k, depth,
-                                       row, column, plane);
+                int32_t sum = ${P}_sum(in + y * stride * row + x * stride * depth,
+                                       weight + c * k * k * depth, bias[c], k, k * depth, row);
                 *out++ = ${P}_requantise(sum, multiplier[c], shift[c]);
             }
 }
 
-/* Fill q and return the greedy action, the first of equal ones, as the environment numbers it. */
-static inline int32_t ${P}_act(const uint8_t frames[${M}_STACK * ${M}_HEIGHT * ${M}_WIDTH],
-                               int32_t q[${M}_ACTIONS], ${P}_scratch *scratch)
+static inline int32_t ${P}_forward(const uint8_t *const frames[${M}_STACK], int32_t q[${M}_ACTIONS],
+                                   ${P}_scratch *scratch)
 {
     int32_t best = 0;
 $CALLS
@@ -73,13 +90,19 @@ $CALLS
     return best + ${M}_FIRST_ACTION;
 }
 
+$STEP
 #ifndef RTPD_ACTIONS /* a program of one policy may call it by these */
 #define RTPD_STACK ${M}_STACK
 #define RTPD_HEIGHT ${M}_HEIGHT
 #define RTPD_WIDTH ${M}_WIDTH
+#define RTPD_FRAME ${M}_FRAME
 #define RTPD_ACTIONS ${M}_ACTIONS
 #define rtpd_scratch ${P}_scratch
+#define rtpd_state ${P}_state
 #define rtpd_act ${P}_act
+#define rtpd_reset ${P}_reset
+#define rtpd_next ${P}_next
+#define rtpd_step ${P}_step
 #endif
 
 #endif
