@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import termios
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,24 @@ def test_the_terminal_shows_the_game_and_gives_the_screen_back(tmp_path):
     text = said.getvalue()
     for piece in ("▀", "NOOP", "█", "episode 1", "agree", "\x1b[?25l", "\x1b[?25h"):
         assert piece in text or (piece == "agree" and "differ" in text), piece
+
+
+def test_q_ends_the_show_and_the_terminal_is_as_it_was(tmp_path, monkeypatch):
+    person, end = os.openpty()
+    with open(end, closefd=True) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        before = termios.tcgetattr(end)
+        console = Console(file=io.StringIO(), force_terminal=True, width=90, height=30)
+
+        def view(cast):
+            shown = Terminal(console, cast, 240)
+            os.write(person, b"xQ")
+            return shown
+
+        result = play(agent(tmp_path), view=view)
+        assert (result["status"], result["steps"], result["returns"]) == ("finished", 1, [])
+        assert termios.tcgetattr(end) == before
+    os.close(person)
 
 
 @pytest.mark.parametrize(

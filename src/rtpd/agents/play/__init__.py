@@ -21,8 +21,8 @@ from rtpd.types import EvalResult
 class View(Protocol):
     """Where a game is shown."""
 
-    def show(self, moment: game.Moment) -> None:
-        """Show one step."""
+    def show(self, moment: game.Moment) -> bool:
+        """Show one step; whether to go on."""
         ...
 
     def close(self) -> None:
@@ -65,10 +65,11 @@ def play(
         tell: told of every episode that ends, in one line.
 
     Returns:
-        JSON-ready {"source", "env", "agent", "status" ("finished" or "interrupted"), "episodes",
-        "returns", "lengths" (agent steps), "mean", "standard_error", "epsilon", "seed", "versus",
-        "steps" (on which an action was chosen), "agreement" (share of those on which both would
-        choose the same; None without another), "file"}.
+        JSON-ready {"source", "env", "agent", "status" ("interrupted" by a signal, else "finished",
+        also where a view wanted no more), "episodes", "returns", "lengths" (agent steps), "mean",
+        "standard_error", "epsilon", "seed", "versus", "steps" (on which an action was chosen),
+        "agreement" (share of those on which both would choose the same; None without another),
+        "file"}.
 
     Raises:
         RequestError: if the request cannot be met; nothing was written.
@@ -125,11 +126,10 @@ def _watch(
             for moment in steps:
                 if stop.asked:
                     return True
-                for view in views:
-                    view.show(moment)
+                wanted = all([view.show(moment) for view in views])  # each is shown it
                 if played.add(moment):
                     tell(_line(cast, played, episodes))
-                if len(played.returns) == episodes or played.steps == most:
+                if not wanted or len(played.returns) == episodes or played.steps == most:
                     return False
     finally:
         steps.close()

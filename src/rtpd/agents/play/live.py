@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtpd.agents.play.game import Cast, Moment
+from rtpd.agents.play.keys import Keys
 from rtpd.agents.play.picture import actions_of
 from rtpd.system.formatting import clean
 
@@ -31,18 +32,21 @@ class Terminal:
         self.cast, self.fps = cast, fps
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._keys = Keys()
         self._live.start()
         self._due = time.monotonic()
 
-    def show(self, moment: Moment) -> None:
-        """Show one step, and wait until the next one is due."""
+    def show(self, moment: Moment) -> bool:
+        """Show one step, and wait until the next one is due; False once `q` was pressed."""
         self._live.update(self._drawn(moment), refresh=True)
         now = time.monotonic()
         self._due = max(self._due + 1 / self.fps, now)  # what was late is not caught up with
         time.sleep(self._due - now)
+        return "q" not in self._keys.pressed().lower()
 
     def close(self) -> None:
         """Give the terminal back."""
+        self._keys.close()
         self._live.stop()
 
     def _drawn(self, moment: Moment) -> RenderableType:
@@ -56,6 +60,7 @@ class Terminal:
         if len(moment.q) > 1:
             line.append("   agree" if moment.agree else "   differ",
                         "green" if moment.agree else "red")  # fmt: skip
+        line.append("   q ends", "dim")
         return Group(Columns(panels, padding=(0, 2)), line)
 
 
