@@ -190,7 +190,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(flags, said, cartpole, caps
 def test_a_missing_extra_is_told(package, cartpole, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["export", str(cartpole)]) == 2
-    assert "pip install 'rtpd[export]'" in capsys.readouterr().err
+    assert "pip install onnx onnxruntime" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,7 @@ class Cluster:
         try:
             import ray
         except ImportError:
-            raise RequestError(
-                "--ray needs the 'cluster' extra: pip install 'rtpd[cluster]'"
-            ) from None
+            raise RequestError("--ray needs 'ray': pip install ray") from None
         self._ray, self._undo = ray, contextlib.ExitStack()
         # Ray tells of lost workers on standard output, which may be JSON.
         self._undo.enter_context(contextlib.redirect_stdout(sys.stderr))

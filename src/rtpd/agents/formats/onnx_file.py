@@ -44,10 +44,8 @@ class _About(msgspec.Struct):
 
 
 def needs(package: str) -> RequestError:
-    """The one line for a package of the extra that is not installed."""
-    return RequestError(
-        f"an ONNX file needs '{package}' of the 'export' extra: pip install 'rtpd[export]'"
-    )
+    """The one line for a package of the `export` extra that is not installed."""
+    return RequestError(f"an ONNX file needs '{package}': pip install onnx onnxruntime")
 
 
 def runtime() -> ModuleType:

@@ -28,8 +28,8 @@ class Film:
             raise RequestError(f"--out '{path}': its name must end in {', '.join(SUFFIXES)}")
         if path.suffix == ".mp4" and find_spec("imageio_ffmpeg") is None:
             raise RequestError(
-                f"--out '{path}' needs 'imageio-ffmpeg' of the 'video' extra: "
-                "pip install 'rtpd[video]' (.webp and .gif need nothing)"
+                f"--out '{path}' needs 'imageio-ffmpeg': pip install imageio-ffmpeg "
+                "(.webp and .gif need nothing)"
             )
         check_writable(path)
         self.path, self.fps, self.cast = path, fps, cast
