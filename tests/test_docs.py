@@ -156,7 +156,7 @@ def citations():
         for path in files:
             if path.suffix in (".md", ".py", ".toml", ".sh", ".ipynb") and path != LOG:
                 for number, line in enumerate(path.read_text().splitlines(), 1):
-                    for anchor in re.findall(r"LOG\.md(?!\")#?([\w-]*)", line):
+                    for anchor in re.findall(r"\bLOG\.md(?!\")#?([\w-]*)", line):
                         yield f"{path.relative_to(ROOT)}:{number}", anchor
 
 
