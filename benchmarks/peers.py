@@ -5,7 +5,8 @@ settings and plain DQN target. The peers need an environment of their own (see p
 
     python3.11 -m venv peers && peers/bin/pip install torch stable-baselines3 ale-py \
         opencv-python-headless
-    python benchmarks/peers.py --python peers/bin/python --rounds 3 --out peers.json
+    python benchmarks/peers.py --python peers/bin/python --rounds 3 \
+        --out results/measurements/peers.json
 """
 
 import argparse

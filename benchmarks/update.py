@@ -1,7 +1,8 @@
 """rtpd's update without students beside PyTorch's of the same net, in turns on one machine.
 
     python3.11 -m venv peers && peers/bin/pip install torch numpy
-    python benchmarks/update.py --python peers/bin/python --rounds 5 --out update.json
+    python benchmarks/update.py --python peers/bin/python --rounds 5 \
+        --out results/measurements/update.json
 
 rtpd's also draws and prepares the minibatch from a replay of frames; PyTorch's gets one that is
 ready (see peer_update.py).

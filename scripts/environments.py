@@ -1,6 +1,6 @@
 """rtpd on environments that nobody here wrote: each is trained, evaluated, exported and resumed.
 
-    python scripts/environments.py --out results/environments.json
+    python scripts/environments.py --out results/measurements/environments.json
     python scripts/environments.py --only CartPole-v1 Blackjack-v1
 
 The commands are those that a user types, with few steps: whether they work is asked, not how well
@@ -166,7 +166,7 @@ def about() -> dict[str, Any]:
             versions[package] = metadata.version(package)
     kept = provenance("cpu")
     return {
-        "command": "python scripts/environments.py --out results/environments.json",
+        "command": "python scripts/environments.py --out results/measurements/environments.json",
         "commit": kept["commit"],
         "started": kept["started"],
         "machine": kept["machine"],

@@ -3,7 +3,7 @@
 # own rate, the update, the cost of one and of six students, bfloat16 against float32, several games
 # at once, and one game to expert. One folder of JSON and run folders comes out of it.
 #
-#     scripts/gpu_day.sh results/gpu              # on a machine with a GPU
+#     scripts/gpu_day.sh runs/gpu                 # on a machine with a GPU
 #     SCALE=0.02 scripts/gpu_day.sh /tmp/gpu      # the same steps in tiny budgets, also on a CPU
 #
 # SCALE stretches every budget; EXTRA names what else is installed (cuda: JAX for NVIDIA's GPUs).

@@ -1,6 +1,6 @@
 """Students as firmware under QEMU: is it the same policy, and what does it take?
 
-    python scripts/microcontroller.py --out results/microcontroller.json
+    python scripts/microcontroller.py --out results/measurements/microcontroller.json
     python scripts/microcontroller.py zoo:pong/net0.1 runs/cartpole/agents/mlp16.safetensors
 
 Each source is exported (`rtpd export --to c`), compiled with examples/firmware for a Cortex-M0+, M4

@@ -1,8 +1,9 @@
 """A long training, watched from outside: does its memory grow, its speed fall, its folder swell?
 
-`taskset -c 1 nice -n 10 python scripts/soak.py --minutes 60 --out results/soak.json` (add
-`-- GAME FLAGS...` for other settings). Every few seconds it notes resident memory, steps and the
-folder's size without metrics.jsonl, and judges the second half of the run by a straight line:
+    taskset -c 1 nice -n 10 python scripts/soak.py --minutes 60 --out results/measurements/soak.json
+
+(add `-- GAME FLAGS...` for other settings). Every few seconds it notes resident memory, steps and
+the folder's size without metrics.jsonl, and judges the second half of the run by a straight line:
 memory and folder may grow, and speed fall, by at most 5 % over it.
 """
 

@@ -1,12 +1,12 @@
 """Kill a training before and after every system call that writes, and go on with each.
 
-`python scripts/soak_calls.py --out results/soak-calls.json`. A run of CartPole goes undisturbed and
-counts its calls of mkdir, fsync, replace, rename, link, unlink and rmdir in the run folder. For
-each of them two more runs kill themselves (SIGKILL), one before the call and one after it, and are
-gone on with: resumed where there is a manifest, started again in the same folder where there is
-none, left alone where the manifest says that the run is finished. Weights, metrics (without
-wall-clock fields), evaluations and the names of all files must be those of the first run, so
-nothing of the kill may be left. `--every 10` takes each tenth call.
+`python scripts/soak_calls.py --out results/measurements/soak-calls.json`. A run of CartPole goes
+undisturbed and counts its calls of mkdir, fsync, replace, rename, link, unlink and rmdir in the run
+folder. For each of them two more runs kill themselves (SIGKILL), one before the call and one after
+it, and are gone on with: resumed where there is a manifest, started again in the same folder where
+there is none, left alone where the manifest says that the run is finished. Weights, metrics
+(without wall-clock fields), evaluations and the names of all files must be those of the first run,
+so nothing of the kill may be left. `--every 10` takes each tenth call.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """Kill a training at random moments and go on with it; its end must be that of one never stopped.
 
-`python scripts/soak_kill.py --kills 20 --out results/soak-kill.json`. One run goes undisturbed.
-Others get SIGKILL after a random time, or as soon as they say that they compile, save or evaluate,
-and are resumed, until there were kills enough; each may finish in the end. Weights, metrics
-(without wall-clock fields) and evaluations must be bit-identical with those of the first. CPU only.
+`python scripts/soak_kill.py --kills 20 --out results/measurements/soak-kill-pong.json`. One run
+goes undisturbed. Others get SIGKILL after a random time, or as soon as they say that they compile,
+save or evaluate, and are resumed, until there were kills enough; each may finish in the end.
+Weights, metrics (without wall-clock fields) and evaluations must be bit-identical with those of the
+first. CPU only.
 """
 
 import argparse

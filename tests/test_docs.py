@@ -144,6 +144,47 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
     assert list(docs.broken_links(page)) == ["b.md", "src/rtpd/no.py"]
 
 
+LOG = ROOT / "docs" / "LOG.md"
+CITING = ("README.md", "results/README.md", "docs", "examples", "experiments", "src", "tests",
+          "scripts", "benchmarks")  # fmt: skip
+
+
+def citations():
+    """(PATH:LINE, anchor, or "" without one) of every place that cites the log."""
+    for top in CITING:
+        files = sorted((ROOT / top).rglob("*.*")) or [ROOT / top]
+        for path in files:
+            if path.suffix in (".md", ".py", ".toml", ".sh", ".ipynb") and path != LOG:
+                for number, line in enumerate(path.read_text().splitlines(), 1):
+                    for anchor in re.findall(r"\bLOG\.md(?!\")#?([\w-]*)", line):
+                        yield f"{path.relative_to(ROOT)}:{number}", anchor
+
+
+def test_whoever_cites_the_log_names_an_anchor_that_is_there():
+    anchors, found = anchors_of(LOG.read_text()), list(citations())
+    assert len(found) > 20
+    assert [(where, anchor) for where, anchor in found if anchor not in anchors] == []
+
+
+def anchors_of(text):
+    return re.findall(r'<a id="([\w-]+)"></a>', text)
+
+
+def test_the_questions_of_the_log_lead_to_all_of_its_sections():
+    text = LOG.read_text()
+    anchors, links = anchors_of(text), re.findall(r"\]\(#([^)]*)\)", text)
+    assert len(set(anchors)) == len(anchors)
+    assert sorted(set(links) - set(anchors)) == []
+    head, *sections = re.split(r'(?=<a id="[\w-]+"></a>\n\n## \d)', text)
+    asked = re.findall(r"^- .*\?.*$", head, re.MULTILINE)
+    assert len(asked) > 20
+    answers = [re.findall(r"\]\(#([^)]*)\)", question) for question in asked]
+    assert all(answers)
+    assert len(sections) == len(re.findall(r"^## \d", text, re.MULTILINE))
+    reached = {anchor for found in answers for anchor in found}
+    assert [part.splitlines()[2] for part in sections if not reached & set(anchors_of(part))] == []
+
+
 def test_blocks_are_read_with_their_marks(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(

@@ -153,9 +153,10 @@ class Preprocess(eqx.Module):
     """Raw frames to a net's input: (frame - centre) / scale, frames moved to the last axis.
 
     Both are part of what an observation *is*: a small net that sees frame / 255 sees little but
-    the bright constant background, and collapses to one output for every frame (docs/LOG.md).
-    They are estimated once, frozen, and travel with every policy and export. The pixels of images
-    share one scale; each feature of a vector has its own (one for all in agents saved before).
+    the bright constant background, and collapses to one output for every frame
+    (docs/LOG.md#why-a-measured-scale). They are estimated once, frozen, and travel with every
+    policy and export. The pixels of images share one scale; each feature of a vector has its own
+    (one for all in agents saved before).
     """
 
     centre: Float[Array, " *F"]

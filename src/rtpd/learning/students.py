@@ -62,7 +62,8 @@ class Students:
 
         They start from He's weights and no biases: until the teacher tells states apart its
         Q-values drift as one, and students that begin with the usual small weights and random
-        biases follow that drift until all their hidden units are dead (docs/LOG.md).
+        biases follow that drift until all their hidden units are dead
+        (docs/LOG.md#why-he-weights).
         """
         num_outputs = sum(spec.num_actions for spec in self.specs.values())
         seen = next(iter(self.specs.values()))

@@ -21,7 +21,8 @@ def outputs_of(
 
     First convolutions of the same kernel and stride are done as one, up to `MOST_CHANNELS`: a small
     net's few channels alone leave most of the arithmetic units idle, and more than a teacher's
-    fall out of a core's cache, so that the weights' gradient takes twice as long (docs/LOG.md).
+    fall out of a core's cache, so that the weights' gradient takes twice as long
+    (docs/LOG.md#first-convolutions-together).
     """
     first: dict[str, Array] = {}
     for names in _alike(family):

@@ -9,7 +9,8 @@ import psutil
 
 from rtpd.errors import ConfigError
 
-# What Atari runs took at most beside their replay, most of it while XLA compiles: docs/LOG.md.
+# What Atari runs took at most beside their replay, most of it while XLA compiles
+# (docs/LOG.md#memory).
 PROGRAM_BYTES = 800 * 10**6
 ENV_BYTES = 1_300_000
 
