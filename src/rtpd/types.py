@@ -8,7 +8,7 @@ Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -140,9 +140,13 @@ class Preprocess(eqx.Module):
 
 @dataclass(frozen=True)
 class ValueHead(ABC):
-    """How Q-values are read from the outputs of a net, `atoms` of them an action."""
+    """How Q-values are read from the outputs of a net, `atoms` of them an action.
+
+    `gives_q`: whether they are Q-values; of a teacher with a policy alone they are its logits.
+    """
 
     atoms: int
+    gives_q: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
@@ -158,6 +162,13 @@ class Scalar(ValueHead):
     def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
         """The outputs themselves."""
         return outputs
+
+
+@dataclass(frozen=True)
+class Logits(Scalar):
+    """One output an action, the logit of a policy (PPO, A2C): there are no Q-values."""
+
+    gives_q: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +207,8 @@ def teacher_of(agent: str) -> str:
 
 class Policy(eqx.Module):
     """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
+
+    Of students, and where `head` gives no Q-values, they are logits.
 
     `net` maps minibatches; `q_values` takes raw stacks [N K *F]. All of it computes in float32.
 

@@ -7,9 +7,11 @@ from typing import Any
 from rtpd import envs
 from rtpd.agents.formats import sb3
 from rtpd.agents.store import file_of, load_policy
-from rtpd.config.settings import Config, from_dict, load_config
+from rtpd.config.settings import Config, StudentConfig, from_dict, load_config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
+from rtpd.learning.distillation import LOSSES
+from rtpd.learning.student_spec import parse_students
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
 from rtpd.training import train
@@ -35,10 +37,12 @@ def distill(
     of its play. `resume` goes on with such a run like with any other.
 
     Args:
-        teacher: a run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3 DQN
-            or an sb3-contrib QR-DQN (read without PyTorch; `settings` must say which game).
+        teacher: a run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3
+            DQN, PPO or A2C or an sb3-contrib QR-DQN (read without PyTorch; `settings` must say
+            which game). Of PPO and A2C students follow the policy's logits.
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
-            game is played, and with untouched `environment` options as it was played then.
+            game is played, and with untouched `environment` options as it was played then. With
+            an untouched temperature logits are followed as they are, at 1.
         out: as for `train`, like all that follow.
         preset: name of the preset that `settings` came from.
         monitor: told of the progress.
@@ -58,6 +62,8 @@ def distill(
     path = Path(teacher)
     policies = teachers_of(path, settings)
     settings = _of_its_game(settings, path, policies)
+    if not all(policy.head.gives_q for policy in policies.values()):
+        settings = _of_logits(settings, path)
     about = {"distilled_from": str(path)}
     return train.begin(
         settings, policies, about, out=out, preset=preset, monitor=monitor, track=track
@@ -93,6 +99,24 @@ def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> C
     known = next(iter(policies.values())).provenance.get("environment")
     options = from_dict({"environment": known or {}}, str(path)).environment
     return adapted(settings, plays, options, next(iter(policies.values())).provenance["net"])
+
+
+def _of_logits(settings: Config, path: Path) -> Config:
+    """The settings for a teacher without Q-values; ConfigError where a student would follow them.
+
+    A temperature in units of Q that nobody has set is none of logits, which are a policy at 1.
+    """
+    allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
+    for student in parse_students(settings):
+        if LOSSES[student.loss].needs_q:
+            raise ConfigError(
+                f"student '{student.text}': {student.loss} follows Q-values, and the teacher of "
+                f"'{path}' has a policy alone: allowed: {allowed}"
+            )
+    usual, asked = StudentConfig(), settings.student
+    if (asked.temperature, asked.temperature_unit) != (usual.temperature, usual.temperature_unit):
+        return settings
+    return replace(settings, student=replace(asked, temperature=1.0))
 
 
 def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Config:

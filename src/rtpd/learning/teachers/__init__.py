@@ -15,7 +15,7 @@ from rtpd.learning.teachers.frozen import FrozenTeacher
 from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.pqn import PQN
 from rtpd.learning.teachers.qr_dqn import QRDQN
-from rtpd.types import EnvSpec, Policy
+from rtpd.types import EnvSpec, Logits, Policy, ValueHead
 
 TEACHERS: dict[str, Algorithm] = {
     "dqn": DQN(double=False, paper="Mnih et al. 2015"),
@@ -26,6 +26,12 @@ TEACHERS: dict[str, Algorithm] = {
     "rainbow": C51(double=True, paper="Hessel et al. 2018"),
     "pqn": PQN(),
 }
+
+HEADS: dict[str, ValueHead] = {
+    **{name: algorithm.head for name, algorithm in TEACHERS.items()},
+    "policy": Logits(),
+}
+"""How the outputs of a teacher on disk are read; `policy` is one of logits, trained elsewhere."""
 
 
 def is_on_policy(name: str) -> bool:
