@@ -1,6 +1,7 @@
 """Make tests/data/sb3-*.zip with Stable-Baselines3 itself, and what it answers as sb3-*.npz.
 
-Also torch-tensors.pth and .npz, a dict of tensors and what is in it.
+Also cleanrl-*.cleanrl_model, of nets as CleanRL's programs have them, and torch-tensors.pth and
+.npz, a dict of tensors and what is in it.
 
 Any Python will do that has them; rtpd is not needed:
 
@@ -30,6 +31,7 @@ from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecFrameStack
+from torch import nn
 
 try:
     from sb3_contrib import QRDQN
@@ -131,6 +133,60 @@ def make(name, folder):
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
+def cleanrl_net(outputs, last=True, width=6):
+    """What CleanRL's dqn_atari and ppo_atari call `network`, there with a width of 512."""
+    layers = [
+        nn.Conv2d(4, 32, 8, stride=4), nn.ReLU(), nn.Conv2d(32, 64, 4, stride=2), nn.ReLU(),
+        nn.Conv2d(64, 64, 3, stride=1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, width), nn.ReLU(),
+    ]  # fmt: skip
+    return nn.Sequential(*layers, *([nn.Linear(width, outputs)] if last else []))
+
+
+class CleanrlDQN(nn.Module):
+    """QNetwork of cleanrl/dqn_atari.py."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.network = cleanrl_net(outputs)
+
+    def forward(self, x):
+        return self.network(x / 255.0)
+
+
+class CleanrlPPO(nn.Module):
+    """Agent of cleanrl/ppo_atari.py, and its logits."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.network = cleanrl_net(outputs, last=False)
+        self.actor = nn.Linear(6, outputs)
+        self.critic = nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.actor(self.network(x / 255.0))
+
+
+CLEANRL = {"cleanrl-pong-dqn": CleanrlDQN, "cleanrl-pong-ppo": CleanrlPPO}
+
+
+def make_cleanrl(name, folder):
+    """A file as CleanRL saves it, of fresh weights."""
+    torch.manual_seed(sum(name.encode()))
+    env = make_env("pong")
+    env.action_space.seed(0)
+    agent = CLEANRL[name](int(env.action_space.n))
+    path = folder / f"{name}.cleanrl_model"
+    with torch.no_grad():
+        for weights in agent.parameters():
+            weights.copy_((3 * weights).bfloat16().float())
+        obs = observations(env, 3)
+        answers = agent(torch.as_tensor(obs)).numpy()
+    torch.save(agent.state_dict(), path)
+    pack(path)
+    np.savez_compressed(path.with_suffix(".npz"), obs=obs, q=answers, action=answers.argmax(1))
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
 def make_tensors(folder):
     """torch-tensors.pth: numbers of several kinds, and views that share a storage."""
     base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
@@ -154,7 +210,10 @@ if __name__ == "__main__":
     here = Path(__file__).resolve().parents[1] / "tests" / "data"
     target = Path(sys.argv[1]) if sys.argv[1:] else here
     target.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[2:] or AGENTS:
-        make(name, target)
+    for name in sys.argv[2:] or [*AGENTS, *CLEANRL]:
+        if name in CLEANRL:
+            make_cleanrl(name, target)
+        else:
+            make(name, target)
     if not sys.argv[2:]:
         make_tensors(target)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rtpd import envs
-from rtpd.agents.formats import sb3
+from rtpd.agents.formats import cleanrl, sb3
 from rtpd.agents.store import file_of, load_policy
 from rtpd.config.settings import Config, StudentConfig, from_dict, load_config
 from rtpd.envs import EnvOptions
@@ -37,9 +37,10 @@ def distill(
     of its play. `resume` goes on with such a run like with any other.
 
     Args:
-        teacher: a run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3
-            DQN, PPO or A2C or an sb3-contrib QR-DQN (read without PyTorch; `settings` must say
-            which game). Of PPO and A2C students follow the policy's logits.
+        teacher: a run folder, an agent's .safetensors file, the .zip of a Stable-Baselines3 DQN,
+            PPO or A2C or an sb3-contrib QR-DQN, or the .cleanrl_model of a CleanRL DQN or PPO
+            (read without PyTorch; `settings` must say which game). Of PPO and A2C students follow
+            the policy's logits.
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
             game is played, and with untouched `environment` options as it was played then. With
             an untouched temperature logits are followed as they are, at 1.
@@ -72,21 +73,25 @@ def distill(
 
 def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
     """The teachers of a run, or that of an agent's file, by the short name of their game."""
+    reader = next((reader for reader in (cleanrl, sb3) if reader.is_agent(path)), None)
     if file_of(path) is not None:
         teacher = load_policy(path)
-    elif path.is_dir() and not sb3.is_agent(path):
+    elif path.is_dir() and reader is None:
         found = train.frozen_teachers(Run.open(path))
         if not found:
             raise RunError(f"'{path}' holds no teacher")
         return found
-    elif path.suffix == ".zip" or sb3.is_agent(path):
+    elif reader is not None or path.suffix == ".zip":
         if len(settings.games) != 1 or not settings.env:
             command = typed("rtpd", "distill", path, "GAME")
             raise ConfigError(f"'{path}' does not say what it plays: {command}")
         envs.check(settings.env, settings.environment)
-        teacher = sb3.load(path, settings.env, settings.environment)
+        teacher = (reader or sb3).load(path, settings.env, settings.environment)
     else:
-        raise RunError(f"'{path}' is no run folder, .safetensors agent or Stable-Baselines3 .zip")
+        raise RunError(
+            f"'{path}' is no run folder, .safetensors agent, Stable-Baselines3 .zip or "
+            ".cleanrl_model"
+        )
     return {envs.short(teacher.spec.name): teacher}
 
 
