@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from rtpd import envs
-from rtpd.config.settings import from_dict
+from rtpd.config.loading import from_dict
 from rtpd.learning import replay as ring
 from rtpd.learning.distillation import student_metrics
 from rtpd.learning.update import Learner

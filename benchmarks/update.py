@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 import jax.random as jr
 
-from rtpd.config.settings import load_config
+from rtpd.config.loading import load_config
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import now, provenance
@@ -40,7 +40,7 @@ class Update:
             settings,
             students=("none",),
             compute=precision,
-            td=replace(settings.td, net="nature"),
+            teacher=replace(settings.teacher, net="nature"),
             rollout=replace(settings.rollout, minibatch_size=batch_size),
         )
         self.learner = Learner(self.config, {"pong": PONG})

@@ -29,12 +29,12 @@ def settings(steps: int) -> rtpd.Config:
         students=("mlp16:kl", "mlp4:kl"),
         steps=steps,
         replay=replace(base.replay, capacity=50_000, warmup_steps=1_000),
-        td=replace(
-            base.td,
+        teacher=replace(
+            base.teacher,
             optimizer=OptimizerConfig(learning_rate=1e-3, anneal=0.5),
             target_period_updates=200,
         ),
-        student=replace(base.student, average_decay=0.99),
+        student=replace(base.student, ema_decay=0.99),
         evaluation=replace(base.evaluation, period_steps=steps // 3, episodes=10),
     )
 

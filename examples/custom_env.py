@@ -71,7 +71,7 @@ def settings(steps: int) -> rtpd.Config:
         students=("mlp8:kl",),
         steps=steps,
         replay=replace(base.replay, capacity=20_000, warmup_steps=1_000),
-        explore=replace(base.explore, decay_steps=steps // 2),
+        exploration=replace(base.exploration, decay_steps=steps // 2),
         evaluation=replace(base.evaluation, period_steps=steps // 4, episodes=20),
     )
 

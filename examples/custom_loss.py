@@ -13,7 +13,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 import rtpd
-from rtpd.learning.distillation import LOSSES, Distillation
+from rtpd.learning.distillation import LOSSES, DistillationLoss
 
 
 def advantage(student_q, teacher_q, temperature):
@@ -23,7 +23,7 @@ def advantage(student_q, teacher_q, temperature):
     return jnp.mean(jnp.square(difference - jnp.mean(difference)))
 
 
-LOSSES["advantage"] = Distillation(advantage)
+LOSSES["advantage"] = DistillationLoss(advantage, needs_q=True)
 
 
 def settings(steps: int) -> rtpd.Config:

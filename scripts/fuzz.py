@@ -102,8 +102,9 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.agents import store
     from rtpd.agents.formats.torch_file import state_dict
     from rtpd.agents.sources import options_of
-    from rtpd.config.settings import flat, from_dict, load_config, to_dict
+    from rtpd.config.loading import flat, from_dict, load_config, to_dict
     from rtpd.networks import architectures
+    from rtpd.networks.policy import Policy
     from rtpd.storage import checkpoint
     from rtpd.storage.archive import Archive
     from rtpd.storage.files import discard, sha256
@@ -111,7 +112,7 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.suite.plan import read as read_suite
     from rtpd.training import identity
     from rtpd.training.validation import validate
-    from rtpd.types import EnvSpec, Policy, Preprocess
+    from rtpd.types import EnvSpec, Preprocess
     from rtpd.watch.state import State
 
     spec = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", 1, 1, ("left", "right"))
@@ -223,7 +224,7 @@ def targets(folder: Path) -> dict[str, Any]:
 
     def settings(rng: np.random.Generator) -> None:
         if rng.random() < 0.5:
-            (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[td]\ngamma = 0.9\n", rng))
+            (folder / "x.toml").write_bytes(mutated(b"steps = 100\n[teacher]\ngamma = 0.9\n", rng))
             found = load_config(None, folder / "x.toml")
         else:
             found = from_dict(mutated_value(to_dict(load_config("double-dqn")), rng))
@@ -242,9 +243,9 @@ def targets(folder: Path) -> dict[str, Any]:
     found |= {"places": places, "strangers": strangers}
     found["checkpoint"] = checkpoints
     if find_spec("onnx") and find_spec("onnxruntime"):
-        from rtpd.export import onnx
+        from rtpd.export.onnx import OnnxTarget
 
-        onnx.write(store.load(agent), folder / "agent.onnx", None)
+        OnnxTarget().write(store.load(agent), folder / "agent.onnx", None)
         whole = (folder / "agent.onnx").read_bytes()
         runtime, found["onnx"] = ProcessPoolExecutor(1, spawn), exports
     return found | ({"torch": archives} if zips else {})

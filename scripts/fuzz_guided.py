@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["rtpd", "tomllib"]):
     from rtpd.agents import store
     from rtpd.agents.formats import onnx_file
     from rtpd.agents.formats.torch_file import state_dict
-    from rtpd.config.settings import load_config
+    from rtpd.config.loading import load_config
     from rtpd.errors import RtpdError
     from rtpd.suite.plan import read as read_suite
 
@@ -63,7 +63,10 @@ def readers(folder: Path) -> Readers:
         onnx_file.load(folder / "x.onnx")
 
     found: Readers = {
-        "settings": (b"steps = 100\n[td]\ngamma = 0.9\n", in_toml(lambda p: load_config(None, p))),
+        "settings": (
+            b"steps = 100\n[teacher]\ngamma = 0.9\n",
+            in_toml(lambda p: load_config(None, p)),
+        ),
         "suite": (valid.SUITE, in_toml(read_suite)),
         "manifest": (manifest, lambda data: read_run(data, metrics=False)),
         "metrics": (lines, lambda data: read_run(data, metrics=True)),
@@ -72,10 +75,10 @@ def readers(folder: Path) -> Readers:
         "pickle": (_pickle(torch), lambda data: state_dict(_with_pickle(torch, data), "x.pth")),
     }
     try:
-        from rtpd.export import onnx
+        from rtpd.export.onnx import OnnxTarget
     except ImportError:
         return found
-    onnx.write(store.load(zoo), folder / "valid.onnx", None)
+    OnnxTarget().write(store.load(zoo), folder / "valid.onnx", None)
     return found | {"onnx": ((folder / "valid.onnx").read_bytes(), read_onnx)}
 
 

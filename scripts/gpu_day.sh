@@ -48,7 +48,7 @@ $RTPD train pong+boxing+breakout --preset pqn "${SMALL[@]}" --steps "$(steps 400
 
 say "one game to expert"
 $RTPD train pong --preset pqn --students net4:kl net1.7:kl net0.5:kl net0.1:kl "${SMALL[@]}" \
-  --steps "$(steps 8000000)" --minutes "$(seconds 9)" --explore.decay-steps "$(steps 400000)" \
+  --steps "$(steps 8000000)" --minutes "$(seconds 9)" --exploration.decay-steps "$(steps 400000)" \
   --evaluation.period-steps "$(steps 1000000)" --evaluation.final-episodes 30 \
   --checkpoint-steps 0 --out "$OUT/pong" >"$OUT/pong.txt" 2>&1
 

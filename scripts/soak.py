@@ -20,7 +20,7 @@ import psutil
 from rtpd.storage.run_folder import Run, now, provenance
 
 DEFAULT = [
-    "pong", "--preset", "cpu", "--students", "net0.5:kl", "--td.net", "net4",
+    "pong", "--preset", "cpu", "--students", "net0.5:kl", "--teacher.net", "net4",
     "--steps", "100000000", "--replay.capacity", "20000", "--replay.warmup-steps", "3000",
     "--log-steps", "1000", "--checkpoint-steps", "10000", "--evaluation.period-steps", "20000",
     "--evaluation.episodes", "1", "--evaluation.final-episodes", "1",

@@ -23,14 +23,14 @@ CLOCK = ("seconds", "steps_per_second")
 MOMENTS = ("any time", "warm-up", "compiling", "saving a checkpoint", "final evaluation")
 SETTINGS = {
     "gym/CartPole-v1": [
-        "--preset", "double-dqn", "--students", "mlp8:kl", "mlp4:mse", "--td.net", "mlp16-16",
+        "--preset", "double-dqn", "--students", "mlp8:kl", "mlp4:mse", "--teacher.net", "mlp16-16",
         "--steps", "12000", "--checkpoint-steps", "1500", "--log-steps", "400",
         "--replay.capacity", "4000", "--replay.warmup-steps", "500",
         "--evaluation.period-steps", "1000", "--evaluation.episodes", "2",
         "--evaluation.final-episodes", "4",
     ],
     "pong": [
-        "--preset", "double-dqn", "--students", "net0.5:kl", "--td.net", "net1.7",
+        "--preset", "double-dqn", "--students", "net0.5:kl", "--teacher.net", "net1.7",
         "--steps", "3000", "--checkpoint-steps", "500", "--log-steps", "200",
         "--replay.capacity", "2000", "--replay.warmup-steps", "300",
         "--evaluation.period-steps", "1000", "--evaluation.episodes", "1",

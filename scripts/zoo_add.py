@@ -1,4 +1,4 @@
-"""Admit a student to the zoo: `python scripts/zoo_add.py results/pong-pqn net0.1`.
+"""Admit a student to the zoo: `python scripts/zoo_add.py runs/pong-1 net0.1`.
 
 It plays 100 episodes that nobody has chosen anything by; the teacher's score is that of the run's
 own last evaluation, or of its evaluation.json. Only students that really play are admitted: level

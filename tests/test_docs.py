@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from rtpd import envs, export
-from rtpd.cli import main
+from rtpd.cli import main, parsing
 from rtpd.errors import RtpdError
 from rtpd.learning import distillation, teachers
 from rtpd.networks import architectures
@@ -66,7 +66,7 @@ def check_command(words):
     env, words = docs.split_env(words)
     if words[0] != "rtpd":
         return
-    real, line = main.parse, " ".join(words)
+    real, line = parsing.parse, " ".join(words)
 
     def stop(*how):
         command = real(*how)
@@ -79,7 +79,7 @@ def check_command(words):
         raise Parsed
 
     places = [str(ROOT / path) for path in env.get("PYTHONPATH", "").split(":")]
-    with patch.object(sys, "path", [*places, *sys.path]), patch.object(main, "parse", stop):
+    with patch.object(sys, "path", [*places, *sys.path]), patch.object(parsing, "parse", stop):
         try:
             code = main.main(words[1:])
         except Parsed:
@@ -139,7 +139,8 @@ def test_a_command_that_is_wrong_is_found(line, capsys):
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/nets.py`")
+    text = "[a](b.md) [c](page.md#d) [e](https://x.y) `src/rtpd/no.py` `src/rtpd/types.py`"
+    page.write_text(text)
     assert list(docs.broken_links(page)) == ["b.md", "src/rtpd/no.py"]
 
 
@@ -190,7 +191,7 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
             assert ended.value.code == 0, block.where
     assert all(name in table for name, table in TABLES.items())
     config = Run.open(lab / "runs" / "all").manifest["config"]
-    assert (config["teacher"], config["env"]) == ("advantage-learning", "corridor/7")
+    assert (config["teacher"]["algorithm"], config["env"]) == ("advantage-learning", "corridor/7")
     assert config["students"] == ["narrow:js"]
     assert list(np.load(lab / "7-narrow.npz"))
     net = architectures.build("net0.4", SCREEN, 6, key=jax.random.key(0))

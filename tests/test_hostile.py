@@ -29,18 +29,13 @@ from hypothesis import strategies as st
 from rtpd.agents import store
 from rtpd.agents.formats import onnx_file
 from rtpd.agents.sources import options_of
+from rtpd.cli import tables
 from rtpd.cli.main import main
-from rtpd.config.settings import (
-    Config,
-    EvaluationConfig,
-    ReplayConfig,
-    TeacherConfig,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from rtpd.config.loading import from_dict, load_config, to_dict
+from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
 from rtpd.report.gather import read as read_run
 from rtpd.report.listing import runs
 from rtpd.storage import checkpoint
@@ -56,10 +51,9 @@ from rtpd.storage.files import (
 )
 from rtpd.storage.run_folder import Run
 from rtpd.suite.plan import read as read_suite
-from rtpd.system import formatting
 from rtpd.training.train import train
 from rtpd.training.validation import validate
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 from rtpd.watch.state import State
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -67,7 +61,7 @@ from fuzz import mutated, mutated_value
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MANIFEST = {
-    "config": {"env": "probe/corridor", "steps": 100, "td": {"gamma": 0.9}},
+    "config": {"env": "probe/corridor", "steps": 100, "teacher": {"gamma": 0.9}},
     "agents": {"teacher": {"parameters": 10, "share": 1.0, "net": "mlp8", "loss": None}},
     "seed": 0,
     "status": "finished",
@@ -195,10 +189,10 @@ def test_how_an_agent_s_game_is_played_has_bounds(agent, tmp_path, capsys, name,
 @pytest.fixture(scope="module")
 def exported(agent, tmp_path_factory):
     pytest.importorskip("onnxruntime")
-    from rtpd.export import onnx
+    from rtpd.export.onnx import OnnxTarget
 
     path = tmp_path_factory.mktemp("onnx") / "mlp8.onnx"
-    onnx.write(store.load(agent), path, None)
+    OnnxTarget().write(store.load(agent), path, None)
     return path
 
 
@@ -328,7 +322,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
-    formatting.runs_table(runs(folder))  # never refused: a run that is damaged is listed as such
+    tables.print_runs(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)
@@ -423,9 +417,9 @@ def small_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run"
     evaluation = EvaluationConfig(period_steps=0, episodes=1, final_episodes=1)
     replay = ReplayConfig(capacity=200, warmup_steps=100)
-    td = TeacherConfig(net="mlp8")
+    teacher = TeacherConfig(net="mlp8")
     config = Config("probe/endless", students=("mlp4:kl",), steps=200, checkpoint_steps=0)
-    train(replace(config, td=td, replay=replay, evaluation=evaluation), out=path)
+    train(replace(config, teacher=teacher, replay=replay, evaluation=evaluation), out=path)
     return path
 
 
@@ -487,12 +481,12 @@ TOMLS = [
     b"steps = nan",
     b"steps = 1\nsteps = 2",
     b"steps = 1979-05-27",
-    b"td = [{" + b"a." * 20_000 + b"a = 1}]",
-    b"td." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
+    b"teacher = [{" + b"a." * 20_000 + b"a = 1}]",
+    b"teacher." + b"a." * 20_000 + b"a = 1",  # 40 kB that took 1.6 GB
     b"#" * 2**19,
     b"seed = 0x" + b"f" * 50_000,
     b"steps = 0b" + b"1" * 100,
-    b"[[td]]\na = [0x" + b"f" * 50_000 + b"]",
+    b"[[teacher]]\na = [0x" + b"f" * 50_000 + b"]",
 ]
 
 

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from rtpd.agents.evaluate import evaluate as evaluate
     from rtpd.agents.play import play as play
     from rtpd.agents.store import load_policy as load_policy
+    from rtpd.config.loading import load_config as load_config
     from rtpd.config.settings import Config as Config
-    from rtpd.config.settings import load_config as load_config
     from rtpd.errors import CheckpointError as CheckpointError
     from rtpd.errors import ConfigError as ConfigError
     from rtpd.errors import EnvError as EnvError
     from rtpd.errors import RequestError as RequestError
     from rtpd.errors import RtpdError as RtpdError
     from rtpd.errors import RunError as RunError
+    from rtpd.networks.policy import Policy as Policy
     from rtpd.training.distill import distill as distill
     from rtpd.training.train import resume as resume
     from rtpd.training.train import train as train
     from rtpd.types import EvalResult as EvalResult
-    from rtpd.types import Policy as Policy
 
 _HOMES = {
     "CheckpointError": "errors",
@@ -36,13 +36,13 @@ _HOMES = {
     "ConfigError": "errors",
     "EnvError": "errors",
     "EvalResult": "types",
-    "Policy": "types",
+    "Policy": "networks.policy",
     "RequestError": "errors",
     "RtpdError": "errors",
     "RunError": "errors",
     "distill": "training.distill",
     "evaluate": "agents.evaluate",
-    "load_config": "config.settings",
+    "load_config": "config.loading",
     "load_policy": "agents.store",
     "play": "agents.play",
     "resume": "training.train",

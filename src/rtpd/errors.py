@@ -97,3 +97,9 @@ def shortened(text: str, most: int) -> str:
         return text
     half = (most - len(" ... ")) // 2
     return f"{text[:half]} ... {text[-half:]}"
+
+
+def error_line(error: BaseException) -> str:
+    """The one line by which the command line reports an error."""
+    text = shortened(str(error).strip(), MOST_CHARACTERS)
+    return f"rtpd: error: {clean(text) or type(error).__name__}"

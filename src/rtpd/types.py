@@ -5,20 +5,51 @@ and `*F` the shape of one frame: (84, 84) for images, (D,) for vectors.
 Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step` emulator frames.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
+
+TEACHER = "teacher"  # what the teacher of a game is called
+
+
+@dataclass(frozen=True)
+class AgentId:
+    """Which agent of a run: its game ("" in a run of one game), and its name in that game.
+
+    As text "net1.7", or "pong/net1.7" where a run has several games: so an agent is called in
+    manifests, in lines of metrics, on the command line, and as a file in `agents/`.
+    """
+
+    game: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From its text form; any text is one."""
+        game, _, name = text.rpartition("/")
+        return cls(game, name)
+
+    def __str__(self) -> str:
+        return f"{self.game}/{self.name}" if self.game else self.name
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it teaches its game's students."""
+        return self.name == TEACHER
+
+    @property
+    def teacher(self) -> "AgentId":
+        """The agent that teaches this one; of a teacher, itself."""
+        return AgentId(self.game, TEACHER)
 
 
 @dataclass(frozen=True)
@@ -136,111 +167,6 @@ class Preprocess(eqx.Module):
         if self.centre.ndim == 2:
             return jnp.moveaxis(x, -3, -1)
         return x.reshape(*x.shape[: -1 - self.centre.ndim], -1)
-
-
-@dataclass(frozen=True)
-class ValueHead(ABC):
-    """How Q-values are read from the outputs of a net, `atoms` of them an action.
-
-    `gives_q`: whether they are Q-values; of a teacher with a policy alone they are its logits.
-    """
-
-    atoms: int
-    gives_q: ClassVar[bool] = True
-
-    @abstractmethod
-    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """Q-values, or logits, of one example; outputs are those of action after action."""
-
-
-@dataclass(frozen=True)
-class Scalar(ValueHead):
-    """One output an action, which is its value (or, of a student, its logit)."""
-
-    atoms: int = 1
-
-    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """The outputs themselves."""
-        return outputs
-
-
-@dataclass(frozen=True)
-class Logits(Scalar):
-    """One output an action, the logit of a policy (PPO, A2C): there are no Q-values."""
-
-    gives_q: ClassVar[bool] = False
-
-
-@dataclass(frozen=True)
-class Categorical(ValueHead):
-    """Logits of fixed returns, evenly between -limit and limit (Bellemare et al. 2017)."""
-
-    atoms: int = 51
-    limit: float = 10.0
-
-    @property
-    def support(self) -> Float[Array, " N"]:
-        """The values of the return."""
-        return jnp.linspace(-self.limit, self.limit, self.atoms)
-
-    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """Means of the distributions."""
-        return jax.nn.softmax(outputs.reshape(-1, self.atoms)) @ self.support
-
-
-@dataclass(frozen=True)
-class Quantile(ValueHead):
-    """Quantiles of the return, of equal weight (Dabney et al. 2018)."""
-
-    atoms: int = 200
-
-    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
-        """Means of the quantiles."""
-        return jnp.mean(outputs.reshape(-1, self.atoms), axis=1)
-
-
-def teacher_of(agent: str) -> str:
-    """The agent that teaches this one: "net1.7" -> "teacher", "pong/net1.7" -> "pong/teacher"."""
-    game, slash, _ = agent.rpartition("/")
-    return f"{game}{slash}teacher"
-
-
-class Policy(eqx.Module):
-    """A net with all that it needs to act: `policy(obs)` maps raw [K *F] to Q-values [A].
-
-    Of students, and where `head` gives no Q-values, they are logits.
-
-    `net` maps minibatches; `q_values` takes raw stacks [N K *F]. All of it computes in float32.
-
-    `provenance` is JSON-ready: net name, env options, commit, config digest, agent steps.
-    `head` makes Q-values of the net's outputs, where a teacher has several per action.
-    """
-
-    net: Callable[[Array], Array]
-    preprocess: Preprocess
-    spec: EnvSpec = eqx.field(static=True)
-    provenance: dict = eqx.field(static=True)
-    head: ValueHead = eqx.field(static=True, default=Scalar())
-
-    def __call__(self, obs: Array) -> Float[Array, " A"]:
-        """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
-        return self.q_values(jnp.asarray(obs)[None])[0]
-
-    def q_values(self, obs: ArrayLike) -> Float[Array, "N A"]:
-        """The same of N observations, raw [N K *F]."""
-        return jax.vmap(self.head)(self.net(self.preprocess(jnp.asarray(obs))))
-
-
-@dataclass(frozen=True)
-class HostPolicy:
-    """An agent that is computed outside of JAX: an ONNX file, a compiled C net.
-
-    `q_values(obs)` maps raw NumPy stacks [N K *F] to f32[N A]; all else is as in `Policy`.
-    """
-
-    q_values: Callable[[np.ndarray], np.ndarray]
-    spec: EnvSpec
-    provenance: dict
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from rtpd.agents.evaluate import compare, percent_interval, play
 from rtpd.envs import EnvOptions
 from rtpd.envs.baselines import baselines, percent_of_teacher
 from rtpd.networks import architectures
-from rtpd.types import EnvSpec, EvalResult, Policy, Preprocess
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, EvalResult, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84))
 

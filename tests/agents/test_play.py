@@ -26,7 +26,8 @@ from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
 from rtpd.networks import architectures
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess
 
 PONG = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "FIRE", "UP", "DOWN", "A", "B"))
 ENDLESS = EnvSpec("probe/endless", 2, (1,), "float32", stack=1)
@@ -84,7 +85,7 @@ def test_an_agent_agrees_with_itself_and_not_with_another(tmp_path):
 def test_versus_may_be_an_agent_of_the_same_run(tmp_path):
     settings = replace(
         rtpd.load_config("cpu"), env="probe/endless", students=("mlp4:kl",), steps=64,
-        td=replace(rtpd.load_config("cpu").td, net="mlp8"),
+        teacher=replace(rtpd.load_config("cpu").teacher, net="mlp8"),
     )  # fmt: skip
     run = tmp_path / "run"
     rtpd.train(settings, out=run)

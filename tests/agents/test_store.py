@@ -15,9 +15,10 @@ from rtpd.learning.teachers import TEACHERS
 from rtpd.learning.update import Learner
 from rtpd.networks import architectures, qnet
 from rtpd.networks.architectures import NETS, MlpShape
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.training import snapshots
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.types import EnvSpec, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 6, (4,), "float32", stack=2, frames_per_step=1)
@@ -53,8 +54,8 @@ def test_a_loaded_policy_acts_as_the_saved_one(text, dueling, norm, tmp_path):
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
-    td = TeacherConfig(net="mlp8", dueling=True, noisy=True)
-    settings = Config(teacher=teacher, students=("none",), td=td)
+    kind = TeacherConfig(teacher, net="mlp8", dueling=True, noisy=True)
+    settings = Config(teacher=kind, students=("none",))
     learner = Learner(settings, {"game": VECTOR})
     state = learner.init(jr.key(0), {"game": snapshots.neutral(VECTOR)})
     agent = snapshots.policies(learner, state)["teacher"]

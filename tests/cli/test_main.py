@@ -11,7 +11,7 @@ import pytest
 
 from rtpd import envs
 from rtpd.cli.main import main
-from rtpd.config.settings import presets
+from rtpd.config.loading import presets
 from rtpd.errors import typed
 
 TINY = [
@@ -81,7 +81,7 @@ BAD = [
     (["train", "pong", "--students", "net4:kl:temperature=hot"], ["net4", "temperature", "float"]),
     (["train", "pong", "--students", "net4:kl:temperature=0"], ["net4", "temperature 0", "1e-09"]),
     (["train", "pong", "--students", "net4:kl:follow=first"], ["net4", "first"]),
-    (["train", "pong", "--students", "net4:kl:follow=ema"], ["net4", "--td.average-decay"]),
+    (["train", "pong", "--students", "net4:kl:follow=ema"], ["net4", "--teacher.ema-decay"]),
     (["train", "pong", "--students", "net4:kl:=3"], ["net4:kl:=3"]),
     (["train", "pong", "--students", "net4:kl:optimizer.=3"], ["net4:kl:optimizer.=3"]),
     (["train", "pong", "--students", "net4:kl:optimizer=3"], ["net4", "table"]),
@@ -89,8 +89,8 @@ BAD = [
       "net4:kl:optimizer.learning-rate=1"], ["net4", "rollback"]),
     (["train", "pong", "--students", "conv0-8-8x64"], ["conv0-8-8x64", "1 to 4096"]),
     (["train", "pong", "--teacher", "doubledqn"], ["doubledqn", "double-dqn"]),
-    (["train", "pong", "--td.loss", "hubr"], ["hubr", "huber"]),
-    (["train", "pong", "--td.gamma", "1.5"], ["--td.gamma", "1.5", "0 to 1"]),
+    (["train", "pong", "--teacher.loss", "hubr"], ["hubr", "huber"]),
+    (["train", "pong", "--teacher.gamma", "1.5"], ["--teacher.gamma", "1.5", "0 to 1"]),
     (["train", "pong", "--preset", "cpuu"], ["cpuu", "cpu"]),
     (["train", "pong", "--config", "absent.toml"], ["absent.toml"]),
     (["train", "pong", "--centre", "middle"], ["middle", "mean"]),
@@ -102,9 +102,9 @@ BAD = [
     (["train", "pong", "--steps", "1.5"], ["--steps", "'1.5' is no whole number"]),
     (["train", "pong", "--seed", "3e9"], ["--seed 3000000000", "0 to 2,147,483,647"]),
     (["train", "--resume", "absent"], ["absent", "run folder"]),
-    (["train", "--resume", "absent", "--td.gamma", "0.9"], ["--td.gamma", "--resume"]),
+    (["train", "--resume", "absent", "--teacher.gamma", "0.9"], ["--teacher.gamma", "--resume"]),
     (["train", "--student", "net1.7"], ["unknown option --student: did you mean --students?"]),
-    (["train", "pong", "--lr", "1"], ["did you mean --td.optimizer.learning-rate or "
+    (["train", "pong", "--lr", "1"], ["did you mean --teacher.optimizer.learning-rate or "
                                       "--student.optimizer.learning-rate?"]),
     (["train", "pong", "--batch-size", "1"], ["--batch-size", "--replay.batch-size"]),
     (["train", "pong", "--batch_size=1"], ["--batch_size", "--replay.batch-size"]),
@@ -150,9 +150,9 @@ def test_whole_numbers_may_be_written_as_others_write_them(tmp_path, monkeypatch
     ("text", "pieces"),
     [
         ("stepz = 3", ["stepz", "steps", "file.toml"]),
-        ("[td]\ngama = 0.9", ["td.gama", "td.gamma", "file.toml"]),
-        ("[td]\ngamma = 'high'", ["file.toml", "gamma"]),
-        ("td = 3", ["td", "table"]),
+        ("[teacher]\ngama = 0.9", ["teacher.gama", "teacher.gamma", "file.toml"]),
+        ("[teacher]\ngamma = 'high'", ["file.toml", "gamma"]),
+        ("teacher = 3", ["teacher", "table"]),
         ("steps = [", ["file.toml", "TOML"]),
         ("steps = 1.5", ["file.toml", "steps"]),
     ],
@@ -202,17 +202,17 @@ def test_layers_defaults_preset_file_flags(tmp_path, capsys):
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["preset"] == "nature"
     config = manifest["config"]
-    assert config["teacher"] == "dqn"  # preset
+    assert config["teacher"]["algorithm"] == "dqn"  # preset
     assert config["log_steps"] == 200  # flag over file
     assert config["seed"] == 7
     assert config["replay"]["warmup_steps"] == 200
-    assert config["td"]["optimizer"]["name"] == "rmsprop"
+    assert config["teacher"]["optimizer"]["name"] == "rmsprop"
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_is_valid(name):
-    from rtpd.config.settings import load_config
+    from rtpd.config.loading import load_config
     from rtpd.training.validation import validate
 
     validate(load_config(name))

@@ -143,7 +143,7 @@ def test_pictures_become_luminance():
 )
 def test_other_spaces_are_refused_by_name(name, space):
     with pytest.raises(EnvError) as caught:
-        envs.check(f"gym/Rtpd{name}-v0", EnvOptions())
+        envs.check(f"gym/Rtpd{name}-v0")
     assert space in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,3 +1,5 @@
+from pkgutil import resolve_name
+
 import pytest
 
 from rtpd import envs
@@ -26,7 +28,7 @@ from rtpd.errors import EnvError
 )
 def test_spellings_of_one_name(name, expected):
     assert envs.canonical(name) == expected
-    envs.check(name, EnvOptions())
+    envs.check(name)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,9 @@ def test_spellings_of_one_name(name, expected):
     ],
 )
 def test_bad_names_are_one_line_with_the_value_and_the_nearest(name, parts):
-    for call in (envs.check, lambda name, options: envs.make(name, 1, options)):
+    for call in (envs.check, lambda name: envs.make(name, 1, EnvOptions())):
         with pytest.raises(EnvError) as caught:
-            call(name, EnvOptions())
+            call(name)
         message = str(caught.value)
         assert "\n" not in message
         for part in parts:
@@ -84,3 +86,16 @@ def test_env_seeds_of_neighbouring_runs_do_not_meet():
     seeds = [int(s) for run in range(50) for s in env_seeds(run, 64)]
     assert len(set(seeds)) == len(seeds)
     assert min(seeds) >= 0
+
+
+@pytest.mark.parametrize("name", envs.FAMILIES)
+def test_a_family_is_complete_and_gives_unknown_names_back(name):
+    family = resolve_name(envs.FAMILIES[name])()
+    assert isinstance(family, envs.EnvFamily)
+    assert family.canonical("no such env") == "no such env"
+    with pytest.raises(EnvError, match="no such env"):
+        family.check("no such env")
+
+
+def test_a_family_without_pictures_has_none():
+    assert envs.screen("probe/one", EnvOptions()) is None

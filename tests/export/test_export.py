@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import jax
 import jax.random as jr
@@ -16,16 +17,17 @@ from rtpd.agents import store as agents_on_disk
 from rtpd.agents.formats import onnx_file
 from rtpd.cli.main import main
 from rtpd.errors import CheckpointError, RequestError, RtpdError
-from rtpd.export import c as c_target
-from rtpd.export import export, quantise, verify
-from rtpd.export import onnx as onnx_target
+from rtpd.export import TARGETS, ExportTarget, c, export, quantise, verify
+from rtpd.export.c import CTarget
+from rtpd.export.onnx import OnnxTarget
 from rtpd.learning.teachers import TEACHERS
 from rtpd.networks import architectures, qnet
-from rtpd.types import EnvSpec, HostPolicy, Policy, Preprocess, Scalar
+from rtpd.networks.heads import Scalar
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EnvSpec, Preprocess
 
 IMAGE = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "UP", "DOWN", "A", "B", "C"))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=2, frames_per_step=1)
-RESULTS = Path(__file__).parents[2] / "results"
 HOSTILE = 'x*/ int y; /* \n"quoted" \\ ??/ \N{SNOWMAN}'
 
 
@@ -54,6 +56,11 @@ def observations(spec, count=9):
     return np.asarray(found.astype(spec.frame_dtype))
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_is_complete(name):
+    assert isinstance(resolve_name(TARGETS[name])(), ExportTarget)
+
+
 @pytest.mark.parametrize(
     ("text", "how"),
     [
@@ -72,8 +79,8 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
     text, how, tmp_path
 ):
     policy, path = make(text, **how), tmp_path / "a.onnx"
-    onnx_target.check(policy, int8=False)
-    onnx_target.write(policy, path, None)
+    OnnxTarget().check(policy, int8=False)
+    OnnxTarget().write(policy, path, None)
     found, obs = onnx_file.load(path), observations(policy.spec)
     expected = np.asarray(jax.vmap(policy)(obs))
     size = np.abs(expected).max()
@@ -88,7 +95,7 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
     counted = Policy(
         policy.net, policy.preprocess, replace(policy.spec, first_action=-1), {}, policy.head
     )
-    onnx_target.write(counted, path, None)
+    OnnxTarget().write(counted, path, None)
     assert onnx_file.load(path).spec.first_action == -1
     session = onnx_file.runtime().InferenceSession(path.read_bytes())
     given = session.run(["action"], {"frames": obs.reshape(shape)})[0]
@@ -98,7 +105,7 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
 def test_an_onnx_file_says_what_it_holds_whatever_its_names_are(tmp_path):
     spec = EnvSpec(f"gym/{HOSTILE}", 2, (4,), "float32", action_meanings=(HOSTILE, "b"))
     policy = make("mlp8", spec=spec, name=HOSTILE)
-    onnx_target.write(policy, tmp_path / "a.onnx", None)
+    OnnxTarget().write(policy, tmp_path / "a.onnx", None)
     found = onnx_file.load(tmp_path / "a.onnx")
     assert found.spec == spec
     assert found.provenance["agent"] == HOSTILE
@@ -145,16 +152,17 @@ def test_export_writes_compares_and_plays(cartpole, tmp_path, capsys, monkeypatc
 def test_a_file_that_is_not_the_original_is_refused_and_nothing_is_left(
     change, why, cartpole, tmp_path, monkeypatch
 ):
-    write = onnx_target.write
+    write = OnnxTarget.write
 
-    def wrong(policy, path, quantised):
+    def wrong(self, policy, path, quantised):
         net = policy.net
         out = net.streams[0][1]
         moved = out.bias.at[0].add(change)
         for_all = jax.tree.map(lambda leaf: moved if leaf is out.bias else leaf, net)
-        write(Policy(for_all, policy.preprocess, policy.spec, policy.provenance), path, quantised)
+        other = Policy(for_all, policy.preprocess, policy.spec, policy.provenance)
+        write(self, other, path, quantised)
 
-    monkeypatch.setattr(onnx_target, "write", wrong)
+    monkeypatch.setattr(OnnxTarget, "write", wrong)
     with pytest.raises(RtpdError, match=why) as error:
         export(cartpole, out=tmp_path / "a.onnx", episodes=1)
     assert error.value.exit_code == 1
@@ -217,7 +225,7 @@ def test_a_fixed_point_factor_is_close_and_fits(factor):
 @pytest.fixture(scope="module")
 def pong():
     """A trained student, rounded to integers, and real frames that it was not calibrated on."""
-    policy = agents_on_disk.load(RESULTS / "pong-cpu-600k/agents/net1.7.safetensors")
+    policy = agents_on_disk.load_policy("zoo:pong/net1.7")
     from rtpd.agents.evaluate import stacks
     from rtpd.agents.sources import options_of
 
@@ -236,7 +244,7 @@ def test_an_int8_student_mostly_acts_as_the_original_on_real_frames(pong):
 
 def test_the_int8_onnx_file_is_bit_identical_to_the_integer_reference(pong, tmp_path):
     policy, model, frames = pong
-    onnx_target.write(policy, tmp_path / "a.onnx", model)
+    OnnxTarget().write(policy, tmp_path / "a.onnx", model)
     found = onnx_file.load(tmp_path / "a.onnx").q_values(frames)
     np.testing.assert_array_equal(found, model.q_values(frames))
     assert isinstance(onnx_file.load(tmp_path / "a.onnx"), HostPolicy)
@@ -248,10 +256,10 @@ def test_the_c_header_is_bit_identical_to_the_integer_reference(
     sanitise, pong, tmp_path, monkeypatch
 ):
     policy, model, frames = pong
-    monkeypatch.setattr(c_target, "FLAGS", (*c_target.FLAGS, *sanitise))
-    c_target.check(policy, int8=True)
-    c_target.write(policy, tmp_path / "a.h", model)
-    found = c_target.load(tmp_path / "a.h", policy, model).q_values(frames)
+    monkeypatch.setattr(c, "FLAGS", (*c.FLAGS, *sanitise))
+    CTarget().check(policy, int8=True)
+    CTarget().write(policy, tmp_path / "a.h", model)
+    found = CTarget().load(tmp_path / "a.h", policy, model).q_values(frames)
     np.testing.assert_array_equal(found, model.q_values(frames))
     text = (tmp_path / "a.h").read_text()
     assert re.findall(r"#include.*", text) == ["#include <stdint.h>"]
@@ -261,17 +269,17 @@ def test_the_c_header_is_bit_identical_to_the_integer_reference(
 @pytest.mark.parametrize("text", ["mlp8", "mlp5-9-4"])
 def test_the_c_header_of_a_student_of_vectors_gives_its_q_values(text, tmp_path, monkeypatch):
     sanitise = ("-fsanitize=undefined", "-fno-sanitize-recover")
-    monkeypatch.setattr(c_target, "FLAGS", (*c_target.FLAGS, *sanitise))
+    monkeypatch.setattr(c, "FLAGS", (*c.FLAGS, *sanitise))
     policy = make(text)
     obs, path = observations(policy.spec, 200), tmp_path / "x.h"
-    c_target.check(policy, int8=False)
-    c_target.write(policy, path, None)
+    CTarget().check(policy, int8=False)
+    CTarget().write(policy, path, None)
     found = verify.compare(
-        verify.original_values(policy, obs), c_target.load(path, policy, None).q_values(obs)
+        verify.original_values(policy, obs), CTarget().load(path, policy, None).q_values(obs)
     )
     verify.demand(found, exact=True)
     assert re.findall(r"#include.*", path.read_text()) == ["#include <stdint.h>"]
-    assert c_target.facts(policy, None)["flash_bytes"] == 4 * (
+    assert CTarget().facts(policy, None)["flash_bytes"] == 4 * (
         2 * 4 + sum(leaf.size for leaf in jax.tree.leaves(policy.net))
     )
 
@@ -279,9 +287,9 @@ def test_the_c_header_of_a_student_of_vectors_gives_its_q_values(text, tmp_path,
 def test_policies_of_any_number_and_kind_live_in_one_program(pong, tmp_path):
     policy, model, frames = pong
     vectors = make("mlp8", spec=replace(VECTOR, first_action=-1))
-    c_target.write(policy, tmp_path / "pong-net1.7.h", model)
-    c_target.write(policy, tmp_path / "2 pong.h", model)
-    c_target.write(vectors, tmp_path / "cart.h", None)
+    CTarget().write(policy, tmp_path / "pong-net1.7.h", model)
+    CTarget().write(policy, tmp_path / "2 pong.h", model)
+    CTarget().write(vectors, tmp_path / "cart.h", None)
     source, program = tmp_path / "main.c", tmp_path / "main"
     source.write_text(
         '#include "pong-net1.7.h"\n#include "2 pong.h"\n#include "cart.h"\n#include <stdio.h>\n'
@@ -294,7 +302,7 @@ def test_policies_of_any_number_and_kind_live_in_one_program(pong, tmp_path):
         "        (int)policy_2_pong_act(frames, q, &b), (int)cart_act(seen, v, &c));\n"
         "    return 0;\n}\n"
     )
-    command = [c_target._compiler(), *c_target.FLAGS, "-o", program, source]
+    command = [c._compiler(), *c.FLAGS, "-o", program, source]
     subprocess.run(command, check=True, cwd=tmp_path)
     done = subprocess.run([program], capture_output=True, check=True, text=True)
     best = int(model.outputs(np.zeros_like(frames[:1])).argmax())
@@ -307,25 +315,25 @@ def test_policies_of_any_number_and_kind_live_in_one_program(pong, tmp_path):
 )
 def test_nets_of_vectors_that_c_does_not_take(text, how):
     with pytest.raises(RequestError, match=r"--to c takes nets of vectors.* --to onnx takes more"):
-        c_target.check(make(text, **how), int8=False)
+        CTarget().check(make(text, **how), int8=False)
 
 
 def test_hostile_names_stay_in_the_comment_of_the_header(pong, tmp_path):
     policy, model, frames = pong
     spec = replace(policy.spec, name=HOSTILE, action_meanings=(HOSTILE,) * 6)
     named = Policy(policy.net, policy.preprocess, spec, {"agent": HOSTILE, "net": HOSTILE})
-    c_target.write(named, tmp_path / "a.h", model)
-    found = c_target.load(tmp_path / "a.h", named, model).q_values(frames[:4])
+    CTarget().write(named, tmp_path / "a.h", model)
+    found = CTarget().load(tmp_path / "a.h", named, model).q_values(frames[:4])
     np.testing.assert_array_equal(found, model.q_values(frames[:4]))
     assert len((tmp_path / "a.h").read_text().partition("C99")[0].splitlines()) == 3
 
 
 def test_the_c_example_plays_from_frames_on_standard_input(pong, tmp_path):
     policy, model, frames = pong
-    c_target.write(policy, tmp_path / "a.h", model)
+    CTarget().write(policy, tmp_path / "a.h", model)
     main = Path(__file__).parents[2] / "examples/c/main.c"
     header = f'-DRTPD_HEADER="{tmp_path}/a.h"'
-    program = [c_target._compiler(), *c_target.FLAGS, header, "-o", tmp_path / "a", main]
+    program = [c._compiler(), *c.FLAGS, header, "-o", tmp_path / "a", main]
     subprocess.run(program, check=True)
     newest, first = frames[:6, -1], [1, 0, 0, 0, 0, 1]
     sent = b"".join(bytes([f]) + frame.tobytes() for f, frame in zip(first, newest, strict=True))

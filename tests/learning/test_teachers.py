@@ -18,7 +18,7 @@ from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
 from rtpd.learning.teachers.pqn import lambda_returns
 from rtpd.learning.teachers.qr_dqn import QRDQN
-from rtpd.types import Categorical, Quantile
+from rtpd.networks.heads import Categorical, Quantile
 
 # (outputs, next_online, next_target, action, reward, discount): TD error of each teacher
 TABLE = [
@@ -59,12 +59,12 @@ PROJECTED = [
 ]
 
 
-THREE_ATOMS = C51(distribution=Categorical(atoms=3))  # the values -10, 0 and 10
-TWO_QUANTILES = QRDQN(quantiles=Quantile(atoms=2))  # 1/4 and 3/4
+THREE_ATOMS = C51(head=Categorical(atoms=3))  # the values -10, 0 and 10
+TWO_QUANTILES = QRDQN(head=Quantile(atoms=2))  # 1/4 and 3/4
 
 
 def categorical(q, online, target, a, r, d, *, double):
-    support, shape = C51().distribution.support, (-1, C51().head.atoms)
+    support, shape = C51().head.support, (-1, C51().head.atoms)
     q, online, target = (x.reshape(shape) for x in (q, online, target))
     chooser = jax.nn.softmax(online) @ support if double else jax.nn.softmax(target) @ support
     args = (support, q, a, r, d, support, target, chooser)
@@ -133,7 +133,7 @@ def test_munchausens_td_errors_are_those_worked_out_by_hand(row, expected):
 def test_c51_shares_each_value_between_its_neighbours(row, expected):
     chances, reward, discount = (jnp.asarray(x, jnp.float32) for x in row)
     rule = THREE_ATOMS
-    found = rule.project(reward + discount * rule.distribution.support, chances)
+    found = rule.project(reward + discount * rule.head.support, chances)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     # two actions, of which the target net prefers the second, with these chances
     target = jnp.concatenate([jnp.array([9.0, 0.0, 0.0]), jnp.log(chances)])

@@ -30,8 +30,10 @@ from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied, optimizer
 from rtpd.learning.update import Learner
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Logits, Scalar
+from rtpd.networks.policy import Policy
 from rtpd.system import compute
-from rtpd.types import Logits, Policy, Preprocess, Scalar
+from rtpd.types import Preprocess
 
 GAMMA = 0.9
 GAME = "probe"
@@ -114,14 +116,13 @@ def config(teacher="double-dqn", students=(), student=None, priority=0.0, **td):
     td = {"net": "mlp32-32", "gamma": GAMMA, "n_step": 1, "target_period_updates": 25} | td
     optimizer = OptimizerConfig(learning_rate=2e-3, eps=1e-8)
     return Config(
-        teacher=teacher,
         compute="float32",
         students=students or ("none",),
-        td=TeacherConfig(**({"optimizer": optimizer} | td)),
+        teacher=TeacherConfig(teacher, **({"optimizer": optimizer} | td)),
         student=StudentConfig(**({"optimizer": optimizer} | (student or {}))),
         replay=ReplayConfig(priority=priority),
         # One-step returns, since the rollout is random play and its longer returns are not greedy.
-        rollout=RolloutConfig(steps=24, minibatch_size=48, trace=0.0),
+        rollout=RolloutConfig(steps=24, minibatch_size=48, td_lambda=0.0),
     )
 
 
@@ -159,7 +160,7 @@ OPTIONS = {
         "optimizer": OptimizerConfig("rmsprop", learning_rate=1e-3, eps=1e-5, max_grad_norm=0)
     },
     "polyak": {"target_period_updates": 1, "target_rate": 0.05},
-    "averaged": {"average_decay": 0.95},
+    "averaged": {"ema_decay": 0.95},
     "noisy": {"noisy": True},
     "noisy, dueling": {"noisy": True, "dueling": True},
     "prioritised": {"priority": 0.6},
@@ -223,7 +224,7 @@ def answered(replay, spec, q=None):
     [
         ("double-dqn", {}),
         ("double-dqn", {"updates": 2}),
-        ("double-dqn", {"follow": "ema", "average_decay": 0.9}),
+        ("double-dqn", {"follow": "ema", "ema_decay": 0.9}),
         ("pqn", {"updates": 2, "follow": "ema"}),
         ("pqn", {"updates": 2, "targets": "stored"}),
     ],
@@ -236,7 +237,7 @@ def test_the_teacher_is_bit_identical_with_no_student_one_or_five(
     if "targets" in extra:
         replay = answered(replay, spec)
     families = [(), ("net1.7:kl",), FIVE] if not extra else [(), ("net1.7:kl", "net0.1:kl-td")]
-    settings = {"net": "net1.7", "average_decay": 0.5 if "follow" in extra else 0.0}
+    settings = {"net": "net1.7", "ema_decay": 0.5 if "follow" in extra else 0.0}
     settings = [config(teacher, students=f, student=extra, **settings) for f in families]
     settings = [replace(setting, compute=precision) for setting in settings]
     states = [learn(setting, spec, replay, updates=4) for setting in settings]
@@ -282,7 +283,7 @@ def test_two_runs_of_a_seed_are_identical_and_two_seeds_are_not(pixels, precisio
 TAUGHT = [
     *(f"mlp16:{loss}" for loss in LOSSES),
     "mlp16:kl:temperature-unit=gap:temperature=0.5",
-    "mlp16:kl:average-decay=0.95",
+    "mlp16:kl:ema-decay=0.95",
     "mlp16:kl:follow=ema",
     "mlp16:kl:updates=3",
     "mlp16:kl:weight=gap",
@@ -292,7 +293,7 @@ TAUGHT = [
 
 def test_every_loss_and_every_option_teaches_the_teachers_greedy_action():
     replay, spec = filled_replay("probe/match")
-    setting = config(students=tuple(TAUGHT), student={"temperature": 0.1}, average_decay=0.95)
+    setting = config(students=tuple(TAUGHT), student={"temperature": 0.1}, ema_decay=0.95)
     state = learn(setting, spec, replay, updates=1500)
     found = Learner(setting, {GAME: spec}).diagnose(state, {GAME: replay}, jr.key(3))
     agreed = {name: float(row["agreement"]) for name, row in found.items()}
@@ -377,19 +378,19 @@ def test_stored_answers_are_of_the_newest_steps(pixels):
 def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():
     replay, spec = filled_replay("probe/match", rows=60)
     own = (
-        "temperature-unit=gap:temperature=5:weight=gap:follow=ema:updates=3:average-decay=0.5:"
+        "temperature-unit=gap:temperature=5:weight=gap:follow=ema:updates=3:ema-decay=0.5:"
         "optimizer.name=radam:optimizer.anneal=1"
     )
     of_all = {
         "temperature_unit": "gap", "temperature": 5.0, "weight": "gap", "follow": "ema",
-        "updates": 3, "average_decay": 0.5,
+        "updates": 3, "ema_decay": 0.5,
         "optimizer": OptimizerConfig("radam", 2e-3, 1e-8, anneal=1.0),
     }  # fmt: skip
     families = [(("mlp8", f"mlp8:kl:{own}"), {}), (("mlp8",), of_all)]
     (plain, changed), (expected,) = (
         learn(
             # 26 updates, over which a rate may fall
-            replace(config(students=names, student=student, average_decay=0.9), steps=8_100),
+            replace(config(students=names, student=student, ema_decay=0.9), steps=8_100),
             spec,
             replay,
             updates=30,
@@ -480,7 +481,7 @@ def test_polyak_moves_the_target_by_its_rate(pixels):
 @pytest.mark.parametrize("agent", ["teacher", "net1.7"])
 def test_averaged_weights_act(pixels, agent):
     replay, spec = pixels
-    half = {"average_decay": 0.5}
+    half = {"ema_decay": 0.5}
     setting = config(students=("net1.7:kl",), student=half, net="conv4-4-4x8", **half)
     start, once = (learn(setting, spec, replay, n) for n in (0, 1))
     before, model = (({"teacher": teacher_of(s).train} | s.students)[agent] for s in (start, once))
@@ -536,7 +537,7 @@ def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
     learning = teacher_in(config("pqn"), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     rollout = learning.plan(state, replay)
-    assert rollout.order.shape == (learning.pace.updates_per_rollout, 48) == (8, 48)
+    assert rollout.order.shape == (learning.schedule.updates_per_rollout, 48) == (8, 48)
     assert np.bincount(np.ravel(rollout.order)).tolist() == [2] * 24 * 8
     newest = (int(replay.cursor) - 1) % 50
     assert rollout.rows.tolist() == [(newest - back) % 50 for back in range(24, -1, -1)]

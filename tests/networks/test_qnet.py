@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rtpd.errors import ConfigError
-from rtpd.networks import architectures, cost, layers, qnet
+from rtpd.networks import architectures, cost, family, layers, qnet
 from rtpd.networks.architectures import NETS, ConvShape, MlpShape
 from rtpd.types import EnvSpec, num_parameters
 
@@ -243,16 +243,16 @@ ODD = {
 def test_a_family_gives_what_each_net_gives_alone(names, monkeypatch):
     for name, shape in ODD.items():
         monkeypatch.setitem(NETS, name, shape)
-    family = {name: build(name, seed=i) for i, name in enumerate(names)}
+    nets = {name: build(name, seed=i) for i, name in enumerate(names)}
     x = example(names[0]) if names else jnp.zeros((2, 84, 84, 4))
 
-    def together(family):
-        outputs = family.outputs_of(family, x)
+    def together(nets):
+        outputs = family.outputs_of(nets, x)
         return sum((jnp.sum(jnp.square(q)) for q in outputs.values()), jnp.zeros(())), outputs
 
-    slopes, outputs = jax.jit(jax.grad(together, has_aux=True))(family)
-    assert outputs.keys() == family.keys()
-    for name, net in family.items():
+    slopes, outputs = jax.jit(jax.grad(together, has_aux=True))(nets)
+    assert outputs.keys() == nets.keys()
+    for name, net in nets.items():
         np.testing.assert_allclose(outputs[name], net(x), atol=1e-5, err_msg=name)
         alone = jax.jit(jax.grad(lambda net: jnp.sum(jnp.square(net(x)))))(net)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), slopes[name], alone)

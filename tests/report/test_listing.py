@@ -1,6 +1,5 @@
-"""What `rtpd ls` says of runs, and what a shell completes."""
+"""What `rtpd ls` says of runs."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -10,15 +9,13 @@ import sys
 import pytest
 from tensorboardX.proto import event_pb2
 
-from rtpd.cli import commands
-from rtpd.cli.completion import flags_of
 from rtpd.cli.main import main
 from rtpd.report.listing import runs
 from rtpd.storage.run_folder import Run, locked
 from rtpd.training.trackers import trackers
 
 FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkpoint-steps 0
-    --td.net mlp8 --students mlp4:kl --evaluation.final-episodes 2
+    --teacher.net mlp8 --students mlp4:kl --evaluation.final-episodes 2
     --replay.capacity 400 --replay.warmup-steps 100 --replay.batch-size 8""".split()
 
 
@@ -65,39 +62,6 @@ def test_the_command_line_lists_them(folder, capsys):
     assert json.loads(capsys.readouterr().out) == runs(folder)
     assert main(["ls", str(folder / "none")]) == 2
     assert "none" in capsys.readouterr().err
-
-
-def test_bash_completes_commands_flags_and_names(tmp_path, capsys):
-    assert main(["completion", "bash"]) == 0
-    (tmp_path / "rtpd.bash").write_text(capsys.readouterr().out)
-    ask = (
-        "source rtpd.bash; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _rtpd; "
-        "echo ${COMPREPLY[@]}"
-    )
-
-    def completed(words):
-        done = subprocess.run(["bash", "-c", ask, "-", words], cwd=tmp_path, capture_output=True)
-        assert not done.stderr
-        return done.stdout.decode().split()
-
-    assert completed("rtpd pl") == ["play"]
-    assert completed("rtpd play --versus-") == ["--versus-agent"]
-    assert completed("rtpd train --preset demo") == ["demo"]
-    assert completed("rtpd train breako") == ["breakout"]
-    assert "--td.optimizer.eps" in completed("rtpd train --td.")
-    listed = [line.split()[1] for line in commands.USAGE.splitlines() if line.startswith("  rtpd ")]
-    assert {name for name in listed if name.islower()} == set(commands.EXAMPLES)
-    for name in commands.EXAMPLES:
-        assert completed(f"rtpd {name}") == [name]
-    assert main(["completion", "fish"]) == 2
-    assert "allowed: bash" in capsys.readouterr().err
-
-
-def test_every_flag_of_a_command_is_completed():
-    flags = flags_of(commands.PlayCommand)
-    fields = {f.name for f in dataclasses.fields(commands.PlayCommand)} - {"source"}
-    wanted = {f"--{name.replace('_', '-')}" for name in fields}
-    assert set(flags) == wanted | {"--help", "--no-live", "--no-json"}
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])

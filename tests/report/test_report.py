@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtpd.cli.main import main
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     EvaluationConfig,
     ExplorationConfig,
@@ -19,7 +20,6 @@ from rtpd.config.settings import (
     ReplayConfig,
     StudentConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.report import report
 from rtpd.report.cells import study
@@ -41,10 +41,10 @@ TRAIN = replace(
     steps=600,
     log_steps=100,
     checkpoint_steps=0,
-    td=TeacherConfig(net="mlp16-16", optimizer=FAST, target_period_updates=25),
+    teacher=TeacherConfig(net="mlp16-16", optimizer=FAST, target_period_updates=25),
     student=StudentConfig(optimizer=FAST),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
-    explore=ExplorationConfig(decay_steps=300),
+    exploration=ExplorationConfig(decay_steps=300),
     evaluation=EvaluationConfig(period_steps=200, episodes=3, final_episodes=3),
 )
 

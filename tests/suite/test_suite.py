@@ -10,26 +10,24 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from rtpd.cli.main import main
-from rtpd.config.settings import load_config, presets, to_dict
+from rtpd.config.loading import load_config, presets, to_dict
 from rtpd.errors import RequestError, RunError
+from rtpd.storage.records import TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.suite import run_suite
 from rtpd.suite.attempt import find
 from rtpd.suite.board import Panel
 from rtpd.suite.plan import as_toml, cells, jobs_of, read
-from rtpd.suite.rows import Row, Tail, results, seconds_left
+from rtpd.suite.rows import TrackedRun, results, seconds_left
 from rtpd.training.train import train
 
 pytestmark = pytest.mark.xdist_group("suite")  # its runs are made once, by one worker
@@ -44,7 +42,7 @@ steps = {steps}
 log_steps = 400
 checkpoint_steps = 1_600
 num_envs = 8
-td.net = "mlp8"
+teacher.net = "mlp8"
 rollout = {{ steps = 8, minibatch_size = 16 }}
 replay = {{ capacity = 800, warmup_steps = 200 }}
 evaluation = {{ period_steps = 0, episodes = 2, final_episodes = 2 }}
@@ -226,7 +224,7 @@ def test_a_finished_suite_started_again_runs_nothing_and_changes_no_file(suite, 
 @pytest.mark.parametrize(
     ("old", "new", "pieces"),
     [
-        ("steps = 4800", "steps = 4800\ntd.gamma = 0.9", ["td.gamma", "0.9", "0.99"]),
+        ("steps = 4800", "steps = 4800\nteacher.gamma = 0.9", ["teacher.gamma", "0.9", "0.99"]),
         ("steps = 4800", "steps = 4000", ["steps", "4000", "4800"]),
         ('"mlp4:kl"', '"mlp4:mse"', ["students", "mlp4:mse"]),
     ],
@@ -382,7 +380,10 @@ BAD = [
     ("games = ['pong']\nsettings = 3", ["settings", "object"]),
     ("games = ['pong']\n[settings]\nstepz = 3", ["settings", "stepz", "steps"]),
     ("games = ['pong']\n[settings]\nsteps = 1.5", ["settings", "steps", "int"]),
-    ("games = ['pong']\n[settings]\ntd.gama = 0.9", ["settings", "td.gama", "td.gamma"]),
+    (
+        "games = ['pong']\n[settings]\nteacher.gama = 0.9",
+        ["settings", "teacher.gama", "teacher.gamma"],
+    ),
     ("games = ['pong']\n[settings]\nseed = 3", ["settings", "seed", "seeds"]),
     ("games = ['pong']\n[settings]\nenv = 'pong'", ["settings", "env", "games"]),
     ("games = ['pong']\n[settings]\npreset = 'cpu'", ["settings", "preset", "top"]),
@@ -405,10 +406,10 @@ OUT_OF_RANGE = [
     ("games = ['pnog']", ["pnog", "pong"]),
     ("games = ['gm/CartPole-v1']", ["gm", "gym"]),
     ("games = ['pong', 'Pong']", ["games", "ale/pong", "twice"]),
-    ("games = ['pong']\n[variants.a]\n[variants.b]\ntd.gamma = 1.5", ["'b'", "gamma", "0 to 1"]),
+    ("games = ['pong']\n[variants.b]\nteacher.gamma = 1.5", ["'b'", "gamma", "0 to 1"]),
     ("games = ['pong']\n[settings]\nstudents = ['net1.8:kl']", ["net1.8", "net1.7"]),
     ("games = ['pong']\n[settings]\nstudents = ['net1.7:kll']", ["kll", "'kl'"]),
-    ("games = ['pong']\n[settings]\nteacher = 'pqnn'", ["pqnn", "pqn"]),
+    ("games = ['pong']\n[settings]\nteacher.algorithm = 'pqnn'", ["pqnn", "pqn"]),
     ("games = ['pong', 'gym/CartPole-v1']\n[settings]\nstudents = ['net1.7']",
      ["CartPole-v1", "net1.7", "vectors"]),
     ("games = ['pong']\n[game_settings.pong]\nenvironment.threads = -1", ["pong", "threads", "-1"]),
@@ -474,12 +475,12 @@ preset = "cpu"
 [settings]
 steps = 1
 log_steps = 1
-td.gamma = 0.1
+teacher.gamma = 0.1
 [game_settings."gym/Acrobot-v1"]
 log_steps = 2
-td.gamma = 0.2
+teacher.gamma = 0.2
 [variants.a]
-td.gamma = 0.3
+teacher.gamma = 0.3
 [variants.b]
 preset = "double-dqn"
 replay.capacity = 9_000
@@ -495,8 +496,10 @@ replay.capacity = 9_000
         assert config.seed == int(seed.removeprefix("seed-"))
         assert config.steps == 1  # settings over the preset
         assert config.log_steps == (2 if acrobot else 1)  # the game over settings
-        assert config.td.gamma == (0.3 if a else 0.2 if acrobot else 0.1)  # the variant over both
-        assert config.teacher == ("pqn" if a else "double-dqn")
+        assert config.teacher.gamma == (
+            0.3 if a else 0.2 if acrobot else 0.1
+        )  # the variant over both
+        assert config.teacher.algorithm == ("pqn" if a else "double-dqn")
         assert config.students == ("mlp16:kl",)  # as the manifest will have it
 
 
@@ -528,31 +531,13 @@ def test_only_folders_that_the_suite_made_are_ever_removed(suite, tmp_path, name
         assert find(job).state == "new"
 
 
-@given(st.lists(st.binary(max_size=12), max_size=8), st.lists(st.integers(1, 30), max_size=30))
-def test_every_whole_line_is_read_once_however_the_file_grows(texts, sizes):
-    records = [{"kind": "train", "step": i, "text": text.hex()} for i, text in enumerate(texts)]
-    data = "".join(json.dumps(record) + "\n" for record in records).encode() + b'{"kind": "tra'
-    with tempfile.TemporaryDirectory() as folder:
-        path, found = Path(folder, "metrics.jsonl"), []
-        tail = Tail(path)
-        for size in (*sizes, len(data)):
-            found += tail.records()
-            with path.open("ab") as file:
-                file.write(data[:size])
-            data = data[size:]
-        assert found + tail.records() == records
-        write(path.with_name("cut"), json.dumps({"kind": "eval", "step": 7}) + "\n")
-        path.with_name("cut").replace(path)
-        assert tail.records() == [{"kind": "eval", "step": 7}]
-
-
 def test_the_table_fits_the_terminal_and_shows_what_runs_first(suite):
     file, out, _, _ = suite
     many = write(file.with_name("many.toml"), file.read_text().replace("seeds = 2", "seeds = 30"))
-    rows = [Row(job, find(job)) for job in jobs_of(many, read(many), out)]
+    rows = [TrackedRun(job, find(job)) for job in jobs_of(many, read(many), out)]
     running = rows[20]
     running.state, running.step = "running", 2_400
-    running.train = {"seconds": 4.8, "step": 2_400, "steps_per_second": 400.0}
+    running.train = TrainRecord(step=2_400, seconds=4.8, steps_per_second=400.0)
     text = io.StringIO()
     panel = Panel(Console(file=text, force_terminal=True, width=120, height=12, highlight=False))
     panel.update(rows)

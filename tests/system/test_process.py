@@ -30,7 +30,7 @@ TINY = Config(
     students=("mlp8:kl",),
     steps=400,
     log_steps=96,
-    td=TeacherConfig(net="mlp16-16"),
+    teacher=TeacherConfig(net="mlp16-16"),
     replay=ReplayConfig(capacity=800, warmup_steps=100),
     evaluation=EvaluationConfig(period_steps=0, episodes=1, final_episodes=2),
 )

@@ -8,10 +8,11 @@ from functools import partial
 import jax
 import pytest
 
+from rtpd.cli import tables
 from rtpd.cli.main import main
-from rtpd.config.settings import load_config
+from rtpd.config.loading import load_config
 from rtpd.learning.teachers import TEACHERS
-from rtpd.system import compile_cache, formatting
+from rtpd.system import compile_cache
 from rtpd.training import bench as room
 
 SMALL = [
@@ -44,7 +45,7 @@ def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
     ratios = zip(families["given"]["rounds"], families["none"]["rounds"], strict=True)
     assert families["given"]["ratios"] == [given / none for given, none in ratios]
     assert result["emulator_steps_per_second"] > 0
-    formatting.print_bench(result)
+    tables.print_bench(result)
     table = capsys.readouterr().out
     for piece in ("none", "given", "GFLOP/s", "emulating", "of no students", "steps/s"):
         assert piece in table
@@ -56,9 +57,9 @@ def test_timing_the_parts_leaves_no_update_owing_or_in_hand(tmp_path):
     memory = replace(settings.replay, warmup_steps=200, capacity=400)
     settings = replace(settings, replay=memory)
     loop = room._Loop(settings, tmp_path / "run")
-    before = loop.session.progress.updates
+    before = loop.trainer.progress.updates
     loop.parts(100.0)
-    assert loop.session.progress.updates == before
+    assert loop.trainer.progress.updates == before
     loop.env.close()
 
 
@@ -108,7 +109,7 @@ def test_every_teacher_is_listed(capsys):
     found = room.teachers()
     assert set(found) == set(TEACHERS)
     for name, row in found.items():
-        assert load_config(row["preset"]).teacher == name
+        assert load_config(row["preset"]).teacher.algorithm == name
     assert found["dqn"]["preset"] == "nature"
     assert found["double-dqn"]["replay_bytes"] == pytest.approx(150_000 * 84 * 84, rel=0.01)
     assert found["c51"]["atoms"] == 51

@@ -22,7 +22,7 @@ MIXED = Config(
     env="probe/swap",
     students=("mlp8:kl", "mlp4:kl"),
     actors="teacher=4,mlp8=3, mlp4=1",
-    td=TeacherConfig(net="mlp8"),
+    teacher=TeacherConfig(net="mlp8"),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
 )
 
@@ -89,7 +89,7 @@ def test_bad_actors_are_refused_in_one_line(actors, piece):
 
 def test_a_rollout_keeps_what_the_teacher_answered_to_what_it_saw():
     settings = Config(
-        env="probe/chain", students=(), teacher="pqn", td=TeacherConfig(net="mlp8", loss="mse"),
+        env="probe/chain", students=(), teacher=TeacherConfig("pqn", net="mlp8", loss="mse"),
         num_envs=4, replay=ReplayConfig(capacity=40, warmup_steps=8),
     )  # fmt: skip
     env = envs.make("probe/chain", 4, settings.environment)

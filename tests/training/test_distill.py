@@ -11,6 +11,7 @@ import pytest
 from rtpd.agents.formats import sb3
 from rtpd.agents.store import load_policy, save
 from rtpd.cli.main import main
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     EvaluationConfig,
     ExplorationConfig,
@@ -18,14 +19,13 @@ from rtpd.config.settings import (
     ReplayConfig,
     StudentConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.errors import CheckpointError, RequestError
+from rtpd.networks.heads import Logits
 from rtpd.storage.run_folder import Run
 from rtpd.training import train as train_module
 from rtpd.training.distill import distill
 from rtpd.training.train import resume, train
-from rtpd.types import Logits
 
 pytestmark = pytest.mark.xdist_group("distilling")  # its runs are made once, by one worker
 DATA = Path(__file__).parents[1] / "data"
@@ -34,11 +34,12 @@ FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(
     load_config(),
     students=("none",),
-    teacher="rainbow",
     steps=1_000,
-    td=TeacherConfig(net="mlp16-16", optimizer=FAST, target_period_updates=25, dueling=True),
+    teacher=TeacherConfig(
+        "rainbow", net="mlp16-16", optimizer=FAST, target_period_updates=25, dueling=True
+    ),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
-    explore=ExplorationConfig(decay_steps=300),
+    exploration=ExplorationConfig(decay_steps=300),
     evaluation=EvaluationConfig(period_steps=0, episodes=2, final_episodes=2),
 )
 DISTILL = replace(
@@ -95,7 +96,10 @@ def test_an_agent_of_stable_baselines3_teaches_and_keeps_its_own_eyes(tmp_path):
     teacher, student = (load_policy(tmp_path / "run", name) for name in ("teacher", "mlp8"))
     original = sb3.load(path, "gym/CartPole-v1")
     assert eqx.tree_equal(teacher.net, original.net)
-    assert Run.open(tmp_path / "run").manifest["config"]["td"]["net"] == original.provenance["net"]
+    assert (
+        Run.open(tmp_path / "run").manifest["config"]["teacher"]["net"]
+        == (original.provenance["net"])
+    )
     assert eqx.tree_equal(teacher.preprocess, original.preprocess)
     assert (teacher.preprocess.scale == 1).all() and (student.preprocess.scale != 1).all()
     last = [r for r in Run.open(tmp_path / "run").records() if r["kind"] == "train"][-1]
@@ -171,7 +175,10 @@ def test_a_distillation_does_not_go_on_with_another_teacher(source, tmp_path):
 
 def test_the_teachers_of_two_games_are_distilled_into_one_student(tmp_path):
     both = "probe/swap+probe/match"
-    train(replace(TRAIN, env=both, teacher="double-dqn"), out=tmp_path / "source")
+    train(
+        replace(TRAIN, env=both, teacher=replace(TRAIN.teacher, algorithm="double-dqn")),
+        out=tmp_path / "source",
+    )
     distill(tmp_path / "source", DISTILL, out=tmp_path / "run")
     last = [r for r in Run.open(tmp_path / "run").records() if r["kind"] == "train"][-1]
     assert set(last["students"]) == {"mlp8", "swap/mlp8", "match/mlp8"}
@@ -188,7 +195,7 @@ def test_bad_requests_are_refused_in_one_line_and_nothing_is_written(source, tmp
         (DATA / "sb3-cartpole-dqn.zip", replace(DISTILL, env="pong")): "observations",
         (source, replace(DISTILL, env="probe/match")): "plays probe/swap",
         (source, replace(DISTILL, replay=replace(DISTILL.replay, priority=0.5))): "--replay.prio",
-        (source, replace(DISTILL, teacher="pqn")): "--teacher pqn",
+        (source, replace(DISTILL, teacher=TeacherConfig("pqn"))): "--teacher pqn",
         (source, replace(DISTILL, students=("mlp8:kll",))): "did you mean 'kl'",
         (PPO, replace(ppo, students=("mlp8:kl", "mlp8:mse"))): f"mlp8:mse': mse {no_q}",
         (PPO, replace(ppo, students=("mlp8:kl-td",))): f"mlp8:kl-td': kl-td {no_q}",
@@ -199,7 +206,9 @@ def test_bad_requests_are_refused_in_one_line_and_nothing_is_written(source, tmp
             distill(teacher, settings, out=tmp_path / "run")
         assert "\n" not in str(error.value)
     with pytest.raises(RequestError, match="rtpd distill"):
-        train(replace(TRAIN, env="probe/swap", teacher="frozen"), out=tmp_path / "run")
+        train(
+            replace(TRAIN, env="probe/swap", teacher=TeacherConfig("frozen")), out=tmp_path / "run"
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -30,7 +30,7 @@ SETTINGS = Config(
     log_steps=96,
     checkpoint_steps=200,
     environment=envs.EnvOptions(max_episode_frames=40),
-    td=TeacherConfig(net="mlp16-16"),
+    teacher=TeacherConfig(net="mlp16-16"),
     replay=ReplayConfig(capacity=800, warmup_steps=100),
     evaluation=EvaluationConfig(period_steps=0, episodes=1, final_episodes=2),
 )
@@ -216,8 +216,9 @@ def test_a_closed_terminal_is_no_reason_to_lose_a_run(tmp_path):
     attach = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     command = f"{attach} from rtpd.cli.main import main; sys.exit(main())"
     flags = ["train", "gym/CartPole-v1", "--preset", "double-dqn", "--students", "mlp8:kl",
-             "--td.net", "mlp16-16", "--replay.capacity", "800", "--replay.warmup-steps", "100",
-             "--steps", "1000000", "--evaluation.period-steps", "0"]  # fmt: skip
+             "--teacher.net", "mlp16-16", "--replay.capacity", "800",
+             "--replay.warmup-steps", "100", "--steps", "1000000",
+             "--evaluation.period-steps", "0"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", command, *flags, "--out", str(tmp_path / "run")],
         stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
@@ -226,7 +227,7 @@ def test_a_closed_terminal_is_no_reason_to_lose_a_run(tmp_path):
     os.close(terminal)
     try:
         shown = b""
-        while b"training" not in shown and b"agree" not in shown:
+        while b"training" not in shown and b"keeps" not in shown:
             shown += os.read(ours, 4096)
     finally:
         os.close(ours)  # which hangs up

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from rtpd.cli.main import main
-from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig, from_dict
+from rtpd.config.loading import from_dict
+from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, DivergedError, RunError
 from rtpd.storage import checkpoint
 from rtpd.storage.files import sha256
@@ -37,13 +38,14 @@ TINY = Config(
     steps=600,
     log_steps=96,  # no divisor of any checkpoint's step
     checkpoint_steps=200,
-    td=TeacherConfig(net="mlp16-16"),
+    teacher=TeacherConfig(net="mlp16-16"),
     replay=ReplayConfig(capacity=800, warmup_steps=100),
     evaluation=EvaluationConfig(period_steps=240, episodes=1, final_episodes=1),
 )
 FLAGS = [
-    "gym/CartPole-v1", "--preset", "double-dqn", "--students", "mlp8:kl", "--td.net", "mlp16-16",
-    "--log-steps", "96", "--checkpoint-steps", "200", "--replay.capacity", "800",
+    "gym/CartPole-v1", "--preset", "double-dqn", "--students", "mlp8:kl",
+    "--teacher.net", "mlp16-16", "--log-steps", "96", "--checkpoint-steps", "200",
+    "--replay.capacity", "800",
     "--replay.warmup-steps", "100", "--evaluation.period-steps", "240",
     "--evaluation.episodes", "1",
 ]  # fmt: skip
@@ -303,9 +305,9 @@ def test_a_run_rolls_back_and_goes_on_with_half_the_rates(tmp_path, faulty):
     manifest = Run.open(path).manifest
     (entry,) = manifest["rollbacks"]
     assert entry["step"] == 400 and "teacher has diverged" in entry["why"]
-    rate = settings.td.optimizer.learning_rate / 2
+    rate = settings.teacher.optimizer.learning_rate / 2
     assert entry["teacher_learning_rate"] == rate
-    assert manifest["config"]["td"]["optimizer"]["learning_rate"] == rate
+    assert manifest["config"]["teacher"]["optimizer"]["learning_rate"] == rate
     records = Run.open(path).records()
     assert [r["step"] for r in records if r["kind"] == "rollback"] == [400]
     losses = [r["teacher"]["loss"] for r in records if r["kind"] == "train" and r["step"] > 100]
@@ -379,7 +381,7 @@ def test_a_checkpoint_of_other_settings_is_refused_in_one_line(tmp_path):
     path = tmp_path / "run"
     train(TINY, out=path)
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["config"]["td"]["net"] = "mlp8"
+    manifest["config"]["teacher"]["net"] = "mlp8"
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"no checkpoint to go on from: .*0000000600"):
         resume(path, steps=800)
@@ -424,11 +426,15 @@ def change(path, key, value):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("config.td.gamma", 0.9, "saved with td.gamma = 0.99, the run has 0.9 now"),
+        ("config.teacher.gamma", 0.9, "saved with teacher.gamma = 0.99, the run has 0.9 now"),
         ("config.seed", 1, "saved with seed = 0, the run has 1 now"),
-        ("config.teacher", "dqn", "saved with teacher = 'double-dqn', the run has 'dqn' now"),
+        (
+            "config.teacher.algorithm",
+            "dqn",
+            "saved with teacher.algorithm = 'double-dqn', the run has 'dqn' now",
+        ),
         ("config.students", ["mlp8:mse"], "mlp8:mse"),
-        ("config.td.optimizer.learning_rate", 1.25e-4, "learning_rate"),
+        ("config.teacher.optimizer.learning_rate", 1.25e-4, "learning_rate"),
         ("id", "0" * 32, "is a checkpoint of another run"),
     ],
 )

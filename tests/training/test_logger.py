@@ -5,10 +5,10 @@ import json
 import pytest
 
 from rtpd.agents.episodes import Episodes
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, TeacherConfig
 from rtpd.storage.run_folder import Run
 from rtpd.training import logger as room
-from rtpd.training.logger import Journal
+from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.types import Timestep
 
@@ -31,9 +31,9 @@ class Listener(Monitor):
 
 
 @pytest.fixture
-def journal(tmp_path):
+def logger(tmp_path):
     run = Run.create(tmp_path / "run", {"config": {}})
-    return Journal(run, Config(), 4, ["teacher"], [Listener()])
+    return RunLogger(run, Config(), 4, ["teacher"], [Listener()])
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def journal(tmp_path):
         ([FLAT, FLAT], [room.PATIENCE_UPDATES, room.PATIENCE_UPDATES + 1], 1),
     ],
 )
-def test_a_collapsed_student_is_warned_of_once_and_not_too_early(journal, rows, updates, warned):
+def test_a_collapsed_student_is_warned_of_once_and_not_too_early(logger, rows, updates, warned):
     for i, (row, count) in enumerate(zip(rows, updates, strict=True), start=1):
-        journal.training(8 * i, 0.1, count, {"net1.7": row})
-    warnings = journal.monitors[0].warnings
+        logger.training(8 * i, 0.1, count, {"net1.7": row})
+    warnings = logger.monitors[0].warnings
     assert len(warnings) == warned
     for text in warnings:
         assert text.startswith("net1.7 has collapsed: 0.1 %")
@@ -69,25 +69,25 @@ def test_a_teacher_that_always_does_the_same_is_warned_of_once(
 ):
     run = Run.create(tmp_path / "run", {"config": {}})
     told = Listener()
-    journal = Journal(run, Config(teacher=teacher), 4, ["teacher"], [told])
+    logger = RunLogger(run, Config(teacher=TeacherConfig(teacher)), 4, ["teacher"], [told])
     row = WELL | {"agreement": share, "constant_agreement": share}
     for step in (8, 16):
-        journal.training(step, 0.1, updates, {"net1.7": row, "net4": row})
+        logger.training(step, 0.1, updates, {"net1.7": row, "net4": row})
     assert len(told.warnings) == warned
     assert all("teacher takes the same action in all states" in text for text in told.warnings)
 
 
-def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(journal, monkeypatch):
-    journal.start(step=1000, seconds=40.0)
-    monkeypatch.setattr(Journal, "seconds", 42.0)
+def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(logger, monkeypatch):
+    logger.start(step=1000, seconds=40.0)
+    monkeypatch.setattr(RunLogger, "seconds", 42.0)
     for total in [1.0, 2.0, 3.0]:
-        journal.book("teacher", total)
-    journal.training(1100, 0.5, 7, {"teacher": {"loss": 0.5}})
-    journal.training(1100, 0.5, 7, {"teacher": {"loss": 0.5}})  # no step since: no line
+        logger.book("teacher", total)
+    logger.training(1100, 0.5, 7, {"teacher": {"loss": 0.5}})
+    logger.training(1100, 0.5, 7, {"teacher": {"loss": 0.5}})  # no step since: no line
     [line] = [
-        json.loads(text) for text in (journal.run.path / "metrics.jsonl").read_text().splitlines()
+        json.loads(text) for text in (logger.run.path / "metrics.jsonl").read_text().splitlines()
     ]
-    assert line == journal.monitors[0].records[0]
+    assert line == logger.monitors[0].records[0]
     assert line["frames"] == 4400
     assert line["seconds"] == 42.0
     assert line["steps_per_second"] == 50.0
@@ -98,7 +98,7 @@ def test_a_line_holds_frames_rate_and_the_mean_of_recent_episodes(journal, monke
 def test_returns_are_those_of_whoever_played(tmp_path):
     run = Run.create(tmp_path / "run", {"config": {}})
     players = ["pong/teacher", "boxing/teacher", "boxing/net1.7"]
-    found = Journal(run, Config(), 4, players, [Listener()])
+    found = RunLogger(run, Config(), 4, players, [Listener()])
     for name, total in [("pong/teacher", 3.0), ("boxing/net1.7", 5.0), ("boxing/net1.7", 7.0)]:
         found.book(name, total)
     found.training(100, 0.5, 7, {"pong/teacher": {"loss": 0.5}, "net1.7": {"agreement": 0.25}})

@@ -9,7 +9,8 @@ from gymnasium.spaces import Box, Discrete
 
 from rtpd import envs
 from rtpd.agents.evaluate import compare, evaluate, random_scores
-from rtpd.cli import main
+from rtpd.cli import tables, words
+from rtpd.config.loading import load_config
 from rtpd.config.settings import (
     Config,
     EvaluationConfig,
@@ -17,13 +18,12 @@ from rtpd.config.settings import (
     OptimizerConfig,
     ReplayConfig,
     TeacherConfig,
-    load_config,
 )
 from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError
 from rtpd.storage import files
 from rtpd.storage.run_folder import Run
-from rtpd.training.logger import Journal
+from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import default_preset, train
 from rtpd.types import EvalResult
@@ -32,12 +32,12 @@ FAST = Config(
     students=("none",),
     steps=4_000,
     checkpoint_steps=0,
-    td=TeacherConfig(
+    teacher=TeacherConfig(
         net="mlp32", n_step=1, target_period_updates=50, clip_rewards=False,
         optimizer=OptimizerConfig(learning_rate=2e-3),
     ),
     replay=ReplayConfig(capacity=4_000, warmup_steps=500, steps_per_update=2),
-    explore=ExplorationConfig(decay_steps=2_000),
+    exploration=ExplorationConfig(decay_steps=2_000),
     evaluation=EvaluationConfig(period_steps=0, final_episodes=10, epsilon=0.0),
 )  # fmt: skip
 
@@ -99,21 +99,23 @@ def test_a_reward_that_is_clipped_outside_atari_is_told_once(tmp_path):
     listener = Listener()
     tiny = replace(FAST, env="gym/RtpdSizes-v0", steps=520)
     train(
-        replace(tiny, td=replace(FAST.td, clip_rewards=True)), out=tmp_path / "a", monitor=listener
+        replace(tiny, teacher=replace(FAST.teacher, clip_rewards=True)),
+        out=tmp_path / "a",
+        monitor=listener,
     )
     (warning,) = listener.warnings
-    assert "RtpdSizes-v0" in warning and "10" in warning and "--td.no-clip-rewards" in warning
-    for settings in (tiny, replace(tiny, env="pong", td=TeacherConfig())):
+    assert "RtpdSizes-v0" in warning and "10" in warning and "--teacher.no-clip-rewards" in warning
+    for settings in (tiny, replace(tiny, env="pong", teacher=TeacherConfig())):
         quiet = Listener()
-        journal = Journal(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
-        journal.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
+        logger = RunLogger(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
+        logger.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
         assert not quiet.warnings
 
 
 def test_the_default_outside_atari_learns_from_the_sizes_of_rewards():
     settings = load_config(default_preset(None, "gym/RtpdSizes-v0"))
-    assert not settings.td.clip_rewards
-    assert load_config(default_preset(None, "pong")).td.clip_rewards
+    assert not settings.teacher.clip_rewards
+    assert load_config(default_preset(None, "pong")).teacher.clip_rewards
 
 
 @pytest.mark.parametrize(
@@ -130,8 +132,8 @@ def test_the_default_outside_atari_learns_from_the_sizes_of_rewards():
 )
 def test_the_preset_fits_the_game_wherever_it_is_named(args, preset, tmp_path):
     file = tmp_path / "my.toml"
-    file.write_text('env = "gym/CartPole-v1"\nteacher = "dqn"\n')
-    found, _ = main._defaults([str(file) if arg == "FILE" else arg for arg in args])
+    file.write_text('env = "gym/CartPole-v1"\nteacher.algorithm = "dqn"\n')
+    found, _ = words.before_flags([str(file) if arg == "FILE" else arg for arg in args])
     assert found == preset
 
 
@@ -193,7 +195,7 @@ def test_a_value_that_is_no_number_is_told_with_env_field_and_step(name, tmp_pat
 
 def test_what_is_printed_and_written_is_json_whatever_the_numbers(tmp_path, capsys):
     odd = {"a": [np.nan, {"b": -np.inf}], "c": (1.5, 2)}
-    main._show(odd, print, as_json=True)
+    tables.print_result(odd, print, as_json=True)
     files.write_json(tmp_path / "x.json", files.finite(odd))
     expected = {"a": [None, {"b": None}], "c": [1.5, 2]}
     assert files.parse_json(capsys.readouterr().out.encode()) == expected

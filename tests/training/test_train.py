@@ -30,10 +30,12 @@ from rtpd.config.settings import (
     TeacherConfig,
 )
 from rtpd.errors import ConfigError, RequestError, RunError
+from rtpd.learning import replay as ring
 from rtpd.storage.run_folder import Run
 from rtpd.system import cpu, memory
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
+from rtpd.training.trainer import Trainer
 
 SMALL = Config(
     env="gym/CartPole-v1",
@@ -41,9 +43,9 @@ SMALL = Config(
     steps=600,
     log_steps=100,
     checkpoint_steps=0,
-    td=TeacherConfig(net="mlp16-16"),
+    teacher=TeacherConfig(net="mlp16-16"),
     replay=ReplayConfig(capacity=800, warmup_steps=200),
-    explore=ExplorationConfig(decay_steps=300),
+    exploration=ExplorationConfig(decay_steps=300),
     evaluation=EvaluationConfig(period_steps=300, episodes=2, final_episodes=2),
 )
 
@@ -114,15 +116,16 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
     + [("double-dqn", "probe/match+probe/swap"), ("pqn", "probe/pixels")],
 )
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env):
-    longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=teacher, env=env)
+    kind = replace(SMALL.teacher, algorithm=teacher)
+    longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=kind, env=env)
     if teacher == "rainbow":  # importance weights that rise until --steps would differ
         memory = replace(SMALL.replay, priority=0.5, importance=1.0)
-        td = replace(SMALL.td, noisy=True, dueling=True)
-        longer = replace(longer, replay=memory, td=td)
+        kind = replace(kind, noisy=True, dueling=True)
+        longer = replace(longer, replay=memory, teacher=kind)
     if env == "probe/pixels":
         students = ("conv2-2-2x4:kl:updates=3:targets=stored",)
-        td = replace(SMALL.td, net="conv4-4-4x8")
-        longer = replace(longer, students=students, td=td, compute="bfloat16")
+        kind = replace(kind, net="conv4-4-4x8")
+        longer = replace(longer, students=students, teacher=kind, compute="bfloat16")
     longer = replace(longer, rollout=RolloutConfig(steps=8, minibatch_size=16))
     train(longer, out=tmp_path / "whole")
     train(replace(longer, steps=400), out=tmp_path / "parts")
@@ -158,7 +161,8 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
 
 @pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
 def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher):
-    plain = replace(SMALL, teacher=teacher, rollout=RolloutConfig(steps=8, minibatch_size=16))
+    kind = replace(SMALL.teacher, algorithm=teacher)
+    plain = replace(SMALL, teacher=kind, rollout=RolloutConfig(steps=8, minibatch_size=16))
     rests = replace(
         plain, steps=800, checkpoint_steps=400, consolidation=ConsolidationConfig(0.25, updates=3)
     )
@@ -198,6 +202,27 @@ def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(t
     assert min(step for step in last if step > 800) > 1_200
 
 
+def test_a_teacher_that_learns_again_does_so_from_a_rollout_of_its_own_play(tmp_path, monkeypatch):
+    """Not from the one before its rest, whose rows have been written over since."""
+    kind = replace(SMALL.teacher, algorithm="pqn")
+    rests = replace(
+        SMALL, teacher=kind, steps=800, rollout=RolloutConfig(steps=8, minibatch_size=16),
+        consolidation=ConsolidationConfig(0.25, updates=1),
+    )  # fmt: skip
+    train(rests, out=tmp_path / "run")
+    restore, found = Trainer.restore, []
+
+    def restored(trainer):
+        restore(trainer)
+        ((rollout,), (replay,)) = trainer.rollout.values(), trainer.replays.values()
+        found.append((rollout.rows.tolist(), ring.newest(replay, 9).tolist()))
+
+    monkeypatch.setattr(Trainer, "restore", restored)
+    resume(tmp_path / "run", steps=1_600)
+    ((planned, newest),) = found
+    assert planned == newest
+
+
 def test_a_teacher_alone_does_not_rest(tmp_path):
     alone = replace(SMALL, students=("none",))
     train(alone, out=tmp_path / "plain")
@@ -212,7 +237,7 @@ def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path
         env="probe/swap+probe/match",
         students=("mlp8:kl",),
         steps=1_200,
-        td=replace(SMALL.td, optimizer=fast, target_period_updates=25),
+        teacher=replace(SMALL.teacher, optimizer=fast, target_period_updates=25),
         student=StudentConfig(optimizer=fast),
     )
     summary = train(setting, out=tmp_path / "run")
@@ -269,7 +294,7 @@ def test_the_teacher_of_a_pong_training_is_bit_identical_whatever_follows_it(tmp
             env="pong",
             students=students or ("none",),
             steps=240,
-            td=TeacherConfig(net="nature"),
+            teacher=TeacherConfig(net="nature"),
             replay=ReplayConfig(capacity=400, warmup_steps=200),
             evaluation=EvaluationConfig(period_steps=0, episodes=1, final_episodes=1),
         )
@@ -341,7 +366,7 @@ def test_a_run_without_a_saved_replay_refills_it_before_it_learns(tmp_path):
 def test_a_replay_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda: 3 * 10**9)
     setting = replace(
-        SMALL, env="pong", students=("net1.7:kl",), td=TeacherConfig(),
+        SMALL, env="pong", students=("net1.7:kl",), teacher=TeacherConfig(),
         replay=ReplayConfig(capacity=1_000_000),
     )  # fmt: skip
     message = r"needs 7\.88 GB in all, 3\.00 GB are free; 309000 would fit"
@@ -354,7 +379,10 @@ def test_a_replay_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monke
     ("change", "message"),
     [
         ({"students": ("net1.7:kl",)}, "reads images but gym/CartPole-v1 gives vectors"),
-        ({"td": TeacherConfig(net="nature")}, "reads images but gym/CartPole-v1 gives vectors"),
+        (
+            {"teacher": TeacherConfig(net="nature")},
+            "reads images but gym/CartPole-v1 gives vectors",
+        ),
         ({"env": "gym/CartPol-v1"}, "CartPole-v1"),
         ({"steps": 0}, "--steps 0"),
     ],

@@ -1,11 +1,17 @@
-"""What texts mean, and that they can be read back."""
+"""What texts mean, that they can be read back, and that every number has its range."""
 
-from dataclasses import replace
+import math
+from dataclasses import fields, is_dataclass, replace
+from typing import get_args, get_type_hints
 
 import pytest
 
+from rtpd.config.loading import from_dict
 from rtpd.config.settings import Config, StudentConfig
+from rtpd.errors import ConfigError, EnvError
 from rtpd.learning.student_spec import parse_students
+from rtpd.ranges import Range
+from rtpd.training.validation import validate
 
 TEXTS = {
     "net1.7": "net1.7-kl",
@@ -33,6 +39,72 @@ def test_a_student_has_the_settings_of_all_and_its_own_over_them():
     text = "net0.5:kl:optimizer.learning-rate=1e-4:follow=best:updates=3"
     shared = StudentConfig(temperature=0.5)
     found, other = parse_students(Config(students=(text, "net1.7"), student=shared))
-    assert other.how == shared
+    assert other.settings == shared
     rate = replace(shared.optimizer, learning_rate=1e-4)
-    assert found.how == replace(shared, follow="best", updates=3, optimizer=rate)
+    assert found.settings == replace(shared, follow="best", updates=3, optimizer=rate)
+
+
+def numbers(table, path=()):
+    """The path and the ranges (one is right) of every number of a table and of those in it."""
+    plain = get_type_hints(table)
+    for field in fields(table):
+        here = (*path, field.name)
+        if is_dataclass(field.type):
+            yield from numbers(field.type, here)
+        elif plain[field.name] in (int, float):
+            yield here, [note for note in get_args(field.type) if isinstance(note, Range)]
+
+
+NUMBERS = dict(numbers(Config))
+
+
+def changed(settings, path, value):
+    """The settings with one number replaced, as Python code would."""
+    name, *rest = path
+    inner = changed(getattr(settings, name), rest, value) if rest else value
+    return replace(settings, **{name: inner})
+
+
+def test_every_number_has_one_range():
+    assert len(NUMBERS) > 45
+    assert not [path for path, ranges in NUMBERS.items() if len(ranges) != 1]
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=".".join)
+def test_what_is_outside_of_a_range_is_refused_in_one_line_with_the_flag(path):
+    (limits,) = NUMBERS[path]
+    step = 1 if isinstance(limits.most, int) else limits.most
+    for value in (limits.least - 1, limits.most + step, math.nan, math.inf, -math.inf):
+        with pytest.raises((ConfigError, EnvError)) as caught:
+            validate(changed(Config(), path, value))
+        said = str(caught.value)
+        name = path[-1] if path[0] == "environment" else f"--{'.'.join(path).replace('_', '-')}"
+        assert said.startswith(name) and f" {value}: allowed: " in said
+        assert ("a finite number" in said) == math.isinf(value)
+
+
+def test_both_ends_of_a_range_are_in_it_and_what_is_told_of_it():
+    both, count, share = Range(1, 1000), Range(0, 2**31 - 1), Range(0, 1, below=True)
+    assert all(n in both for n in (1, 500, 1000)) and not any(n in both for n in (0, 1001))
+    assert 0 in share and 0.999 in share and 1 not in share and math.nan not in share
+    told = [both.allowed(0), count.allowed(-1), count.allowed(2**31), share.allowed(1)]
+    assert told == ["1 to 1,000", "0 or more", "0 to 2,147,483,647", "0 to below 1"]
+
+
+def test_a_number_out_of_range_in_a_file_may_be_mended_by_what_lies_above_it():
+    settings = from_dict({"teacher": {"n_step": 1000}})
+    with pytest.raises(ConfigError, match=r"^--teacher.n-step 1000: allowed: 1 to 100$"):
+        validate(settings)
+    validate(replace(settings, teacher=replace(settings.teacher, n_step=3)))
+
+
+@pytest.mark.parametrize(
+    "own", ["optimizer.eps=-1", "updates=0", "temperature=inf", "td_weight=nan"]
+)
+def test_a_student_s_own_numbers_are_checked(own):
+    key, _, value = own.partition("=")
+    flag = f"--student.{key.replace('_', '-')}"
+    with pytest.raises(
+        ConfigError, match=rf"^student 'mlp8:kl:{own}': {flag} {value}.*: allowed: "
+    ):
+        validate(Config(env="probe/chain", students=(f"mlp8:kl:{own}",)))

@@ -30,12 +30,13 @@ from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
 from rtpd.networks import architectures
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
-from rtpd.types import EnvSpec, Policy, Preprocess
-from rtpd.watch import server, serving, stage
+from rtpd.types import EnvSpec, Preprocess
+from rtpd.watch import pool, server, serving
 from rtpd.watch.metrics import MOST_POINTS, Metrics, thinned
+from rtpd.watch.pool import ShowPool
 from rtpd.watch.server import PAGES, Server
-from rtpd.watch.stage import Stage
 
 PONG = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "FIRE", "UP", "DOWN", "A", "B"))
 EVIL = "<img src=x onerror=alert(1)>"
@@ -113,7 +114,7 @@ def told(url, path="/run.json", **query):
 
 
 def test_every_page_is_served_under_a_strict_policy(url):
-    shipped = {p.name for p in Path(stage.__file__).with_name("page").iterdir()} | {"style.css"}
+    shipped = {p.name for p in Path(server.__file__).with_name("page").iterdir()} | {"style.css"}
     assert {Path(name).name for name, _ in PAGES.values()} == shipped
     for path in PAGES:
         status, headers, body = ask(url, path)
@@ -347,7 +348,7 @@ def everything(path):
 
 
 def test_a_game_is_the_one_that_rtpd_play_plays_and_leaves_no_trace(run, url, monkeypatch):
-    monkeypatch.setattr(stage, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "LEAST_SECONDS", 0.0)
     before, names, steps = everything(run.path), ["teacher", "net0.1"], 64
     shown = {name: [] for name in names}
     for seen in range(steps):
@@ -389,44 +390,44 @@ class Film:
 
 
 def test_agents_that_are_saved_anew_take_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.0)
     run = new_run(tmp_path / "run", ("teacher",))
-    stage_ = Stage(run.path)
+    shows = ShowPool(run.path)
     try:
-        assert [stage_.next(("teacher",), n)["number"] for n in (0, 1, 2)] == [1, 2, 3]
+        assert [shows.next(("teacher",), n)["number"] for n in (0, 1, 2)] == [1, 2, 3]
         weights = run.agent_path("teacher")
         description = weights.with_suffix(".json")
         old = description.read_bytes()
         agent(run, "teacher", seed=9, step=200)
         new = description.read_bytes()
         description.write_bytes(old)  # the weights are new, their description is not yet
-        assert stage_.next(("teacher",), 3)["number"] == 4
+        assert shows.next(("teacher",), 3)["number"] == 4
         description.write_bytes(new)
-        answer = stage_.next(("teacher",), 4)
+        answer = shows.next(("teacher",), 4)
         assert (answer["number"], answer["trained_steps"]) == (1, 200)
         weights.unlink()
         with pytest.raises(RequestError, match="unknown agent 'teacher'"):
-            stage_.next(("teacher",), 1)
+            shows.next(("teacher",), 1)
     finally:
-        stage_.close()
+        shows.close()
     with pytest.raises(RequestError, match="ended"):
-        stage_.next(("teacher",), 1)
+        shows.next(("teacher",), 1)
 
 
 def test_emulators_live_only_while_somebody_watches(run, monkeypatch):
-    stage_ = Stage(run.path)
+    shows = ShowPool(run.path)
     choices = [("teacher",), ("net0.1",), ("net0.1", "teacher")]
     try:
         for names in choices:
-            stage_.next(names, 0)
-        assert list(stage_._kept) == choices[1:]
-        stage_.tidy()
-        assert list(stage_._kept) == choices[1:]
-        monkeypatch.setattr(stage, "PATIENCE_SECONDS", 0.0)
-        stage_.tidy()
-        assert not stage_._kept
+            shows.next(names, 0)
+        assert list(shows._kept) == choices[1:]
+        shows.tidy()
+        assert list(shows._kept) == choices[1:]
+        monkeypatch.setattr(pool, "PATIENCE_SECONDS", 0.0)
+        shows.tidy()
+        assert not shows._kept
     finally:
-        stage_.close()
+        shows.close()
 
 
 @pytest.mark.parametrize(
@@ -464,7 +465,10 @@ def test_agents_of_several_games_have_curves_and_plays_of_their_own(tmp_path):
         assert "its name is ale/boxing, the first's ale/pong" in words
 
 
-def test_the_command_line_tells_the_address_and_ends_with_ctrl_c(run, tmp_path, capsys):
+def test_the_command_line_tells_the_address_and_ends_with_ctrl_c(
+    run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(os, "nice", lambda by: by)  # or all tests after this one would be slow
     command = [sys.executable, "-m", "rtpd", "watch", str(run.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().split()[0]

@@ -14,8 +14,9 @@ from rtpd.agents.episodes import Episodes
 from rtpd.agents.runner import EpisodeRunner
 from rtpd.agents.sources import agents_of, check_numbers
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.system.process import settled
-from rtpd.types import EvalResult, HostPolicy, Policy, teacher_of
+from rtpd.types import AgentId, EvalResult
 
 RANDOM_EPISODES = 20
 RANDOM_STEPS = 2_000  # of each env: an episode that takes longer is not waited for
@@ -206,7 +207,7 @@ def compare(
     """
     rows = {}
     for name, result in results.items():
-        env, teacher = result.env, results.get(teacher_of(name))
+        env, teacher = result.env, results.get(str(AgentId.parse(name).teacher))
         percent = interval = None
         if teacher is not None and {name, teacher.agent}.isdisjoint(untaught):
             percent = percent_of_teacher(env, result.mean, teacher.mean, measured)

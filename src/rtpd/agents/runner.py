@@ -14,7 +14,8 @@ from jaxtyping import Array, PRNGKeyArray
 from rtpd import envs
 from rtpd.agents import acting
 from rtpd.agents.episodes import Episode, Episodes
-from rtpd.types import EvalResult, HostPolicy, Policy, Preprocess, Timestep
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EvalResult, Preprocess, Timestep
 
 MOST_ENVS = 32
 

@@ -21,10 +21,11 @@ from rtpd.agents import zoo
 from rtpd.agents.formats import onnx_file
 from rtpd.agents.store import file_of, load, load_policy
 from rtpd.envs import EnvOptions
-from rtpd.envs.common import modules_of
+from rtpd.envs.options import modules_of
 from rtpd.errors import CheckpointError, ConfigError, EnvError, RunError, unknown
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.run_folder import Run
-from rtpd.types import HostPolicy, Policy, num_parameters
+from rtpd.types import num_parameters
 
 
 class Agents(NamedTuple):
@@ -106,7 +107,7 @@ def _agents_of_run(path: Path, names: tuple[str, ...]) -> Agents:
     options = _options(config.get("environment"), f"{folder.path}/manifest.json")
     env = str(config.get("env"))
     for name in env.split("+") if modules_of(env) else ():
-        envs.check(name, options)  # who plays knows its game, but not the module that has it
+        envs.check(name)  # who plays knows its game, but not the module that has it
     policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
     scores = folder.random_scores
     return Agents(env, policies, folder.manifest["agents"], options, scores)

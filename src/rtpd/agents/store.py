@@ -16,12 +16,14 @@ from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.learning.teachers import HEADS
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Scalar, ValueHead
+from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import EnvSpec, Policy, Preprocess, Scalar, ValueHead, num_parameters, teacher_of
+from rtpd.types import AgentId, EnvSpec, Preprocess, num_parameters
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
@@ -78,7 +80,7 @@ def load(path: Path) -> Policy:
     about = _described(meta, path)
     spec = about.spec
     head: ValueHead = Scalar()
-    if about.agent == teacher_of(about.agent):
+    if AgentId.parse(about.agent).is_teacher:
         if about.teacher not in HEADS:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, HEADS)}")
         head = HEADS[about.teacher]

@@ -1,13 +1,9 @@
 """Completion for the shell: commands, flags, and the names that some flags take."""
 
-import contextlib
-import io
-import re
-from collections.abc import Mapping
-
-import tyro
-
-from rtpd.config.settings import presets
+from rtpd.cli.commands import COMMANDS
+from rtpd.cli.parsing import flags_of
+from rtpd.config.loading import presets
+from rtpd.envs.ale import games
 from rtpd.errors import RequestError, unknown
 from rtpd.learning.teachers import TEACHERS
 from rtpd.training.trackers import TRACKERS
@@ -34,14 +30,8 @@ complete -o default -F _rtpd rtpd
 """
 
 
-def script(shell: str, commands: Mapping[str, type], games: list[str]) -> str:
-    """What the shell has to read; RequestError if there is none for it.
-
-    Args:
-        shell: one of SHELLS.
-        commands: the dataclass of each command.
-        games: what `train` and `bench` may be given first.
-    """
+def script(shell: str) -> str:
+    """What the shell has to read, one of `SHELLS`; RequestError if there is none for it."""
     if shell not in SHELLS:
         raise RequestError(unknown("shell", shell, SHELLS))
     known = {
@@ -51,18 +41,10 @@ def script(shell: str, commands: Mapping[str, type], games: list[str]) -> str:
     }
     values = [f'        {flag}) words="{" ".join(names)}" ;;' for flag, names in known.items()]
     flags = []
-    for name, kind in commands.items():
-        words = " ".join([*flags_of(kind), *(games if name in ("train", "bench") else ())])
+    for name, entry in COMMANDS.items():
+        first = sorted(games()) if name in ("train", "bench") else []
+        words = " ".join([*flags_of(entry.kind), *first])
         flags.append(f'            {name}) words="{words}" ;;')
     return _BASH.format(
-        commands=" ".join(commands), values="\n".join(values), flags="\n".join(flags)
+        commands=" ".join(COMMANDS), values="\n".join(values), flags="\n".join(flags)
     )
-
-
-def flags_of(kind: type) -> list[str]:
-    """Every flag of a command, as its help lists them."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        tyro.cli(kind, args=["--help"])
-    heads = re.findall(r"^[│ ] (?:-\w, )?(--.*)", said.getvalue(), re.MULTILINE)
-    return [flag for head in heads for flag in re.findall(r"(?:^|, )(--[a-z][\w.-]*)", head)]

@@ -13,7 +13,6 @@ from tyro.constructors import (
     PrimitiveTypeInfo,
 )
 
-from rtpd.cli.commands import EXAMPLES
 from rtpd.errors import RequestError
 
 _registry = ConstructorRegistry()
@@ -54,11 +53,17 @@ def parse[T](kind: type[T], args: list[str], name: str, default: T | None = None
         return cast(T, parsed)
     except SystemExit as stop:
         if not stop.code:  # --help
-            print(EXAMPLES[name])
             raise
-        from rtpd.cli.completion import flags_of  # which needs JAX
-
         raise RequestError(_one_line(said.getvalue(), name, list(flags_of(kind)))) from None
+
+
+def flags_of(kind: type) -> list[str]:
+    """Every flag of a command, as its help lists them."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        tyro.cli(kind, args=["--help"])
+    heads = re.findall(r"^[│ ] (?:-\w, )?(--.*)", said.getvalue(), re.MULTILINE)
+    return [flag for head in heads for flag in re.findall(r"(?:^|, )(--[a-z][\w.-]*)", head)]
 
 
 # What settings are called elsewhere.

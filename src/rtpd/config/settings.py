@@ -1,35 +1,26 @@
-"""What a run is asked to do: frozen dataclasses and their TOML layers.
+"""What a run is asked to do: frozen dataclasses, each number with its range beside it.
 
-Defaults < preset < TOML file < flags. The command line is a view of `Config`; so is the manifest.
+The command line is a view of `Config`; so is the manifest. `loading` makes one of files and flags.
 Units are in the names: steps are agent steps (one action in one env), updates are the teacher's.
 """
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache, reduce
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-import msgspec
 import tyro
 
 from rtpd import envs
-from rtpd.errors import (
-    CheckpointError,
-    ConfigError,
-    EnvError,
-    RequestError,
-    shortened,
-    told,
-    unknown,
-)
-from rtpd.storage.files import contents
+from rtpd.ranges import Range
 
-MOST_TOML_BYTES = 2**18
-MOST_DOTS = 100  # on a line: for a key of n parts tomllib takes memory in proportion to n^2
+MOST_STEPS = 2**31 - 1  # what an int32 on the device counts
 
+Steps = Annotated[int, Range(1, MOST_STEPS)]
+StepsOrZero = Annotated[int, Range(0, MOST_STEPS)]
+Share = Annotated[float, Range(0, 1)]
+Decay = Annotated[float, Range(0, 0.999999)]
+Weight = Annotated[float, Range(0, 1e9)]
+Batch = Annotated[int, Range(1, 65_536)]
+Episodes = Annotated[int, Range(1, 10_000)]
 
 Follow = Literal["latest", "ema", "best"]
 Targets = Literal["fresh", "stored"]
@@ -41,22 +32,25 @@ class OptimizerConfig:
 
     name: Literal["adam", "radam", "rmsprop"] = "adam"
     """adam, radam (rectified), or rmsprop (centred, as in Mnih et al. 2015)"""
-    learning_rate: float = 2.5e-4
+    learning_rate: Annotated[float, Range(0, 10)] = 2.5e-4
     """step size"""
-    eps: float = 1.5e-4
+    eps: Annotated[float, Range(0, 10)] = 1.5e-4
     """added to the denominator"""
-    decay: float = 0.95
+    decay: Share = 0.95
     """rmsprop: decay of the running moments"""
-    max_grad_norm: float = 10.0
+    max_grad_norm: Weight = 10.0
     """gradients are scaled down to this global norm; 0 leaves them alone"""
-    anneal: float = 0.0
+    anneal: Share = 0.0
     """share of the run, at its end, over which the learning rate falls linearly to 0"""
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """The teacher's net and its TD learning."""
+    """The teacher: its algorithm, its net, and how it learns."""
 
+    algorithm: Annotated[str, tyro.conf.arg(aliases=["--teacher"])] = "double-dqn"
+    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
+    rollouts); `rtpd teachers` lists them"""
     net: Annotated[str, tyro.conf.arg(aliases=["--teacher-net"])] = "auto"
     """net of the teacher: nature, impala or impala2 (residual, and twice as wide), any of a
     student's; auto: nature for images, mlp64-64 for vectors"""
@@ -64,22 +58,27 @@ class TeacherConfig:
     """value and advantage streams (Wang et al. 2016)"""
     noisy: bool = False
     """noisy dense layers (Fortunato et al. 2018), which explore by themselves"""
-    n_step: int = 3
+    n_step: Annotated[int, Range(1, 100)] = 3
     """length of the n-step return, in steps"""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """discount per step"""
     loss: Literal["huber", "mse"] = "huber"
     """of the TD error; huber is quadratic up to 1; c51 and rainbow have a loss of their own"""
     clip_rewards: bool = True
     """learn from rewards clipped to -1..1; reported returns never are"""
     optimizer: OptimizerConfig = OptimizerConfig()
-    target_period_updates: int = 500
+    target_period_updates: Steps = 500
     """the target net is renewed every so many updates"""
-    target_rate: float = 1.0
+    target_rate: Annotated[float, Range(1e-9, 1)] = 1.0
     """how far it then moves to the online net: 1 copies, less is Polyak averaging"""
-    average_decay: float = 0.0
+    ema_decay: Decay = 0.0
     """decay per update of the teacher's averaged weights, which then act, bootstrap rollouts, are
     evaluated and saved; 0 uses the latest"""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is a pretrained teacher, which learns no more."""
+        return self.algorithm == "frozen"
 
 
 @dataclass(frozen=True)
@@ -87,27 +86,27 @@ class StudentConfig:
     """How students learn; in `students` are their nets and losses, and what one has of its own."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, eps=1e-8)
-    temperature: float = 0.01
+    temperature: Annotated[float, Range(1e-9, 1e9)] = 0.01
     """of the softmax over the teacher's Q (losses kl, reverse-kl, kl-td)"""
     temperature_unit: Literal["q", "gap"] = "q"
     """q: the temperature itself; gap: times the teacher's mean action gap in the minibatch"""
-    updates: int = 1
+    updates: Annotated[int, Range(1, 100)] = 1
     """student updates per teacher update, each of replay.batch_size: of the teacher's own
     minibatch as far as it goes, then of fresh ones from the replay"""
     targets: Targets = "fresh"
     """what a student learns of minibatches from the replay. fresh: the teacher is asked again.
     stored: what it answered when it acted there, which costs nothing and is a little old"""
-    newest_steps: int = 4_096
+    newest_steps: Annotated[int, Range(1, 10**9)] = 4_096
     """stored: drawn from the newest so many steps of all envs, 8 of each at least"""
-    average_decay: float = 0.0
+    ema_decay: Decay = 0.0
     """decay per update of the averaged weights that act and are evaluated; 0 uses the latest"""
     follow: Follow = "latest"
     """whose Q-values are the target: the latest teacher's, its averaged weights'
-    (td.average_decay), or those that scored best in an evaluation so far"""
+    (teacher.ema_decay), or those that scored best in an evaluation so far"""
     weight: Literal["none", "gap", "certainty"] = "none"
     """how much each state counts: none: all the same; gap: by the teacher's action gap there;
     certainty: by how far its softmax at the temperature is from indifference"""
-    td_weight: float = 1.0
+    td_weight: Weight = 1.0
     """weight of the student's own TD loss in kl-td"""
 
 
@@ -115,10 +114,10 @@ class StudentConfig:
 class ConsolidationConfig:
     """The end of a run, where the teacher rests and its students catch up."""
 
-    share: Annotated[float, tyro.conf.arg(aliases=["--consolidate"])] = 0.0
+    share: Annotated[float, Range(0, 0.9), tyro.conf.arg(aliases=["--consolidate"])] = 0.0
     """share of the run, at its end, in which the teacher goes on acting but learns no more; its
     students learn from what it answers there. Not done without students"""
-    updates: int = 8
+    updates: Annotated[int, Range(1, 1000)] = 8
     """student updates there in the place of each of the teacher's"""
 
 
@@ -126,17 +125,17 @@ class ConsolidationConfig:
 class ReplayConfig:
     """What is learnt from."""
 
-    capacity: int = 150_000
+    capacity: Annotated[int, Range(1, 10**9)] = 150_000
     """transitions kept of each game; one Atari transition takes 7.1 kB"""
-    batch_size: int = 32
+    batch_size: Batch = 32
     """transitions per update"""
-    warmup_steps: int = 8_000
+    warmup_steps: Steps = 8_000
     """steps of uniformly random play before the first update; they also give the centre"""
-    steps_per_update: int = 4
+    steps_per_update: Annotated[int, Range(1, 10**6)] = 4
     """steps between two updates of the teacher"""
-    priority: float = 0.0
+    priority: Annotated[float, Range(0, 10)] = 0.0
     """exponent of prioritised sampling (Schaul et al. 2016); 0 samples uniformly"""
-    importance: float = 0.4
+    importance: Share = 0.4
     """exponent of the importance weights that make up for it; rises linearly to 1 at --steps"""
     save: bool = True
     """keep the replay in checkpoints; without it a resumed run plays a new warm-up"""
@@ -146,13 +145,13 @@ class ReplayConfig:
 class RolloutConfig:
     """What a teacher without a replay learns from; its students still draw from the replay."""
 
-    steps: int = 32
+    steps: Annotated[int, Range(1, 100_000)] = 32
     """steps of every env between two turns of learning"""
-    epochs: int = 2
+    epochs: Annotated[int, Range(1, 100)] = 2
     """times that each step is learnt from"""
-    minibatch_size: int = 64
+    minibatch_size: Batch = 64
     """steps per update"""
-    trace: float = 0.65
+    td_lambda: Share = 0.65
     """lambda of the Q(lambda) returns: 0 is one-step, 1 looks to the end of the rollout"""
 
 
@@ -160,11 +159,11 @@ class RolloutConfig:
 class ExplorationConfig:
     """Epsilon-greedy play of the teacher."""
 
-    start: float = 1.0
+    start: Share = 1.0
     """epsilon at step 0"""
-    end: float = 0.01
+    end: Share = 0.01
     """epsilon after the decay"""
-    decay_steps: int = 50_000
+    decay_steps: StepsOrZero = 50_000
     """steps over which epsilon falls, linearly"""
 
 
@@ -172,13 +171,13 @@ class ExplorationConfig:
 class EvaluationConfig:
     """Whole episodes played beside the training and at its end."""
 
-    period_steps: int = 25_000
+    period_steps: StepsOrZero = 25_000
     """steps between evaluations; 0 evaluates only when asked"""
-    episodes: int = 5
+    episodes: Episodes = 5
     """episodes per agent and evaluation"""
-    final_episodes: int = 30
+    final_episodes: Episodes = 30
     """episodes per agent of the evaluation at the end"""
-    epsilon: float = 0.05
+    epsilon: Share = 0.05
     """share of random actions (Rusu et al. 2015)"""
 
 
@@ -189,21 +188,18 @@ class Config:
     env: tyro.conf.Positional[str] = "ale/pong"
     """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them).
     pong+boxing: a teacher for each game, and students that play them all"""
-    teacher: str = "double-dqn"
-    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
-    rollouts); `rtpd teachers` lists them"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
     reverse-kl nll mse kl-td; net1.7:kl:int8 learns as it will be in integers;
     net1.7:kl:temperature=0.1:updates=2 has settings of its own (those of --student.*); auto:
     net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
-    steps: int = 500_000
+    steps: Steps = 500_000
     """stop after so many steps (one action in one env, 4 frames on Atari) of each game"""
-    minutes: float = 0.0
+    minutes: Annotated[float, Range(0, 10**7)] = 0.0
     """stop after so many minutes if that is sooner; 0: no limit"""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     """every random number derives from it"""
-    num_envs: int = 8
+    num_envs: Annotated[int, Range(1, 4096)] = 8
     """emulators of each game played at once"""
     actors: str = "teacher"
     """who plays: teacher, or how many envs of each game each drives, as in teacher=6,net1.7=2;
@@ -216,141 +212,23 @@ class Config:
     """subtracted from every frame: mean (the warm-up's mean frame), a number, or none"""
     scale: str = "std"
     """what frames are then divided by: std (their deviation in the warm-up) or a number (255)"""
-    checkpoint_steps: int = 100_000
+    checkpoint_steps: StepsOrZero = 100_000
     """steps between checkpoints; 0: only at the end and when interrupted"""
-    log_steps: int = 2_000
+    log_steps: Steps = 2_000
     """steps between lines of metrics.jsonl"""
     on_divergence: Literal["stop", "rollback"] = "stop"
     """when a loss or weights are no longer finite: stop, or go on from the last good checkpoint
     with half the learning rates (at most 3 times)"""
     environment: envs.EnvOptions = envs.EnvOptions()
-    td: TeacherConfig = TeacherConfig()
+    teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     consolidation: ConsolidationConfig = ConsolidationConfig()
     replay: ReplayConfig = ReplayConfig()
     rollout: RolloutConfig = RolloutConfig()
-    explore: ExplorationConfig = ExplorationConfig()
+    exploration: ExplorationConfig = ExplorationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property
     def games(self) -> dict[str, str]:
         """The environments that are played, by their short names: {"pong": "ale/pong"}."""
         return {envs.short(name): name for name in self.env.split("+")}
-
-
-@cache
-def presets() -> dict[str, Path]:
-    """The presets that ship with rtpd, by name."""
-    folder = Path(str(resources.files("rtpd.config") / "presets"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def load_config(preset: str | None = None, file: Path | None = None) -> Config:
-    """Defaults, under a preset, under a TOML file. ConfigError names the file and key."""
-    return layered(preset, *([_read(file)] if file else []))
-
-
-def layered(preset: str | None, *tables: Mapping[str, Any]) -> Config:
-    """Defaults, under a preset, under tables of settings, the last one on top."""
-    data: dict[str, Any] = {}
-    if preset is not None:
-        if preset not in presets():
-            raise ConfigError(unknown("preset", preset, presets()))
-        data = _read(presets()[preset])
-    return from_dict(reduce(_merge, tables, data))
-
-
-def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
-    """A Config from nested tables over the defaults; unknown keys and wrong types are refused."""
-    try:
-        _refuse_unknown(data, Config, source)
-        return msgspec.convert(whole(_merge(to_dict(Config()), data), Config), Config)
-    except (ValueError, EnvError) as error:  # of the schema, or of half a character
-        raise ConfigError(f"{source}: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{source}: it is nested too deeply") from None
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Nested JSON-ready tables; `from_dict` takes them back."""
-    return msgspec.to_builtins(config)
-
-
-def flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        nested = isinstance(value, Mapping)
-        found |= flat(value, f"{path}{key}.") if nested else {path + key: value}
-    return found
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file; ConfigError in one line if it cannot be read."""
-    try:
-        data = contents(path, MOST_TOML_BYTES)
-        dots = max(line.count(b".") for line in data.split(b"\n"))
-        if dots > MOST_DOTS:
-            raise ConfigError(f"{path}: a line has {dots:,} dots: allowed: {MOST_DOTS}")
-        table = tomllib.loads(data.decode("utf-8-sig"))  # some editors begin with a mark
-        _refuse_long_numbers(table, path)
-        return table
-    except ConfigError:
-        raise
-    except (RequestError, CheckpointError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    except ValueError as error:  # of the syntax, of UTF-8, or a number of thousands of digits
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
-
-
-def _refuse_long_numbers(value: object, path: Path, key: str = "") -> None:
-    """TOML's integers have 64 bits; Python reads longer ones, which it then cannot print."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise ConfigError(f"{path}: {key} is {shortened(told(value), 100)}: allowed: 64 bits")
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _refuse_long_numbers(item, path, f"{key}.{name}" if key else name)
-    if isinstance(value, list):
-        for item in value:
-            _refuse_long_numbers(item, path, key)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    data = read_toml(path)
-    from_dict(data, str(path))  # names the file in any error
-    return data
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def whole(data: Mapping[str, Any], table: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The same settings, where numbers of steps and the like may be written as 1e6."""
-    kinds = {f.name: f.type for f in fields(table)}
-
-    def made(value: Any, kind: Any) -> Any:  # noqa: ANN401
-        if kind is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-        nested = is_dataclass(kind) and isinstance(value, Mapping)
-        return whole(value, kind) if nested else value
-
-    return {key: made(value, kinds.get(key)) for key, value in data.items()}
-
-
-def _refuse_unknown(data: Mapping[str, Any], table: Any, source: str, path: str = "") -> None:  # noqa: ANN401
-    """Nearest match for any key that is not a setting."""
-    known = {f.name: f for f in fields(table)}
-    for key, value in data.items():
-        if key not in known:
-            raise ConfigError(f"{source}: {unknown('key', path + key, [path + k for k in known])}")
-        if is_dataclass(known[key].type):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{source}: '{path}{key}' must be a table, got {value!r}")
-            _refuse_unknown(value, known[key].type, source, f"{path}{key}.")

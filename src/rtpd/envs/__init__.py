@@ -1,25 +1,30 @@
 """Environments: `make("pong", 8, EnvOptions())`.
 
-A name is `family/name`, and a bare name means `ale/`. A family is a module, imported on demand,
-with three functions: `canonical(name) -> name`, `check(name)` and
-`make(name, num_envs, options) -> VectorEnv`, whose `warnings`, if it has any, a run tells; one
-whose games can be watched has also `screen(name, options) -> Screen | None`. To add one, write
-it and add a line to `FAMILIES`.
+A name is `family/name`, and a bare name means `ale/`. To add a family, write an `EnvFamily` and add
+a line to `FAMILIES`; it is imported on demand.
 """
 
-from importlib import import_module
-from types import ModuleType
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from rtpd.envs.common import EnvOptions
+from rtpd.envs.family import EnvFamily
+from rtpd.envs.options import EnvOptions
 from rtpd.errors import EnvError, unknown
 
-if TYPE_CHECKING:  # the command line reads EnvOptions and must not wait for JAX
+if TYPE_CHECKING:  # the command line must not wait for JAX
     from rtpd.types import Screen, VectorEnv
 
-__all__ = ["FAMILIES", "EnvOptions", "canonical", "check", "is_atari", "make", "screen", "short"]
+__all__ = [
+    "FAMILIES", "EnvFamily", "EnvOptions", "canonical", "check", "is_atari", "make", "screen",
+    "short",
+]  # fmt: skip
 
-FAMILIES = {"ale": "rtpd.envs.ale", "gym": "rtpd.envs.gym", "probe": "rtpd.envs.probe"}
+# Where the class of each is: "module:Class".
+FAMILIES = {
+    "ale": "rtpd.envs.ale:AleFamily",
+    "gym": "rtpd.envs.gym:GymFamily",
+    "probe": "rtpd.envs.probe:ProbeFamily",
+}
 
 
 def canonical(name: str) -> str:
@@ -30,8 +35,8 @@ def canonical(name: str) -> str:
     Raises:
         EnvError: if there is no such family.
     """
-    family, game, module = _find(name)
-    return f"{family}/{module.canonical(game)}"
+    family, kind, game = _find(name)
+    return f"{family}/{kind.canonical(game)}"
 
 
 def short(name: str) -> str:
@@ -45,18 +50,14 @@ def is_atari(name: str) -> bool:
     return not slash or family.lower() == "ale"
 
 
-def check(name: str, options: EnvOptions) -> None:
+def check(name: str) -> None:
     """See whether `make` would know the name, without starting an emulator.
-
-    `options` have been checked when they were made; they are asked for because whether a name is
-    playable may come to depend on them.
 
     Raises:
         EnvError: if the family, the game or the id is unknown or has unsupported spaces.
     """
-    del options
-    _, game, module = _find(name)
-    module.check(module.canonical(game))
+    _, kind, game = _find(name)
+    kind.check(kind.canonical(game))
 
 
 def make(name: str, num_envs: int, options: EnvOptions) -> "VectorEnv":
@@ -67,9 +68,9 @@ def make(name: str, num_envs: int, options: EnvOptions) -> "VectorEnv":
     """
     if num_envs < 1:
         raise EnvError(f"num_envs is {num_envs}: allowed: 1 or more")
-    check(name, options)
-    _, game, module = _find(name)
-    return module.make(module.canonical(game), num_envs, options)
+    check(name)
+    _, kind, game = _find(name)
+    return kind.make(kind.canonical(game), num_envs, options)
 
 
 def screen(name: str, options: EnvOptions) -> "Screen | None":
@@ -77,17 +78,16 @@ def screen(name: str, options: EnvOptions) -> "Screen | None":
 
     It keeps in step if it is given the same seed and every action; None where there are none.
     """
-    _, game, module = _find(name)
-    found = getattr(module, "screen", None)
-    return found(module.canonical(game), options) if found else None
+    _, kind, game = _find(name)
+    return kind.screen(kind.canonical(game), options)
 
 
-def _find(name: str) -> tuple[str, str, ModuleType]:
-    """Split "family/name" and import the family."""
+def _find(name: str) -> tuple[str, EnvFamily, str]:
+    """Split "family/name"; the family's name, itself and the rest."""
     family, slash, game = name.partition("/")
     if not slash:
         family, game = "ale", name
     family = family.lower()
     if family not in FAMILIES:
         raise EnvError(unknown("env family", family, FAMILIES))
-    return family, game, import_module(FAMILIES[family])
+    return family, resolve_name(FAMILIES[family])(), game

@@ -8,7 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from rtpd.envs.common import read_table
+from rtpd.envs.tables import read_table
 
 
 class Baseline(NamedTuple):

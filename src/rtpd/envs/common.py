@@ -1,70 +1,9 @@
-"""How an environment is played, and what the families share."""
-
-import csv
-from dataclasses import dataclass
-from importlib.resources import files
+"""What the families share: seeds and actions."""
 
 import numpy as np
 from jaxtyping import Int
 
-from rtpd.errors import EnvError, told
-
-IMPORT = "RTPD_IMPORT"  # variable: modules, parted by commas, that register envs
-# An emulator does not listen while it plays the frames of one step or of a start.
-_RANGES = {
-    "noop_max": (0, 1_000),
-    "frame_skip": (1, 1_000),
-    "max_episode_frames": (1, 10**8),
-    "threads": (0, 1_024),
-}
-
-
-@dataclass(frozen=True)
-class EnvOptions:
-    """How an environment is played. The defaults are those of Nature DQN, without sticky actions.
-
-    Only `ale` reads them: a `gym` environment is played as it is registered, but for no more than
-    `max_episode_frames` steps an episode, and a `probe` is fully described by its table.
-    """
-
-    sticky_actions: float = 0.0
-    """Probability that a frame repeats the previous action (0.25 in Machado et al. 2018)."""
-    episodic_life: bool = False
-    """Whether a lost life counts as terminal for learning; the game itself goes on."""
-    noop_max: int = 30
-    """Most emulator frames without action at the start of a game, drawn from 0..noop_max."""
-    frame_skip: int = 4
-    """Emulator frames an agent step lasts."""
-    full_action_set: bool = False
-    """Whether to offer all 18 joystick actions instead of the game's own."""
-    max_episode_frames: int = 108_000
-    """Emulator frames (steps of a `gym` environment) after which an episode is truncated, if the
-    environment has not ended it before (30 minutes of play)."""
-    threads: int = 0
-    """Emulator threads; 0 means as many as there are envs, at most one a core."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that the emulator would take silently.
-
-        Raises:
-            EnvError: if an option is out of range.
-        """
-        if not 0 <= self.sticky_actions < 1:
-            raise EnvError(f"sticky_actions is {self.sticky_actions}: allowed: 0 <= p < 1")
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                value = told(getattr(self, name))
-                raise EnvError(f"{name} is {value}: allowed: {low} or more, up to {high:,}")
-
-
-def modules_of(names: str) -> list[str]:
-    """The modules that names of envs ask for: "gym/dodge:Dodge-v0+gym/CartPole-v1" -> ["dodge"]."""
-    found = (n.partition("/")[2].rpartition(":")[0] for n in names.split("+") if _is_gym(n))
-    return list(dict.fromkeys(filter(None, found)))
-
-
-def _is_gym(name: str) -> bool:
-    return name.lower().startswith("gym/")
+from rtpd.errors import EnvError
 
 
 def env_seeds(seed: int, num_envs: int) -> Int[np.ndarray, " E"]:
@@ -89,9 +28,3 @@ def valid_actions(action: Int[np.ndarray, " E"], num_envs: int, num_actions: int
             f"with actions 0..{num_actions - 1}"
         )
     return action.astype(np.int32)
-
-
-def read_table(name: str) -> list[dict[str, str]]:
-    """The rows of a CSV file of this package by column name; lines that begin with # are notes."""
-    lines = files("rtpd.envs").joinpath(name).read_text().splitlines()
-    return list(csv.DictReader(line for line in lines if not line.startswith("#")))

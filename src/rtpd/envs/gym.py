@@ -18,57 +18,61 @@ from gymnasium.wrappers import TimeLimit
 from jaxtyping import Int
 
 from rtpd.envs import observations
-from rtpd.envs.common import IMPORT, EnvOptions, env_seeds, valid_actions
+from rtpd.envs.common import env_seeds, valid_actions
+from rtpd.envs.family import EnvFamily
+from rtpd.envs.options import IMPORT, EnvOptions
 from rtpd.errors import EnvError, RtpdError, unknown
 from rtpd.types import EnvSpec, Timestep
 
 MOST_ACTIONS = 65_536
 
 
-def canonical(name: str) -> str:
-    """Gymnasium ids are case-sensitive and have one spelling."""
-    return name
+class GymFamily(EnvFamily):
+    """Environments that are registered with Gymnasium; a name is an id, or `module:id`."""
 
+    def canonical(self, name: str) -> str:
+        """Gymnasium ids are case-sensitive and have one spelling."""
+        return name
 
-def check(name: str) -> None:
-    """Raise EnvError unless `name` is registered, can be made, and has spaces we can play.
+    def check(self, name: str) -> None:
+        """Raise EnvError unless `name` is registered, can be made, and has spaces we can play.
 
-    `module:id` needs the module, which registers the id: see `_import_trusted`. One copy of the
-    environment is made and closed, for only it knows its spaces and missing packages.
-    """
-    module, _, env_id = name.rpartition(":")
-    _import_trusted(module, name)
-    known = gymnasium.registry.get(env_id)
-    if known is None or str(known.entry_point).startswith("ale_py."):
-        from rtpd.envs import ale  # only here: others need no emulator
+        `module:id` needs the module, which registers the id: see `_import_trusted`. One copy of the
+        environment is made and closed, for only it knows its spaces and missing packages.
+        """
+        module, _, env_id = name.rpartition(":")
+        _import_trusted(module, name)
+        known = gymnasium.registry.get(env_id)
+        if known is None or str(known.entry_point).startswith("ale_py."):
+            from rtpd.envs import ale  # only here: others need no emulator
 
-        if game := ale.game_of_id(env_id):
-            raise EnvError(ale.played_as(f"gym/{env_id}", game))
-    if known is None:
-        said = unknown("Gymnasium id", env_id, gymnasium.registry)
-        raise EnvError(f"{said}; a module of yours that registers it is named by {IMPORT}=MODULE")
-    try:
-        env = gymnasium.make(env_id)
-    except Exception as error:
-        raise EnvError(f"Gymnasium cannot make '{env_id}': {_one_line(error)}") from error
-    try:
-        _discrete(env_id, env.action_space)
-        observations.check(env_id, env.observation_space)
-    finally:
-        env.close()
+            if game := ale.game_of_id(env_id):
+                raise EnvError(ale.played_as(f"gym/{env_id}", game))
+        if known is None:
+            said = unknown("Gymnasium id", env_id, gymnasium.registry)
+            raise EnvError(
+                f"{said}; a module of yours that registers it is named by {IMPORT}=MODULE"
+            )
+        try:
+            env = gymnasium.make(env_id)
+        except Exception as error:
+            raise EnvError(f"Gymnasium cannot make '{env_id}': {_one_line(error)}") from error
+        try:
+            _discrete(env_id, env.action_space)
+            observations.check(env_id, env.observation_space)
+        finally:
+            env.close()
 
+    def make(self, name: str, num_envs: int, options: EnvOptions) -> "GymEnv":
+        """Make `num_envs` copies of a registered environment."""
+        return GymEnv(name.rpartition(":")[2], num_envs, options)
 
-def make(name: str, num_envs: int, options: EnvOptions) -> "GymEnv":
-    """Make `num_envs` copies of a registered environment."""
-    return GymEnv(name.rpartition(":")[2], num_envs, options)
-
-
-def screen(name: str, options: EnvOptions) -> "GymScreen | None":
-    """A screen for the first env of `make(name, ...)`; None if it cannot draw itself."""
-    try:
-        return GymScreen(name.rpartition(":")[2], options)
-    except Exception:  # anyone's code; often a package for drawing that is not installed
-        return None
+    def screen(self, name: str, options: EnvOptions) -> "GymScreen | None":
+        """A screen for the first env of `make(name, ...)`; None if it cannot draw itself."""
+        try:
+            return GymScreen(name.rpartition(":")[2], options)
+        except Exception:  # anyone's code; often a package for drawing that is not installed
+            return None
 
 
 class GymScreen:

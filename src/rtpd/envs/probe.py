@@ -18,7 +18,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
-from rtpd.envs.common import EnvOptions, env_seeds, valid_actions
+from rtpd.envs.common import env_seeds, valid_actions
+from rtpd.envs.family import EnvFamily
+from rtpd.envs.options import EnvOptions
 from rtpd.errors import EnvError, RtpdError, unknown
 from rtpd.types import EnvSpec, Timestep
 
@@ -120,21 +122,22 @@ def known_q(name: str, gamma: float) -> Float[np.ndarray, "S A"]:
     return q.astype(np.float32)
 
 
-def canonical(name: str) -> str:
-    """Probes have one spelling, in lower case."""
-    return name.lower()
+class ProbeFamily(EnvFamily):
+    """The environments of `PROBES`."""
 
+    def canonical(self, name: str) -> str:
+        """Probes have one spelling, in lower case."""
+        return name.lower()
 
-def check(name: str) -> None:
-    """Raise EnvError unless there is such a probe."""
-    if name not in PROBES:
-        raise EnvError(unknown("probe", name, PROBES))
+    def check(self, name: str) -> None:
+        """Raise EnvError unless there is such a probe."""
+        if name not in PROBES:
+            raise EnvError(unknown("probe", name, PROBES))
 
-
-def make(name: str, num_envs: int, options: EnvOptions) -> "ProbeEnv":
-    """Lay out `num_envs` copies of a probe."""
-    del options  # the table says everything
-    return ProbeEnv(name, num_envs)
+    def make(self, name: str, num_envs: int, options: EnvOptions) -> "ProbeEnv":
+        """Lay out `num_envs` copies of a probe."""
+        del options  # the table says everything
+        return ProbeEnv(name, num_envs)
 
 
 class ProbeEnv:

@@ -1,31 +1,34 @@
 """Agents as files that run elsewhere: `export("runs/pong-1", "net1.7", to="onnx")`.
 
-A target is a module, imported on demand, with `SUFFIX`, `check(policy, int8=...)`,
-`write(policy, path, quantised)` and `load(path, policy, quantised) -> HostPolicy`, which runs what
-was written. One that writes images in integers alone has
-`IMAGES_ARE_INT8`; `facts(policy, quantised)` adds to the
-result; `finish(path, policy, result)` writes what can be told only after it has played. A target
-without a SUFFIX makes a folder. To add one, write it and add a line to `TARGETS`.
+To add a target, write an `ExportTarget` and add a line to `TARGETS`; it is imported on demand.
 """
 
 import errno
 import os
 import tempfile
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from pkgutil import resolve_name
 from typing import Any
 
 from rtpd.agents.evaluate import stacks
 from rtpd.agents.sources import check_numbers, one_of, options_of
 from rtpd.errors import RequestError, unknown
 from rtpd.export import quantise, verify
+from rtpd.export.target import ExportTarget
+from rtpd.networks.policy import Policy
 from rtpd.storage.files import check_writable, sync_folder
 from rtpd.system.process import settled
-from rtpd.types import Policy
+from rtpd.types import AgentId
 
-TARGETS = {"onnx": "rtpd.export.onnx", "c": "rtpd.export.c", "hub": "rtpd.export.hub"}
+# Where the class of each is: "module:Class".
+TARGETS = {
+    "onnx": "rtpd.export.onnx:OnnxTarget",
+    "c": "rtpd.export.c:CTarget",
+    "hub": "rtpd.export.hub:HubTarget",
+}
+
+__all__ = ["TARGETS", "ExportTarget", "export"]
 
 FRAMES = 2_048  # for calibration, and as many others to compare on
 
@@ -56,12 +59,11 @@ def export(
     check_numbers(episodes, epsilon, seed)
     if to not in TARGETS:
         raise RequestError(unknown("target", to, TARGETS))
-    target = import_module(TARGETS[to])
+    target: ExportTarget = resolve_name(TARGETS[to])()
     name, policy = one_of(source, agent)
     if not isinstance(policy, Policy):
         raise RequestError(f"'{source}' plays, but holds no weights that can be exported")
-    always = getattr(target, "IMAGES_ARE_INT8", False) and policy.spec.is_image
-    int8 = int8 or always
+    int8 = int8 or (target.images_are_int8 and policy.spec.is_image)
     target.check(policy, int8=int8)
     if int8:
         quantise.check(policy)
@@ -90,7 +92,7 @@ def export(
             "agent": name,
             "format": f"{to} {'int8' if int8 else 'float32'}",
             "bytes": sum(f.stat().st_size for f in (made, *made.rglob("*")) if f.is_file()),
-            **(target.facts(policy, model) if hasattr(target, "facts") else {}),
+            **target.facts(policy, model),
             **verify.latency(exported, frames),
             **found,
             "episodes": episodes,
@@ -98,8 +100,7 @@ def export(
             "seed": seed,
             **played,
         }
-        if hasattr(target, "finish"):
-            target.finish(made, policy, result)
+        target.finish(made, policy, result)
         _publish(made, path)
     sync_folder(path.parent)
     return result
@@ -116,14 +117,14 @@ def _publish(made: Path, path: Path) -> None:
 
 
 def _file(
-    target: ModuleType, policy: Policy, agent: str, int8: bool, out: str | Path | None
+    target: ExportTarget, policy: Policy, agent: str, int8: bool, out: str | Path | None
 ) -> Path:
     """Where the export goes; RequestError if nothing can be written there."""
-    kind = "-int8" if int8 and not getattr(target, "IMAGES_ARE_INT8", False) else ""
-    words = f"{policy.spec.name}-{agent.rpartition('/')[2]}".rpartition("/")[2]
+    kind = "-int8" if int8 and not target.images_are_int8 else ""
+    words = f"{policy.spec.name}-{AgentId.parse(agent).name}".rpartition("/")[2]
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in words)
-    path = Path(out) if out is not None else Path(f"{safe}{kind}{target.SUFFIX}")
-    if path.suffix != target.SUFFIX and target.SUFFIX:
-        raise RequestError(f"--out '{path}': its name must end in {target.SUFFIX}")
+    path = Path(out) if out is not None else Path(f"{safe}{kind}{target.suffix}")
+    if path.suffix != target.suffix and target.suffix:
+        raise RequestError(f"--out '{path}': its name must end in {target.suffix}")
     check_writable(path)
     return path

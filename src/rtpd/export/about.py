@@ -6,7 +6,8 @@ from typing import Any
 
 from rtpd.agents.formats import onnx_file
 from rtpd.export.quantise import Quantised
-from rtpd.types import Policy, num_parameters
+from rtpd.networks.policy import Policy
+from rtpd.types import num_parameters
 
 
 def describe(policy: Policy, quantised: Quantised | None) -> dict[str, Any]:

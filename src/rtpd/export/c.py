@@ -23,38 +23,79 @@ import numpy as np
 from rtpd.errors import RequestError, RtpdError
 from rtpd.export.about import describe, harmless
 from rtpd.export.quantise import Layer, Quantised
+from rtpd.export.target import ExportTarget
 from rtpd.networks.layers import Dense
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.networks.qnet import QNet
-from rtpd.types import HostPolicy, Policy
 
-SUFFIX = ".h"
-IMAGES_ARE_INT8 = True
 HALVES = ("odd", "even")  # of the scratch: what a layer reads and writes, in turn
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2")
 
 
-def check(policy: Policy, *, int8: bool) -> None:
-    """RequestError for a net that C cannot have, or without a compiler to check the header with."""
-    if not int8:
-        _dense(policy)
-    _compiler()
+class CTarget(ExportTarget):
+    """One C99 header."""
 
+    suffix = ".h"
+    images_are_int8 = True
 
-def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
-    """Write the header."""
-    about, used, spec = describe(policy, quantised), facts(policy, quantised), policy.spec
-    said = {key: about["agent"].get(key) for key in ("agent", "net", "step", "seed", "commit")}
-    meanings, name = " ".join(spec.action_meanings), prefix(path)
-    common = {
-        "ABOUT": harmless(f"{spec.name}, rtpd {about['rtpd']}, {said}, actions: {meanings}"),
-        "FLASH": used["flash_bytes"], "RAM": used["ram_bytes"],
-        "P": name, "M": name.upper(),
-        "K": spec.stack, "A": spec.num_actions, "FIRST": spec.first_action,
-    }  # fmt: skip
-    own = _floats(policy, name) if quantised is None else _integers(policy, quantised, name)
-    template = files("rtpd.export").joinpath("floats.h" if quantised is None else "integers.h")
-    text = string.Template(template.read_text()).substitute(common | own)
-    path.write_text(text, encoding="ascii")
+    def check(self, policy: Policy, *, int8: bool) -> None:
+        """RequestError for a net that C cannot have, or without a compiler to check it with."""
+        if not int8:
+            _dense(policy)
+        _compiler()
+
+    def write(self, policy: Policy, path: Path, quantised: Quantised | None) -> None:
+        """Write the header."""
+        about, used, spec = describe(policy, quantised), self.facts(policy, quantised), policy.spec
+        said = {key: about["agent"].get(key) for key in ("agent", "net", "step", "seed", "commit")}
+        meanings, name = " ".join(spec.action_meanings), prefix(path)
+        common = {
+            "ABOUT": harmless(f"{spec.name}, rtpd {about['rtpd']}, {said}, actions: {meanings}"),
+            "FLASH": used["flash_bytes"], "RAM": used["ram_bytes"],
+            "P": name, "M": name.upper(),
+            "K": spec.stack, "A": spec.num_actions, "FIRST": spec.first_action,
+        }  # fmt: skip
+        own = _floats(policy, name) if quantised is None else _integers(policy, quantised, name)
+        template = files("rtpd.export").joinpath("floats.h" if quantised is None else "integers.h")
+        text = string.Template(template.read_text()).substitute(common | own)
+        path.write_text(text, encoding="ascii")
+
+    def load(self, path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
+        """The header compiled as a library beside it, and called for one stack after the other."""
+        source, library, name = path.with_suffix(".c"), path.with_suffix(".so"), prefix(path)
+        kinds = ("uint8_t", "int32_t") if quantised else ("float", "float")
+        call = "int32_t act(const {} *f, {} *q)".format(*kinds)
+        source.write_text(
+            f'#include "{path.resolve()}"\n{call};\n'
+            f"{call} {{ static {name}_scratch s; return {name}_act(f, q, &s); }}\n"
+        )
+        command = [_compiler(), *FLAGS, "-shared", "-fPIC", "-o", str(library), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RtpdError(f"the header does not compile: {' '.join(done.stderr.split())[:300]}")
+        act = ctypes.CDLL(str(library.resolve())).act
+        unit, number = np.float32(quantised.unit if quantised else 1), "i4" if quantised else "f4"
+
+        def q_values(obs: np.ndarray) -> np.ndarray:
+            frames = np.ascontiguousarray(obs)
+            q = np.empty((len(obs), policy.spec.num_actions), number)
+            for one, out in zip(frames, q, strict=True):
+                act(ctypes.c_void_p(one.ctypes.data), ctypes.c_void_p(out.ctypes.data))
+            return q.astype(np.float32) * unit
+
+        return HostPolicy(q_values, policy.spec, policy.provenance)
+
+    def facts(self, policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
+        """Bytes of constants and of scratch."""
+        if quantised is None:
+            layers = _dense(policy)
+            numbers = 2 * prod(policy.spec.frame_shape)
+            numbers += sum(layer.weight.size + layer.bias.size for layer in layers)
+            return {"flash_bytes": 4 * numbers, "ram_bytes": 4 * sum(_float_halves(layers))}
+        flash = quantised.centre.size
+        for layer in quantised.layers:
+            flash += layer.weight.size + layer.bias.size * (4 if layer.multiplier is None else 9)
+        return {"flash_bytes": flash, "ram_bytes": sum(_halves(_sizes(quantised)))}
 
 
 def prefix(path: Path) -> str:
@@ -128,44 +169,6 @@ def _float_halves(layers: tuple[Dense, ...]) -> tuple[int, int]:
     """Numbers in the scratch's halves: `odd` begins with the inputs."""
     inputs = [int(layer.weight.shape[0]) for layer in layers]
     return max(inputs[1::2], default=1), max(inputs[::2])
-
-
-def load(path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
-    """The header compiled as a library beside it, and called for one stack after the other."""
-    source, library, name = path.with_suffix(".c"), path.with_suffix(".so"), prefix(path)
-    kinds = ("uint8_t", "int32_t") if quantised else ("float", "float")
-    call = "int32_t act(const {} *f, {} *q)".format(*kinds)
-    source.write_text(
-        f'#include "{path.resolve()}"\n{call};\n'
-        f"{call} {{ static {name}_scratch s; return {name}_act(f, q, &s); }}\n"
-    )
-    command = [_compiler(), *FLAGS, "-shared", "-fPIC", "-o", str(library), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RtpdError(f"the header does not compile: {' '.join(done.stderr.split())[:300]}")
-    act = ctypes.CDLL(str(library.resolve())).act
-    unit, number = np.float32(quantised.unit if quantised else 1), "i4" if quantised else "f4"
-
-    def q_values(obs: np.ndarray) -> np.ndarray:
-        frames, q = np.ascontiguousarray(obs), np.empty((len(obs), policy.spec.num_actions), number)
-        for one, out in zip(frames, q, strict=True):
-            act(ctypes.c_void_p(one.ctypes.data), ctypes.c_void_p(out.ctypes.data))
-        return q.astype(np.float32) * unit
-
-    return HostPolicy(q_values, policy.spec, policy.provenance)
-
-
-def facts(policy: Policy, quantised: Quantised | None) -> dict[str, Any]:
-    """Bytes of constants and of scratch."""
-    if quantised is None:
-        layers = _dense(policy)
-        numbers = 2 * prod(policy.spec.frame_shape)
-        numbers += sum(layer.weight.size + layer.bias.size for layer in layers)
-        return {"flash_bytes": 4 * numbers, "ram_bytes": 4 * sum(_float_halves(layers))}
-    flash = quantised.centre.size
-    for layer in quantised.layers:
-        flash += layer.weight.size + layer.bias.size * (4 if layer.multiplier is None else 9)
-    return {"flash_bytes": flash, "ram_bytes": sum(_halves(_sizes(quantised)))}
 
 
 def _compiler() -> str:

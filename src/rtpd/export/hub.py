@@ -16,42 +16,43 @@ from rtpd.envs.baselines import human_normalised
 from rtpd.errors import RequestError
 from rtpd.export.about import harmless
 from rtpd.export.quantise import Quantised
+from rtpd.export.target import ExportTarget
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.system.formatting import percent, score, show
-from rtpd.types import HostPolicy, Policy, num_parameters
+from rtpd.types import num_parameters
 
-SUFFIX = ""
 CARD = "README.md"
 
 
-def check(policy: Policy, *, int8: bool) -> None:
-    """RequestError for what such a folder cannot hold."""
-    del policy
-    if int8:
-        raise RequestError("--int8 does not go with --to hub, whose weights are float32")
+class HubTarget(ExportTarget):
+    """A folder for the Hub."""
 
+    def check(self, policy: Policy, *, int8: bool) -> None:
+        """RequestError for what such a folder cannot hold."""
+        del policy
+        if int8:
+            raise RequestError("--int8 does not go with --to hub, whose weights are float32")
 
-def write(policy: Policy, path: Path, quantised: Quantised | None) -> None:
-    """Weights and config; the card follows with `finish`."""
-    del quantised
-    path.mkdir()
-    weights = path / agents.HUB_WEIGHTS
-    agents.save(weights, policy)
-    weights.with_suffix(".json").rename(path / agents.HUB_CONFIG)
+    def write(self, policy: Policy, path: Path, quantised: Quantised | None) -> None:
+        """Weights and config; the card follows with `finish`."""
+        del quantised
+        path.mkdir()
+        weights = path / agents.HUB_WEIGHTS
+        agents.save(weights, policy)
+        weights.with_suffix(".json").rename(path / agents.HUB_CONFIG)
 
+    def load(self, path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
+        """What the folder holds, computed by JAX."""
+        del policy, quantised
+        found = agents.load(path / agents.HUB_WEIGHTS)
+        values = eqx.filter_jit(found.q_values)
+        return HostPolicy(
+            lambda obs: np.asarray(values(jnp.asarray(obs))), found.spec, found.provenance
+        )
 
-def load(path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
-    """What the folder holds, computed by JAX."""
-    del policy, quantised
-    found = agents.load(path / agents.HUB_WEIGHTS)
-    values = eqx.filter_jit(found.q_values)
-    return HostPolicy(
-        lambda obs: np.asarray(values(jnp.asarray(obs))), found.spec, found.provenance
-    )
-
-
-def finish(path: Path, policy: Policy, result: dict[str, Any]) -> None:
-    """Write the model card, of what has been measured."""
-    (path / CARD).write_text(card(policy, result))
+    def finish(self, path: Path, policy: Policy, result: dict[str, Any]) -> None:
+        """Write the model card, of what has been measured."""
+        (path / CARD).write_text(card(policy, result))
 
 
 def card(policy: Policy, result: dict[str, Any]) -> str:

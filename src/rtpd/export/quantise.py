@@ -22,8 +22,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from rtpd.errors import RequestError, RtpdError
 from rtpd.networks.layers import Conv, Dense
+from rtpd.networks.policy import Policy
 from rtpd.networks.qnet import QNet
-from rtpd.types import Policy
 
 LARGEST = 2**31 - 1  # of an int32
 

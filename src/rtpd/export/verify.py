@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from rtpd import envs
 from rtpd.agents.evaluate import play
 from rtpd.errors import RtpdError
-from rtpd.types import EvalResult, HostPolicy, Policy
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EvalResult
 
 # How far two float32 programs of one net may differ, as a share of the largest Q-value: a sum of n
 # terms in another order moves by about sqrt(n) roundings of 2^-24, and our longest have 4,096 to

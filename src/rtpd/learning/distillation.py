@@ -4,22 +4,14 @@ Every function maps (student_q[A], teacher_q[A], temperature) to a scalar; the c
 averages over the batch, and has stopped the gradient into `teacher_q`.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-
-
-class ExampleLoss(Protocol):
-    """What a loss function looks like; `temperature` is in units of Q and positive."""
-
-    def __call__(
-        self, student_q: Float[Array, " A"], teacher_q: Float[Array, " A"], temperature: Array
-    ) -> Float[Array, ""]:
-        """The loss of one example."""
-        ...
 
 
 def kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
@@ -63,12 +55,14 @@ class DistillationLoss(NamedTuple):
     """A loss that a student can be given.
 
     `needs_q`: it follows Q-values, which not every teacher has; `td` adds the student's own
-    double-Q TD loss.
+    double-Q TD loss. `options`: further keyword arguments of the loss and their defaults, which a
+    student's text can set, as in "net1.7:NAME:KEY=0.5".
     """
 
-    loss: ExampleLoss
+    loss: Callable[..., Float[Array, ""]]
     needs_q: bool = False
     td: bool = False
+    options: Mapping[str, float] = MappingProxyType({})
 
 
 LOSSES: dict[str, DistillationLoss] = {

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from rtpd.types import Transitions
 
-LEAST_PRIORITY = 1e-6  # so that what no longer surprises is still seen now and then
+LEAST_PRIORITY = 1e-6  # so that what has no TD error any more is still drawn now and then
 
 
 class Replay(NamedTuple):

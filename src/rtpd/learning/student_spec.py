@@ -1,10 +1,12 @@
 """What students are asked for: from NET:LOSS:KEY=VALUE to a net, a loss and settings."""
 
 import contextlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rtpd.config.settings import Config, StudentConfig, layered, to_dict
+from rtpd.config.loading import layered, to_dict
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.networks import architectures
@@ -18,7 +20,7 @@ class StudentSpec:
 
     `settings`: all that hold for it; `overrides`: those that are its own, as in "temperature=0.1";
     `short`: what tables call it, a number in the place of its overrides, as in "net1.7#2".
-    `int8`: it learns as it will be when it is exported in integers.
+    `int8`: it learns as it will be when it is exported in integers; `options`: those of its loss.
     """
 
     name: str
@@ -27,6 +29,7 @@ class StudentSpec:
     settings: StudentConfig
     overrides: tuple[str, ...] = ()
     int8: bool = False
+    options: tuple[tuple[str, float], ...] = ()
     short: str = ""
 
     @property
@@ -79,7 +82,20 @@ def _student(text: str, config: Config) -> StudentSpec:
             raise ConfigError(f"student '{text}': {unknown('form', form, ['int8', 'KEY=VALUE'])}")
     if forms and not isinstance(shape, architectures.ConvShape | None):
         raise ConfigError(f"student '{text}': int8 goes with nets of convolutions, as net1.7")
-    return StudentSpec("", net, loss or "kl", _settings(text, own, config), own, bool(forms))
+    loss = loss or "kl"
+    given = dict(part.split("=", 1) for part in own)
+    options = {key: given.get(key, value) for key, value in LOSSES[loss].options.items()}
+    numbers = tuple((key, _number(text, key, value)) for key, value in options.items())
+    shared = tuple(part for part in own if part.partition("=")[0] not in options)
+    return StudentSpec("", net, loss, _settings(text, shared, config), own, bool(forms), numbers)
+
+
+def _number(text: str, key: str, value: str | float) -> float:
+    """An option of a loss."""
+    with contextlib.suppress(ValueError):
+        if math.isfinite(number := float(value)):
+            return number
+    raise ConfigError(f"student '{text}': {key} '{value}': allowed: a number")
 
 
 def _settings(text: str, own: tuple[str, ...], config: Config) -> StudentConfig:
@@ -122,22 +138,22 @@ def parse_actors(config: Config) -> dict[str, slice]:
     if config.actors == "teacher":
         return {"teacher": slice(0, config.num_envs)}
     names = ["teacher", *(student.name for student in parse_students(config))]
-    crew: dict[str, slice] = {}
+    slices: dict[str, slice] = {}
     start = 0
     for part in config.actors.split(","):
         name, _, text = part.strip().partition("=")
         if name not in names:
             raise ConfigError(f"--actors {config.actors}: {unknown('agent', name, names)}")
-        if name in crew or not (text.isdecimal() and len(text) < 10 and int(text)):
+        if name in slices or not (text.isdecimal() and len(text) < 10 and int(text)):
             raise ConfigError(
                 f"--actors {config.actors}: '{part}': allowed: each agent once, with a number of "
                 "envs, as in teacher=6,net1.7=2"
             )
-        crew[name] = slice(start, start + int(text))
+        slices[name] = slice(start, start + int(text))
         start += int(text)
-    if "teacher" not in crew or start != config.num_envs:
+    if "teacher" not in slices or start != config.num_envs:
         raise ConfigError(
             f"--actors {config.actors}: that is {start} envs, the teacher's among them must be 1 "
             f"or more, and --num-envs is {config.num_envs}"
         )
-    return crew
+    return slices

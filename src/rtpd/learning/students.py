@@ -6,6 +6,7 @@ A student of several games has one body, and for each game a slice of its output
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,7 @@ class Students:
                 net,
                 self._rule(student).init(net),
                 target=copied(net) if LOSSES[student.loss].td else None,
-                ema=copied(net) if student.settings.average_decay else None,
+                ema=copied(net) if student.settings.ema_decay else None,
             )
         return states
 
@@ -122,9 +123,9 @@ class Students:
         net, opt_state = descend(self._rule(student), state, gradient)
         target, ema = state.target, state.ema
         if target is not None:
-            target = update_target(target, net, updates, self.config.td)
+            target = update_target(target, net, updates, self.config.teacher)
         if ema is not None:
-            ema = update_ema(ema, net, student.settings.average_decay)
+            ema = update_ema(ema, net, student.settings.ema_decay)
         return TrainState(net, opt_state, ema, target)
 
     def _loss(
@@ -136,14 +137,15 @@ class Students:
         answers = batch.target[settings.follow]
         target = jnp.asarray(answers.q) if kind.needs_q else answers.logits
         temperature = _temperature(settings, target)
-        each = jax.vmap(kind.loss, (0, 0, None))(outputs, target, temperature)
+        loss_of = partial(kind.loss, **dict(student.options))
+        each = jax.vmap(loss_of, (0, 0, None))(outputs, target, temperature)
         known = jnp.broadcast_to(batch.known, each.shape)
         weighted = known * _weight(settings, target, temperature) * each
         loss = jnp.sum(weighted) / jnp.maximum(jnp.sum(known), 1)
         own_target = states[student.name].target
         if own_target is not None:
             found = batch_losses(
-                DOUBLE_Q, outputs, batch.batch, net, own_target, self.config.td.loss
+                DOUBLE_Q, outputs, batch.batch, net, own_target, self.config.teacher.loss
             )
             loss += settings.td_weight * jnp.mean(found[0])
         return loss

@@ -24,7 +24,8 @@ from rtpd.learning.students import ActionSlices, Students
 from rtpd.learning.teachers import make_teacher, schedule_of
 from rtpd.learning.teachers.base import Rollout, Teacher, TeacherState
 from rtpd.learning.train_state import Metrics, TrainState
-from rtpd.types import EnvSpec, Policy, Preprocess
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess
 
 Replays = Mapping[str, ring.Replay]
 Rollouts = Mapping[str, Rollout | None]

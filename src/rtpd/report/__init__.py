@@ -50,40 +50,38 @@ def report(
     out = out if out.suffix or out.is_dir() else out.with_name(f"{out.name}.html")
     pictures = out.with_name(f"{out.stem}-figures")
     _check(out, pictures)
-    runs = study(gather(folders))
-    blocks = numbered(compose(runs, clip=clip))
+    found = study(gather(folders))
+    blocks = numbered(compose(found, clip=clip))
     files = {pictures / b.file: b.data for b in blocks if isinstance(b, Picture)}
     files[out.with_suffix(".md")] = page.markdown(blocks, pictures.name).encode()
     files[out] = page.html(blocks).encode()
     pictures.mkdir(exist_ok=True)
     for path, data in files.items():
         write_atomic(path, data)
-    tables = {f"{game_name(c.game)}: {c.setting}": games.main_table([c]) for c in runs.cells}
+    tables = {f"{game_name(c.game)}: {c.setting}": games.main_table([c]) for c in found.cells}
     return Report(out, out.with_suffix(".md"), pictures, tables)
 
 
-def compose(runs: Study, *, clip: bool = True) -> list[Block]:
+def compose(found: Study, *, clip: bool = True) -> list[Block]:
     """Everything that a report says."""
-    palette = Palette(runs.students)
-    names = ", ".join(map(game_name, runs.games))
-    seeds = sorted({trial.seed for cell in runs.cells for trial in cell.trials})
+    palette = Palette(found.students)
+    names = ", ".join(map(game_name, found.games))
+    seeds = sorted({trial.seed for cell in found.cells for trial in cell.trials})
     what = (
-        f"{count(len(runs.records), 'run')} of {count(len(runs.games), 'game')} ({names}) under "
-        f"{count(len(runs.settings), 'setting')} ({'; '.join(runs.settings)}), "
+        f"{count(len(found.runs), 'run')} of {count(len(found.games), 'game')} ({names}) under "
+        f"{count(len(found.settings), 'setting')} ({'; '.join(found.settings)}), "
         f"seeds {', '.join(map(str, seeds))}."
     )
     blocks: list[Block] = [Heading(f"Real-time policy distillation: {names}", 1), Text(what)]
-    blocks += [Text(games.verdict(cell)) for cell in runs.cells if cell.students]
+    blocks += [Text(games.verdict(cell)) for cell in found.cells if cell.students]
     blocks.append(Text(INTERVALS))
-    if clip and (pair := clips.choose(runs)) is not None:
+    if clip and (pair := clips.choose(found)) is not None:
         title = f"{game_name(pair.trial.game)}: {TEACHER} and {pair.student}"
-        text = (
-            f"{title}, of {pair.trial.record.path}, from the same start, epsilon {clips.EPSILON}."
-        )
+        text = f"{title}, of {pair.trial.run.path}, from the same start, epsilon {clips.EPSILON}."
         blocks.append(Picture("clip.webp", clips.film(pair), title, text))
-    for game in runs.games:
-        blocks += games.section(game, runs, palette)
-    return blocks + overall.section(runs, palette) + provenance.section(runs)
+    for game in found.games:
+        blocks += games.section(game, found, palette)
+    return blocks + overall.section(found, palette) + provenance.section(found)
 
 
 def numbered(blocks: Iterable[Block]) -> list[Block]:

@@ -1,18 +1,21 @@
 """Runs side by side: those that differ only in their seed make one cell of game x setting."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from rtpd import envs
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher, random_score
 from rtpd.report import stats
-from rtpd.report.gather import Agent, Record, Score, source
+from rtpd.report.gather import RunHistory, source
+from rtpd.storage.manifest import AgentInfo
+from rtpd.storage.records import AgentMetrics, Score
+from rtpd.types import TEACHER, AgentId
 
 FIRST = ("variant", "procedure", "teacher", "games", "steps")  # what to tell runs apart by
-TEACHER = "teacher"
 EXPERT = 95.0  # % of the teacher
 
 
@@ -26,51 +29,50 @@ def above_chance(base: float, scores: Sequence[Score]) -> bool:
 class Trial:
     """One game of one run; its agents go by their names without the game's."""
 
-    record: Record
+    run: RunHistory
     game: str
 
-    @property
-    def prefix(self) -> str:
-        """What the run puts before its agents' names in this game."""
-        return f"{self.game.rpartition('/')[2]}/" if len(self.record.games) > 1 else ""
+    def agent(self, name: str) -> AgentId:
+        """What the run calls an agent of this game."""
+        return AgentId(envs.short(self.game) if len(self.run.games) > 1 else "", name)
 
     @property
     def random_score(self) -> float:
         """What random play scores."""
-        return random_score(self.game, self.record.manifest.random_scores)
+        return random_score(self.game, self.run.manifest.random_scores)
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        return self.record.manifest.seed
+        return self.run.seed
 
     def own[T](self, rows: Mapping[str, T]) -> dict[str, T]:
-        """Of what is said of agents, that of this game's."""
-        agents = self.record.manifest.agents
-        known = {k: v for k, v in rows.items() if k in agents and k.startswith(self.prefix)}
-        return {name.removeprefix(self.prefix): row for name, row in known.items()}
+        """Of what is said of agents, that of this game's, by their names in it."""
+        known, game = self.run.manifest.agents, self.agent(TEACHER).game
+        named = ((AgentId.parse(text), row) for text, row in rows.items() if text in known)
+        return {agent.name: row for agent, row in named if agent.game == game}
 
     @property
-    def agents(self) -> dict[str, Agent]:
+    def agents(self) -> dict[str, AgentInfo]:
         """The teacher and its students."""
-        return self.own(self.record.manifest.agents)
+        return self.own(self.run.manifest.agents)
 
     @property
     def final(self) -> dict[str, Score]:
         """The last evaluation."""
-        return self.own(self.record.evaluations[-1].agents)
+        return self.own(self.run.evaluations[-1].agents)
 
     def curve(self, agent: str) -> "Curve":
         """Mean returns of all evaluations."""
-        found = [
-            (e.step, e.seconds, self.own(e.agents).get(agent)) for e in self.record.evaluations
-        ]
+        found = [(e.step, e.seconds, self.own(e.agents).get(agent)) for e in self.run.evaluations]
         return Curve.of((step, seconds, row.mean) for step, seconds, row in found if row)
 
-    def lessons(self, agent: str, what: str) -> "Curve":
-        """A student's "advantage_kept", or the "constant_advantage_kept" beside it."""
-        found = [(t.step, t.seconds, self.own(t.students).get(agent)) for t in self.record.training]
-        rows = ((step, seconds, getattr(row, what)) for step, seconds, row in found if row)
+    def training_curve(
+        self, student: str, metric: Callable[[AgentMetrics], float | None]
+    ) -> "Curve":
+        """What the lines of training say of a student."""
+        found = [(t.step, t.seconds, self.own(t.students).get(student)) for t in self.run.training]
+        rows = ((step, seconds, metric(row)) for step, seconds, row in found if row)
         return Curve.of((step, seconds, y) for step, seconds, y in rows if y is not None)
 
     def arrival(self, agent: str) -> stats.Arrival | None:
@@ -104,7 +106,7 @@ class Cell:
     trials: tuple[Trial, ...]
 
     @property
-    def agents(self) -> dict[str, Agent]:
+    def agents(self) -> dict[str, AgentInfo]:
         """The teacher, then the students, the largest first."""
         return ordered(self.trials[0].agents)
 
@@ -115,8 +117,8 @@ class Cell:
 
     @property
     def two_stage(self) -> bool:
-        """Whether the teacher had learnt before."""
-        return self.trials[0].record.manifest.distilled_from is not None
+        """Whether the teacher was pretrained."""
+        return self.trials[0].run.manifest.distilled_from is not None
 
     @property
     def random_score(self) -> float:
@@ -126,7 +128,7 @@ class Cell:
     @property
     def knows_random(self) -> bool:
         """Whether that is known, of the literature or of the runs."""
-        measured = (t.record.manifest.random_scores for t in self.trials)
+        measured = (t.run.manifest.random_scores for t in self.trials)
         return has_baseline(self.game) or all(self.game in scores for scores in measured)
 
     def scores(self, agent: str) -> list[float]:
@@ -147,7 +149,7 @@ class Cell:
         found = [percent_of_teacher(self.game, score, of_mean, base) for score in scores]
         return [p for p in found if p is not None] or None
 
-    def row(self, agent: str) -> "Row | None":
+    def row(self, agent: str) -> "AgentResult | None":
         """The agent's line of the main table; None if it was not evaluated."""
         scores, percents, about = self.scores(agent), self.percents(agent), self.agents[agent]
         if not scores:
@@ -155,26 +157,26 @@ class Cell:
         mean = stats.estimate(stats.mean, {self.game: scores})
         percent = float(np.mean(percents)) if percents else None
         human = human_normalised(self.game, mean.value)
-        return Row(agent, about, mean, len(scores), percent, human)
+        return AgentResult(agent, about, mean, len(scores), percent, human)
 
     @property
-    def rows(self) -> list["Row"]:
+    def rows(self) -> list["AgentResult"]:
         """The main table's lines."""
         return [row for name in self.agents if (row := self.row(name))]
 
 
-class Row(NamedTuple):
+class AgentResult(NamedTuple):
     """Final evaluations of one agent in one cell."""
 
     agent: str
-    about: Agent
+    about: AgentInfo
     mean: stats.Estimate  # of the mean return, over seeds
     seeds: int
     percent: float | None  # of the teacher
     human: float | None  # human-normalised, a ratio
 
 
-def smallest_good(rows: Iterable[Row]) -> Row | None:
+def smallest_good(rows: Iterable[AgentResult]) -> AgentResult | None:
     """The student with the fewest parameters at 95 % of its teacher, else the best one."""
     known = [(row.percent, row) for row in rows if row.agent != TEACHER and row.percent is not None]
     good = [row for percent, row in known if percent >= EXPERT]
@@ -187,11 +189,11 @@ def smallest_good(rows: Iterable[Row]) -> Row | None:
 class Study:
     """All runs of a report."""
 
-    records: tuple[Record, ...]
+    runs: tuple[RunHistory, ...]
     cells: tuple[Cell, ...]  # by game, then by setting
-    settings: dict[str, tuple[Record, ...]]  # every run, by the name of its setting
+    settings: dict[str, tuple[RunHistory, ...]]  # every run, by the name of its setting
     differing: tuple[str, ...]  # the settings in which they differ
-    uncounted: tuple[Record, ...]  # the same setting and seed as another run that went further
+    uncounted: tuple[RunHistory, ...]  # the same setting and seed as another run that went further
 
     @property
     def games(self) -> list[str]:
@@ -208,34 +210,34 @@ class Study:
         agents = {name: agent for cell in self.cells for name, agent in cell.agents.items()}
         return [name for name in ordered(agents) if name != TEACHER]
 
-    def taught(self, trial: Trial) -> Record | None:
+    def taught(self, trial: Trial) -> RunHistory | None:
         """The run in which a two-stage run's teacher learnt."""
-        return source(trial.record, self.records)
+        return source(trial.run, self.runs)
 
 
-def study(records: Sequence[Record]) -> Study:
+def study(runs: Sequence[RunHistory]) -> Study:
     """Sort runs into settings and cells."""
-    names, differing = _names([record.settings for record in records])
-    settings: dict[str, list[Record]] = {}
-    for record, name in zip(records, names, strict=True):
-        settings.setdefault(name, []).append(record)
+    names, differing = _names([run.settings for run in runs])
+    settings: dict[str, list[RunHistory]] = {}
+    for run, name in zip(runs, names, strict=True):
+        settings.setdefault(name, []).append(run)
     cells, uncounted = [], []
     for name, group in settings.items():
-        best: dict[tuple[str, int], Record] = {}
-        for record in sorted(group, key=lambda r: (-r.reach, r.order)):
-            key = (record.manifest.config["env"], record.manifest.seed)
-            if best.setdefault(key, record) is not record:
-                uncounted.append(record)
+        best: dict[tuple[str, int], RunHistory] = {}
+        for run in sorted(group, key=lambda r: (-r.reach, r.order)):
+            key = (run.manifest.settings.env, run.seed)
+            if best.setdefault(key, run) is not run:
+                uncounted.append(run)
         counted = [r for r in group if r in best.values() and r.evaluations]
-        for game in sorted({game for record in counted for game in record.games}):
+        for game in sorted({game for run in counted for game in run.games}):
             trials = tuple(Trial(r, game) for r in counted if game in r.games)
             cells.append(Cell(game, name, trials))
     cells.sort(key=lambda cell: (cell.game, cell.setting))
     groups = {name: tuple(settings[name]) for name in sorted(settings)}
-    return Study(tuple(records), tuple(cells), groups, differing, tuple(uncounted))
+    return Study(tuple(runs), tuple(cells), groups, differing, tuple(uncounted))
 
 
-def ordered(agents: Mapping[str, Agent]) -> dict[str, Agent]:
+def ordered(agents: Mapping[str, AgentInfo]) -> dict[str, AgentInfo]:
     """The teacher first, then by size, then by name."""
     order = sorted(agents, key=lambda n: (n != TEACHER, -agents[n].parameters, n))
     return {name: agents[name] for name in order}

@@ -36,10 +36,10 @@ def choose(study: Study) -> Pair | None:
         for trial in cell.trials if cell.game.startswith("ale/") else ():
             rows = Cell(cell.game, cell.setting, (trial,)).rows
             best, teacher = smallest_good(rows), trial.final.get(TEACHER)
-            saved = Run.open(trial.record.path).agents
-            if best is None or teacher is None or trial.prefix + TEACHER not in saved:
+            saved = Run.open(trial.run.path).agents
+            if best is None or teacher is None or str(trial.agent(TEACHER)) not in saved:
                 continue
-            if trial.prefix + best.agent in saved:
+            if str(trial.agent(best.agent)) in saved:
                 human = next(row.human for row in rows if row.agent == TEACHER) or 0.0
                 pairs.append((human, Pair(trial, best.agent)))
     return max(pairs, key=lambda pair: pair[0])[1] if pairs else None
@@ -47,11 +47,12 @@ def choose(study: Study) -> Pair | None:
 
 def film(pair: Pair) -> bytes:
     """Let both play from the same start with epsilon 0.05; RtpdError if an agent is damaged."""
-    folder, prefix = Run.open(pair.trial.record.path), pair.trial.prefix
+    folder = Run.open(pair.trial.run.path)
     try:
         known = folder.manifest["config"].get("environment", {})
         options = replace(msgspec.convert(known, EnvOptions), episodic_life=False)
-        sides = [(name, _play(folder, prefix + name, options)) for name in (TEACHER, pair.student)]
+        names = (TEACHER, pair.student)
+        sides = [(n, _play(folder, str(pair.trial.agent(n)), options)) for n in names]
     except (msgspec.ValidationError, RtpdError) as error:
         raise RunError(f"'{folder.path}': no clip of its agents (--no-clip): {error}") from None
     pictures = [_side_by_side(sides, i) for i in range(FRAMES)]

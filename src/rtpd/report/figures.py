@@ -61,14 +61,19 @@ def advantage(cell: Cell, palette: Palette) -> Drawing | None:
     """What students keep of their teacher's advantage, smoothed; None if no line tells of it."""
     with drawing(_title(cell), _time_label(cell, False), "teacher's advantage kept") as panel:
         for name in cell.students:
-            curves = [trial.lessons(name, "advantage_kept") for trial in cell.trials]
+            curves = [
+                trial.training_curve(name, lambda row: row.advantage_kept) for trial in cell.trials
+            ]
             x, y = _smooth(*common(curves, minutes=False))
             for curve in curves:
                 axes = panel.axes.plot(curve.steps, curve.values, color=palette[name][0])
                 axes[0].set(lw=0.5, alpha=0.3)
             panel.axes.plot(x, y, color=palette[name][0], label=name)
-        kept, names = "constant_advantage_kept", cell.students
-        constant = [trial.lessons(name, kept) for trial in cell.trials for name in names]
+        both = [(trial, name) for trial in cell.trials for name in cell.students]
+        constant = [
+            trial.training_curve(name, lambda row: row.constant_advantage_kept)
+            for trial, name in both
+        ]
         if not any(curve.steps for curve in constant):
             return None
         x, y = _smooth(*common(constant, minutes=False))
@@ -227,8 +232,8 @@ def _title(cell: Cell) -> str:
 
 
 def _time_label(cell: Cell, minutes: bool) -> str:
-    frames = cell.trials[0].record.manifest.frames_per_step
-    steps = f"agent steps ({frames} frames each)" if frames > 1 else "agent steps"
+    frames = cell.trials[0].run.manifest.frames_per_step
+    steps = f"agent steps ({frames} frames each)" if frames and frames > 1 else "agent steps"
     return "wall minutes of training" if minutes else steps
 
 

@@ -2,7 +2,7 @@
 
 from rtpd.report import figures
 from rtpd.report.blocks import Block, Heading, Picture, Table, Text
-from rtpd.report.cells import EXPERT, Cell, Row, Study, smallest_good
+from rtpd.report.cells import EXPERT, AgentResult, Cell, Study, smallest_good
 from rtpd.report.drawing import Drawing, Palette
 from rtpd.report.published import published
 from rtpd.report.words import count, game_name, interval, middle, seeds
@@ -19,7 +19,7 @@ def main_table(cells: list[Cell]) -> Table:
     return Table(HEAD, tuple(_line(cell, row) for cell in cells for row in cell.rows), numbers=3)
 
 
-def _line(cell: Cell, row: Row) -> tuple[str, ...]:
+def _line(cell: Cell, row: AgentResult) -> tuple[str, ...]:
     return (
         cell.setting,
         row.agent,

@@ -1,103 +1,40 @@
 """Run folders as plain data: what was asked, every evaluation, every line of training, by game."""
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from rtpd.config.settings import Config, to_dict
+from rtpd.config.loading import to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
-from rtpd.storage.files import contents, inside, read_json
-from rtpd.storage.run_folder import Run, find
-
-
-class Agent(msgspec.Struct, frozen=True):
-    """What the manifest says of an agent."""
-
-    parameters: int
-    share: float | None = None
-    multiply_adds: int | None = None
-    net: str = ""
-    loss: str | None = None
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a report needs of manifest.json; other entries are left alone."""
-
-    config: dict[str, Any]
-    agents: dict[str, Agent]
-    seed: int
-    status: str = "unknown"
-    preset: str | None = None
-    command: list[str] = []
-    commit: str | None = None
-    device: str | None = None
-    machine: str | None = None
-    python: str | None = None
-    versions: dict[str, str | None] = {}
-    started: str | None = None
-    frames_per_step: int = 1
-    step: int | None = None
-    seconds: float | None = None
-    distilled_from: str | None = None
-    random_scores: dict[str, float] = {}
-
-
-class Score(msgspec.Struct, frozen=True):
-    """An agent's evaluation; the interval is over episodes."""
-
-    mean: float
-    episodes: int
-    standard_error: float | None = None
-    percent_of_teacher: float | None = None
-    percent_interval: tuple[float, float] | None = None
-
-
-class Evaluation(msgspec.Struct, frozen=True):
-    """A line of kind "eval"."""
-
-    step: int
-    seconds: float
-    agents: dict[str, Score]
-
-
-class Lesson(msgspec.Struct, frozen=True):
-    """How a student did in a line of training."""
-
-    advantage_kept: float | None = None
-    constant_advantage_kept: float | None = None
-
-
-class Training(msgspec.Struct, frozen=True):
-    """A line of kind "train"."""
-
-    step: int
-    seconds: float
-    students: dict[str, Lesson] = {}
+from rtpd.storage.files import inside, read_json
+from rtpd.storage.manifest import Manifest
+from rtpd.storage.records import METRICS, EvalRecord, TrainRecord, read_records
+from rtpd.storage.run_folder import MANIFEST, Run, find
+from rtpd.types import AgentId
 
 
 @dataclass(frozen=True)
-class Record:
+class RunHistory:
     """A run folder that has been read."""
 
     path: Path
     manifest: Manifest
-    evaluations: tuple[Evaluation, ...]
-    training: tuple[Training, ...]
+    seed: int
+    evaluations: tuple[EvalRecord, ...]
+    training: tuple[TrainRecord, ...]
     settings: dict[str, str]  # flat, as text, without what differs between seeds
 
     @property
     def games(self) -> list[str]:
         """Names of the environments."""
-        return self.manifest.config["env"].split("+")
+        return self.manifest.settings.env.split("+")
 
     @property
     def order(self) -> tuple[Any, ...]:
         """Sorts runs, whatever the order in which they were named."""
-        return self.manifest.seed, self.manifest.started or "", str(self.path)
+        return self.seed, self.manifest.started or "", str(self.path)
 
     @property
     def reach(self) -> int:
@@ -124,7 +61,7 @@ class Record:
 ASIDE = ("env", "seed", "checkpoint_steps", "log_steps", "environment.threads")
 
 
-def gather(folders: Iterable[Path]) -> list[Record]:
+def gather(folders: Iterable[Path]) -> list[RunHistory]:
     """Read the runs in these folders, each once, in an order of their own.
 
     RunError, in one line, for a folder without runs or a file that is damaged; RequestError if no
@@ -132,53 +69,52 @@ def gather(folders: Iterable[Path]) -> list[Record]:
     """
     found = sorted((path for folder in folders for path in find(folder)), reverse=True)
     paths = {path.resolve(): path for path in found}
-    records = sorted((read(path) for path in paths.values()), key=lambda record: record.order)
-    if not any(record.evaluations for record in records):
-        named = f"'{records[0].path}'" if len(records) == 1 else f"the {len(records)} runs"
+    runs = sorted((read(path) for path in paths.values()), key=lambda run: run.order)
+    if not any(run.evaluations for run in runs):
+        named = f"'{runs[0].path}'" if len(runs) == 1 else f"the {len(runs)} runs"
         raise RequestError(f"{named}: no evaluation to report (evaluation.period_steps > 0 plays)")
-    return records
+    return runs
 
 
-def read(path: Path) -> Record:
+def read(path: Path) -> RunHistory:
     """Read a run folder; RunError names the file that is damaged."""
-    file = path / "manifest.json"
+    file = path / MANIFEST
     try:
-        manifest = msgspec.convert(Run.open(path).manifest, Manifest)
-    except RunError:
-        raise
-    except (RtpdError, ValueError, RecursionError) as error:
-        raise RunError(f"'{file}' is damaged: {error}") from None
-    if not isinstance(manifest.config.get("env"), str):
-        raise RunError(f"'{file}' is damaged: its config names no env")
-    evaluations, training = _lines(path)
-    return Record(path, manifest, evaluations, training, _settings(manifest, path))
-
-
-def _lines(folder: Path) -> tuple[tuple[Evaluation, ...], tuple[Training, ...]]:
-    """The lines of metrics.jsonl; a last one that is still being written is left out."""
-    file = folder / "metrics.jsonl"
-    try:
-        data = contents(inside(folder, file.name))
-    except RequestError:
-        data = b""
+        manifest = Run.open(path).about
     except CheckpointError as error:
         raise RunError(str(error)) from None
-    found: dict[str, list[Any]] = {"eval": [], "train": []}
-    for number, line in enumerate(io.BytesIO(data), 1):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            row = msgspec.json.decode(line)
-            if row["kind"] == "rollback":
-                continue
-            lines = found.get(row["kind"], [])
-            lines.append(msgspec.convert(row, Evaluation if row["kind"] == "eval" else Training))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunError(f"'{file}' is damaged: line {number}: {error}") from None
-        if len(lines) > 1 and lines[-1].step <= lines[-2].step:
-            what = f"step {lines[-1].step} after {lines[-2].step}"
-            raise RunError(f"'{file}' is damaged: line {number}: {what}")
-    return tuple(found["eval"]), tuple(found["train"])
+    if not isinstance(manifest.config.get("env"), str):
+        raise RunError(f"'{file}' is damaged: its config names no env")
+    if manifest.seed is None:
+        raise RunError(f"'{file}' is damaged: it names no seed")
+    for name, agent in manifest.agents.items():
+        if not agent.parameters:
+            raise RunError(f"'{file}' is damaged: it has no parameters of agent '{name}'")
+    evaluations, training = _lines(path / METRICS)
+    settings = _settings(manifest, path)
+    return RunHistory(path, manifest, manifest.seed, evaluations, training, settings)
+
+
+def _lines(file: Path) -> tuple[tuple[EvalRecord, ...], tuple[TrainRecord, ...]]:
+    """The lines of metrics.jsonl; RunError names the first that cannot be."""
+    evaluations: list[EvalRecord] = []
+    training: list[TrainRecord] = []
+    try:
+        for number, record in read_records(file, strict=True):
+            if isinstance(record, EvalRecord):
+                _append(evaluations, record, f"'{file}' is damaged: line {number}")
+            elif isinstance(record, TrainRecord):
+                _append(training, record, f"'{file}' is damaged: line {number}")
+    except CheckpointError as error:
+        raise RunError(str(error)) from None
+    return tuple(evaluations), tuple(training)
+
+
+def _append[Line: (EvalRecord, TrainRecord)](lines: list[Line], line: Line, where: str) -> None:
+    """Add a line; RunError unless steps rise."""
+    if lines and line.step <= lines[-1].step:
+        raise RunError(f"{where}: step {line.step} after {lines[-1].step}")
+    lines.append(line)
 
 
 def _settings(manifest: Manifest, path: Path) -> dict[str, str]:
@@ -190,12 +126,12 @@ def _settings(manifest: Manifest, path: Path) -> dict[str, str]:
     kept = {key: value for key, value in found.items() if key not in ASIDE}
     kept["variant"] = path.parent.name if path.name.startswith("seed-") else ""
     kept["procedure"] = "two-stage" if manifest.distilled_from else "real-time"
-    kept["games"] = manifest.config["env"] if "+" in manifest.config["env"] else ""
+    kept["games"] = manifest.settings.env if "+" in manifest.settings.env else ""
     return kept
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested tables as {"td.optimizer.eps": "0.00015"}."""
+    """Nested tables as {"teacher.optimizer.eps": "0.00015"}."""
     found = {}
     for key, value in table.items():
         if isinstance(value, dict):
@@ -207,19 +143,19 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def source(record: Record, records: Iterable[Record]) -> Record | None:
-    """The run whose teacher a two-stage run distilled: among `records`, or where it lay then.
+def source(run: RunHistory, runs: Iterable[RunHistory]) -> RunHistory | None:
+    """The run whose teacher a two-stage run distilled: among `runs`, or where it lay then.
 
     Known by the teacher's fingerprint, so another run in its place is not taken for it.
     """
-    wanted = record.manifest.distilled_from
-    agents = [name for name in record.manifest.agents if name.endswith("teacher")]
-    marks = {agent: record.fingerprint(agent) for agent in agents}
+    wanted = run.manifest.distilled_from
+    agents = [name for name in run.manifest.agents if AgentId.parse(name).is_teacher]
+    marks = {agent: run.fingerprint(agent) for agent in agents}
     if wanted is None or not agents or None in marks.values():
         return None
     there = Path(wanted)
     elsewhere = (read_or_none(path) for path in (there, there.parent.parent))
-    for other in (*records, *elsewhere):
+    for other in (*runs, *elsewhere):
         if other is None or other.manifest.distilled_from:
             continue
         if all(other.fingerprint(agent) == mark for agent, mark in marks.items()):
@@ -227,7 +163,7 @@ def source(record: Record, records: Iterable[Record]) -> Record | None:
     return None
 
 
-def read_or_none(path: Path) -> Record | None:
+def read_or_none(path: Path) -> RunHistory | None:
     """A run that may not be there any more."""
     try:
         return read(path)

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 from rtpd.errors import RtpdError, clean, shortened
+from rtpd.storage.records import METRICS, EvalRecord, RollbackRecord, Score, read_records
 from rtpd.storage.run_folder import STARTING, Run, find, is_running
-from rtpd.types import teacher_of
+from rtpd.types import AgentId
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
@@ -28,63 +27,46 @@ def runs(folder: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["started"] or "", row["run"]), reverse=True)
 
 
-class _Config(msgspec.Struct):
-    env: str
-    steps: float | None = None
-    minutes: float | None = None
-
-
-class _Agent(msgspec.Struct):
-    short: str | None = None
-
-
-class _About(msgspec.Struct):
-    """What is listed of manifest.json."""
-
-    config: _Config
-    status: str = "unknown"
-    started: str | None = None
-    step: float | None = None
-    seconds: float | None = None
-    agents: dict[str, _Agent] = {}
-
-
-class _Score(msgspec.Struct):
-    mean: float | None = None
-
-
-class _Line(msgspec.Struct):
-    """What is listed of a line of metrics.jsonl."""
-
-    kind: str
-    step: float | None = None
-    seconds: float | None = None
-    agents: dict[str, _Score] = {}
-
-
 def _row(path: Path) -> dict[str, Any]:
     row = dict.fromkeys(("env", "step", "steps", "minutes", "seconds", "started", "teacher"))
     row |= {"state": "damaged", "students": {}, "short": {}}
     try:
-        run = Run.open(path)
-        about = msgspec.convert(run.manifest, _About)
-        lines = [msgspec.convert(record, _Line) for record in run.records()]
-    except (RtpdError, OSError, ValueError, RecursionError):
+        about = Run.open(path).about
+        last = _last(path)
+    except (RtpdError, OSError):
         return row
     killed = about.status in ("running", STARTING) and not is_running(path)
-    last = lines[-1] if lines else about
-    evaluated = next((line.agents for line in reversed(lines) if line.kind == "eval"), {})
+    settings = about.settings
     return {
-        "env": _short(about.config.env),
+        "env": _short(settings.env),
         "state": "killed" if killed else _short(about.status),
         "step": about.step or last.step,
-        "steps": about.config.steps,
-        "minutes": about.config.minutes,
+        "steps": settings.steps,
+        "minutes": settings.minutes,
         "seconds": about.seconds or last.seconds,
         "started": about.started and _short(about.started),
-        **_scores({_short(name): score.mean for name, score in evaluated.items()}),
+        **_scores({_short(name): score.mean for name, score in last.scores.items()}),
         "short": {name: agent.short for name, agent in about.agents.items() if agent.short},
     }
+
+
+class _Last(NamedTuple):
+    """How far metrics.jsonl has come, and its last evaluation."""
+
+    step: int | None
+    seconds: float | None
+    scores: Mapping[str, Score]
+
+
+def _last(path: Path) -> _Last:
+    step, seconds, scores = None, None, dict[str, Score]()
+    for _, record in read_records(path / METRICS):
+        step = record.step
+        if not isinstance(record, RollbackRecord):
+            seconds = record.seconds
+        if isinstance(record, EvalRecord):
+            scores = record.agents
+    return _Last(step, seconds, scores)
 
 
 def _short(text: str) -> str:
@@ -94,7 +76,7 @@ def _short(text: str) -> str:
 
 def _scores(means: Mapping[str, float | None]) -> dict[str, Any]:
     """Mean returns; those of several games have no one teacher, so None."""
-    teachers = [name for name in means if name == teacher_of(name)]
+    teachers = [name for name in means if AgentId.parse(name).is_teacher]
     return {
         "teacher": means[teachers[0]] if len(teachers) == 1 else None,
         "students": {name: mean for name, mean in means.items() if name not in teachers},

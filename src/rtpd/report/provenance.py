@@ -2,10 +2,10 @@
 
 import shlex
 
-from rtpd.config.settings import load_config, presets, to_dict
+from rtpd.config.loading import load_config, presets, to_dict
 from rtpd.report.blocks import Block, Facts, Heading, Table, Text
 from rtpd.report.cells import Study, Trial
-from rtpd.report.gather import Record, flat
+from rtpd.report.gather import RunHistory, flat
 from rtpd.report.words import game_name
 from rtpd.system.formatting import duration, show
 
@@ -15,17 +15,17 @@ def section(study: Study) -> list[Block]:
     blocks: list[Block] = [Heading("Settings and provenance")]
     if len(study.settings) > 1:
         head = ("differs", *study.settings)
-        firsts = [records[0].settings for records in study.settings.values()]
+        firsts = [runs[0].settings for runs in study.settings.values()]
         rows = tuple((k, *(f.get(k) or "-" for f in firsts)) for k in study.differing)
         blocks += [Text("The settings in which runs differ:"), Table(head, rows)]
-    for name, records in study.settings.items():
-        blocks += [Heading(name, 3), Facts(_facts(records)), _runs(records, study)]
+    for name, runs in study.settings.items():
+        blocks += [Heading(name, 3), Facts(_facts(runs)), _runs(runs, study)]
     return [*blocks, Heading("Final evaluations of every run", 3), *_evaluations(study)]
 
 
-def _facts(records: tuple[Record, ...]) -> tuple[tuple[str, str], ...]:
+def _facts(runs: tuple[RunHistory, ...]) -> tuple[tuple[str, str], ...]:
     """What the runs of a setting share, or each thing that they do not."""
-    manifests = [record.manifest for record in records]
+    manifests = [run.manifest for run in runs]
 
     def all_of(values: list[str | None]) -> str:
         return "; ".join(dict.fromkeys(value for value in values if value)) or "-"
@@ -33,7 +33,7 @@ def _facts(records: tuple[Record, ...]) -> tuple[tuple[str, str], ...]:
     versions = [", ".join(f"{k} {v}" for k, v in m.versions.items() if v) for m in manifests]
     return (
         ("preset", all_of([m.preset for m in manifests])),
-        ("other than the preset", _beyond_preset(records[0])),
+        ("other than the preset", _beyond_preset(runs[0])),
         ("command", shlex.join(manifests[0].command) or "-"),
         ("commit", all_of([m.commit for m in manifests])),
         ("device", all_of([m.device for m in manifests])),
@@ -44,30 +44,30 @@ def _facts(records: tuple[Record, ...]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _beyond_preset(record: Record) -> str:
+def _beyond_preset(run: RunHistory) -> str:
     """The settings that differ from the preset as this rtpd has it, or else from the defaults."""
-    preset = record.manifest.preset
+    preset = run.manifest.preset
     base = flat(to_dict(load_config(preset if preset in presets() else None)))
-    own = flat(record.manifest.config)
+    own = flat(run.manifest.config)
     other = [f"{key} {own[key]}" for key in sorted(own) if base.get(key) != own[key]]
     return ", ".join(line for line in other if not line.startswith(("env ", "seed "))) or "nothing"
 
 
-def _runs(records: tuple[Record, ...], study: Study) -> Table:
+def _runs(runs: tuple[RunHistory, ...], study: Study) -> Table:
     head = ("run", "games", "seed", "status", "started (UTC)", "agent steps", "wall time")
     rows = []
-    for record in records:
-        about, notes = record.manifest, [record.manifest.status]
-        if not record.evaluations:
+    for run in runs:
+        about, notes = run.manifest, [run.manifest.status]
+        if not run.evaluations:
             notes.append("no evaluation yet")
-        if record in study.uncounted:
+        if run in study.uncounted:
             notes.append("not counted: another run of this setting and seed has gone further")
-        steps = [line.step for line in (*record.training, *record.evaluations)]
+        steps = [line.step for line in (*run.training, *run.evaluations)]
         rows.append(
             (
-                str(record.path), ", ".join(map(game_name, record.games)), str(about.seed),
+                str(run.path), ", ".join(map(game_name, run.games)), str(run.seed),
                 ", ".join(notes), about.started or "-", show(max(steps, default=None)),
-                duration(record.seconds),
+                duration(run.seconds),
             )
         )  # fmt: skip
     return Table(head, tuple(rows), 5)
@@ -97,7 +97,7 @@ def _lines(trial: Trial) -> list[tuple[str, ...]]:
         over = "" if low is None else f" ({show(low)} to {show(high)})"
         rows.append(
             (
-                str(trial.record.path), game_name(trial.game), name, show(trial.record.reach),
+                str(trial.run.path), game_name(trial.game), name, show(trial.run.reach),
                 show(score.episodes), show(score.mean, ",.1f") + error,
                 show(score.percent_of_teacher, unit=" %") + over,
             )

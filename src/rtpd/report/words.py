@@ -45,7 +45,7 @@ def seeds(cell: Cell) -> str:
 
 
 def _mark(trial: Trial) -> str:
-    status = trial.record.manifest.status
+    status = trial.run.manifest.status
     return "" if status == "finished" else f" ({status})"
 
 

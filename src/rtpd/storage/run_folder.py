@@ -19,11 +19,9 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
-
-from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError, typed, unknown
+from rtpd.errors import RequestError, RtpdError, RunError, typed, unknown
 from rtpd.storage.files import (
     appended,
     contents,
@@ -40,25 +38,18 @@ from rtpd.storage.files import (
     write_atomic,
     write_json,
 )
+from rtpd.storage.manifest import Manifest, parse_manifest
+from rtpd.storage.migration import migrated
+from rtpd.storage.records import METRICS
 from rtpd.system import cpu
 
 PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gymnasium")
 
 
 LOCK = ".lock"
+MANIFEST = "manifest.json"
 PARTS = ("agents", "checkpoints")
 STARTING = "starting"  # the status before all is there that training needs
-
-
-class _Manifest(msgspec.Struct):
-    """What is relied on of a manifest; the rest is for people."""
-
-    config: dict[str, Any]
-    agents: dict[str, Any] = {}
-    step: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
-    resumed: list[Any] = []
-    rollbacks: list[Any] = []
-    frozen: dict[str, str] = {}  # digests of the weights of teachers that are distilled
 
 
 class Run:
@@ -68,7 +59,9 @@ class Run:
         """Wrap a folder that is known to be a run."""
         self.path = path
         self.lines = 0  # of metrics.jsonl that `append` has written, and those that `cut` has kept
-        self.manifest: dict[str, Any] = read_json(inside(path, "manifest.json"))
+        self.manifest: dict[str, Any] = read_json(inside(path, MANIFEST))
+        if isinstance(self.manifest, dict) and "config" in self.manifest:
+            self.manifest["config"] = migrated(self.manifest["config"])
 
     @classmethod
     def create(cls, path: Path, manifest: dict[str, Any]) -> "Run":
@@ -79,7 +72,7 @@ class Run:
         """
         check_free(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "manifest.json", manifest)
+        write_json(path / MANIFEST, manifest)
         run = cls(path)
         for name in PARTS:  # of one that was starting
             discard(path / name)
@@ -104,17 +97,19 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> "Run":
         """Open an existing run; RunError if the folder is none."""
-        if not (path / "manifest.json").is_file():
+        if not (path / MANIFEST).is_file():
             what = "has no manifest.json" if path.is_dir() else "is not a folder"
             raise RunError(f"'{path}' is not a run folder: it {what}")
         run = cls(path)
         if not isinstance(run.manifest, dict) or "config" not in run.manifest:
             raise RunError(f"'{path}' is not a run folder: its manifest.json holds no config")
-        try:
-            msgspec.convert(run.manifest, _Manifest)
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"'{path}/manifest.json' is damaged: {error}") from None
+        _ = run.about
         return run
+
+    @property
+    def about(self) -> Manifest:
+        """What the manifest says now; CheckpointError if it is damaged."""
+        return parse_manifest(self.manifest, self.path / MANIFEST)
 
     @property
     def checkpoints(self) -> Path:
@@ -130,9 +125,7 @@ class Run:
     @property
     def random_scores(self) -> dict[str, float]:
         """Mean returns of random play that the run has measured, by env."""
-        found = self.manifest.get("random_scores", {})
-        known = found.items() if isinstance(found, dict) else ()
-        return {env: float(mean) for env, mean in known if type(mean) in (int, float)}
+        return self.about.random_scores
 
     def agent_path(self, name: str) -> Path:
         """The weights of an agent; its description is beside it, ending in .json."""
@@ -159,24 +152,24 @@ class Run:
     def note(self, **entries: Any) -> None:  # noqa: ANN401
         """Add entries to the manifest, or replace them."""
         self.manifest |= entries
-        write_json(self.path / "manifest.json", self.manifest)
+        write_json(self.path / MANIFEST, self.manifest)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl; values that are not finite become null."""
         line = json.dumps(finite(record), allow_nan=False) + "\n"
-        with appended(self.path / "metrics.jsonl") as file:
+        with appended(self.path / METRICS) as file:
             file.write(line.encode())
         self.lines += 1
 
     def sync(self) -> None:
         """Flush metrics.jsonl to disk."""
-        with appended(self.path / "metrics.jsonl") as file:
+        with appended(self.path / METRICS) as file:
             os.fsync(file.fileno())
         sync_folder(self.path)
 
     def records(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl; CheckpointError if it is something else."""
-        file = inside(self.path, "metrics.jsonl")
+        file = inside(self.path, METRICS)
         try:
             return list(records(contents(file), file))
         except RequestError:
@@ -186,7 +179,7 @@ class Run:
         """Keep only the records for which `keep(record)` holds; returns them."""
         kept = [record for record in self.records() if keep(record)]
         lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
-        write_atomic(self.path / "metrics.jsonl", "".join(lines).encode())
+        write_atomic(self.path / METRICS, "".join(lines).encode())
         self.lines = len(kept)
         return kept
 
@@ -197,7 +190,7 @@ def find(folder: Path) -> list[Path]:
         raise RunError(f"'{folder}' is not a folder")
     found = []
     for path, below, files in folder.walk():
-        if "manifest.json" in files:
+        if MANIFEST in files:
             found.append(path)
             below.clear()
     if not found:
@@ -238,8 +231,8 @@ def _taken(path: Path) -> str:
 def check_free(path: Path) -> None:
     """RunError if a run cannot be started in this folder; writes nothing."""
     if path.is_dir() and not all(map(_is_remains, path.iterdir())):
-        if (path / "manifest.json").is_file():
-            manifest = read_json(inside(path, "manifest.json"))
+        if (path / MANIFEST).is_file():
+            manifest = read_json(inside(path, MANIFEST))
             status = manifest.get("status", "unknown") if isinstance(manifest, dict) else "unknown"
             if status == STARTING:
                 return

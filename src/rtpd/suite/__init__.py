@@ -45,7 +45,7 @@ from rtpd.suite.board import board, print_result
 from rtpd.suite.conduct import Conductor, Workers
 from rtpd.suite.local import Local, available_cores
 from rtpd.suite.plan import jobs_of, read
-from rtpd.suite.rows import Row, described, results
+from rtpd.suite.rows import TrackedRun, described, results
 
 MOST = 10_000  # jobs, cores, retries
 
@@ -98,13 +98,15 @@ def run_suite(
     given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
     again = typed("rtpd", "suite", file, *given)
     if dry_run:
-        return _result(suite.name, folder, "planned", [Row(job, find(job)) for job in planned], [])
+        return _result(
+            suite.name, folder, "planned", [TrackedRun(job, find(job)) for job in planned], []
+        )
     cores = cores or max(1, len(available_cores()) // jobs)
     workers = _workers(ray, jobs, cores, retries)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(mark, lambda: f"another `rtpd suite` is running '{folder}'"):
-            rows = [Row(job, find(job)) for job in planned]
+            rows = [TrackedRun(job, find(job)) for job in planned]
             remove_temporaries(folder)
             _keep_copy(file, folder / "suite.toml")
             interrupted = _conduct(rows, workers, stream, retries)
@@ -123,7 +125,7 @@ def _workers(ray: str | None, jobs: int, cores: int, retries: int) -> Workers:
     return Cluster(ray, jobs, cores, retries)
 
 
-def _conduct(rows: list[Row], workers: Workers, stream: TextIO, retries: int) -> bool:
+def _conduct(rows: list[TrackedRun], workers: Workers, stream: TextIO, retries: int) -> bool:
     """See every run to its end; whether that was interrupted."""
     told = board(stream)
     conductor = Conductor(rows, workers, told, retries=retries)
@@ -142,7 +144,7 @@ def _keep_copy(file: Path, copy: Path) -> None:
 
 
 def _result(
-    name: str, folder: Path, status: str, rows: list[Row], following: list[str]
+    name: str, folder: Path, status: str, rows: list[TrackedRun], following: list[str]
 ) -> dict[str, Any]:
     return {
         "suite": name,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rtpd.config.settings import flat, from_dict, to_dict
+from rtpd.config.loading import flat, from_dict, to_dict
 from rtpd.errors import RtpdError, RunError, typed
 from rtpd.storage.files import contents, discard, is_temporary, lock, write_atomic
 from rtpd.storage.run_folder import LOCK, Run, now
@@ -40,9 +40,10 @@ def find(job: Job) -> Found:
         return Found("new")
     run = Run.open(folder)
     _check_same(job, run)
-    step = run.manifest.get("step", 0)
-    asked = max(run.manifest["config"]["steps"], step)  # whole steps of all envs may be more
-    if run.manifest.get("status") == "finished" and job.config.steps <= asked:
+    about = run.about
+    step = about.step or 0
+    asked = max(about.settings.steps or 0, step)  # whole steps of all envs may be more
+    if about.status == "finished" and job.config.steps <= asked:
         return Found("finished", step)
     if any(run.checkpoints.glob("[0-9]*/sha256.json")):
         return Found("half", step)

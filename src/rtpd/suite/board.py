@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtpd.suite.rows import OVER, Row, described, seconds_left
-from rtpd.system.formatting import Row as Record
-from rtpd.system.formatting import clean, eta_text, percent, plain_table, score, show, terminal
+from rtpd.suite.rows import OVER, TrackedRun, described, seconds_left
+from rtpd.system.formatting import Row, clean, eta_text, percent, plain_table, score, show, terminal
 
 STYLES = {"running": "bold", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
 FRAME_LINES = 5  # of the live table beside its rows
@@ -26,7 +25,7 @@ class Lines:
         self._console = console
         self._told: dict[str, object] = {}
 
-    def update(self, rows: Sequence[Row]) -> None:
+    def update(self, rows: Sequence[TrackedRun]) -> None:
         """Tell what has changed; the first time, how much there is to do."""
         if not self._told:
             self._console.print(Text(totals(rows)), soft_wrap=True)
@@ -51,7 +50,7 @@ class Panel(Lines):
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
-    def update(self, rows: Sequence[Row]) -> None:
+    def update(self, rows: Sequence[TrackedRun]) -> None:
         """Draw it."""
         shown = _most_telling(rows, max(self._console.height - FRAME_LINES, 1))
         hidden = len(rows) - len(shown)
@@ -71,7 +70,7 @@ def board(stream: TextIO) -> Lines:
     return Panel(console) if live else Lines(console)
 
 
-def table(runs: Iterable[Record]) -> Table:
+def table(runs: Iterable[Row]) -> Table:
     """A line a run, with the mean returns of its newest evaluation; no column that says nothing."""
     heads = ["run", "state", "steps", "done", "steps/s", "ETA", "mean returns"]
     rows, styles = [], []
@@ -90,7 +89,7 @@ def table(runs: Iterable[Record]) -> Table:
     return made
 
 
-def totals(rows: Sequence[Row]) -> str:
+def totals(rows: Sequence[TrackedRun]) -> str:
     """How many runs are in which state, and when all will be done."""
     states = Counter(row.state for row in rows)
     line = f"{len(rows)} runs: " + ", ".join(f"{n} {state}" for state, n in states.items())
@@ -98,7 +97,7 @@ def totals(rows: Sequence[Row]) -> str:
     return line + (f"; ETA {eta_text(seconds_left(rows))}" if going else "")
 
 
-def print_result(result: Record, *, console: Console | None = None) -> None:
+def print_result(result: Row, *, console: Console | None = None) -> None:
     """The result of `rtpd suite`, for people."""
     out = console or terminal(sys.stdout)
     if result["status"] == "planned":
@@ -118,7 +117,7 @@ def print_result(result: Record, *, console: Console | None = None) -> None:
         out.print(Text(clean(f"next: {line}")), soft_wrap=True)
 
 
-def _line(run: Record) -> str:
+def _line(run: Row) -> str:
     """A run in one line."""
     parts = [run["name"], _state(run), f"{show(run['step'])} of {show(run['steps'])} steps"]
     if run["steps_per_second"]:
@@ -128,16 +127,16 @@ def _line(run: Record) -> str:
     return "  ".join(parts) + (f"  ({run['note']})" if run["note"] else "")
 
 
-def _state(run: Record) -> str:
+def _state(run: Row) -> str:
     return run["state"] + (f" (resumed {run['resumed']})" if run["resumed"] else "")
 
 
-def _scores(run: Record) -> dict[str, str]:
+def _scores(run: Row) -> dict[str, str]:
     """Mean returns of the newest evaluation, by agent."""
     return {name: show(agent.get("mean"), ",.1f") for name, agent in run["evaluation"].items()}
 
 
-def _most_telling(rows: Sequence[Row], room: int) -> list[Row]:
+def _most_telling(rows: Sequence[TrackedRun], room: int) -> list[TrackedRun]:
     """As many rows as fit, in their order: what runs or failed before what waits or is done."""
     order = ("running", "failed", "interrupted", "waiting", "finished")
     ranked = sorted(range(len(rows)), key=lambda i: order.index(rows[i].state))

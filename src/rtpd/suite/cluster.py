@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from rtpd.envs.common import IMPORT
+from rtpd.envs.options import IMPORT
 from rtpd.errors import RequestError, RtpdError
 from rtpd.suite.attempt import STOPPED, find, launch
 from rtpd.suite.plan import Job

@@ -11,7 +11,7 @@ from rtpd.errors import RtpdError, RunError
 from rtpd.suite.attempt import REFUSED, STOPPED, find, last_line
 from rtpd.suite.board import Lines
 from rtpd.suite.plan import Job
-from rtpd.suite.rows import OVER, Row
+from rtpd.suite.rows import OVER, TrackedRun
 from rtpd.system.interrupt import interruptible
 
 TICK_SECONDS = 0.5
@@ -53,15 +53,15 @@ class Conductor:
     """Runs the waiting rows, seed by seed, and changes their states as they go."""
 
     def __init__(
-        self, rows: Sequence[Row], workers: Workers, board: Lines, *, retries: int
+        self, rows: Sequence[TrackedRun], workers: Workers, board: Lines, *, retries: int
     ) -> None:
         """`retries`: how often a run that was killed or failed is gone on with."""
         self.interrupted = False
         self._rows, self._workers, self._board, self._retries = rows, workers, board, retries
         waiting = (row for row in rows if row.state == "waiting")
         self._waiting = deque(sorted(waiting, key=lambda row: row.job.config.seed))
-        self._going: dict[Row, Attempt] = {}
-        self._by_folder: dict[Path | None, Row] = {row.job.folder: row for row in rows}
+        self._going: dict[TrackedRun, Attempt] = {}
+        self._by_folder: dict[Path | None, TrackedRun] = {row.job.folder: row for row in rows}
 
     def go(self) -> None:
         """Until all are over, or until interrupted and what was running has been saved."""
@@ -95,12 +95,12 @@ class Conductor:
             except (RtpdError, OSError) as error:
                 row.state, row.note = "failed", str(error)
 
-    def _ready(self, row: Row) -> bool:
+    def _ready(self, row: TrackedRun) -> bool:
         """Whether nothing is to be awaited any more: the run whose teacher it distils is over."""
         source = self._by_folder.get(row.job.teacher)
         return source is None or source.state in OVER
 
-    def _check_teacher(self, row: Row) -> None:
+    def _check_teacher(self, row: TrackedRun) -> None:
         """RunError if there is no teacher to distil, since its run came to nothing."""
         source = self._by_folder.get(row.job.teacher)
         if source and source.state != "finished":
@@ -121,7 +121,7 @@ class Conductor:
                 self._going.pop(row, None)
                 row.state, row.note = "failed", str(error)
 
-    def _end(self, row: Row, code: int) -> None:
+    def _end(self, row: TrackedRun, code: int) -> None:
         """Finished, to be tried again, or over without having finished."""
         # A process that still starts is killed by what asks the others to save.
         stopped = code == STOPPED or (self.interrupted and code == -signal.SIGTERM)

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rtpd.config.settings import Config, flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.loading import flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import ConfigError, RtpdError, unknown
 
 Table = dict[str, Any]
@@ -189,15 +190,15 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
     tables = (suite.settings, suite.game_settings.get(game, {}), _settings_of(table))
     preset = table.get("preset", distill.PRESET if source else suite.preset)
     if preset is None:
-        teachers = [table["teacher"] for table in tables if "teacher" in table]
-        preset = default_preset(teachers[-1] if teachers else None, game)
+        chosen = [table.get("teacher", {}).get("algorithm") for table in tables]
+        preset = default_preset(next(filter(None, reversed(chosen)), None), game)
     config = replace(layered(preset, *tables), env=game)
     if source:
         learnt = source.config
-        config = distill.adapted(config, learnt.env, learnt.environment, learnt.td.net)
+        config = distill.adapted(config, learnt.env, learnt.environment, learnt.teacher.net)
     validate(config)
-    with emulators(replace(config, num_envs=1)) as lanes:
-        specs = {game: env.spec for game, env in lanes.items()}
+    with emulators(replace(config, num_envs=1)) as emulated:
+        specs = {game: env.spec for game, env in emulated.items()}
     check_alike(specs)
     config = resolve(config, is_image=next(iter(specs.values())).is_image)
     snapshots.describe(Learner(config, specs))  # every net can be built

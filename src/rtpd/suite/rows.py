@@ -1,50 +1,24 @@
 """The state of every run of a suite, read from its folder while it goes on, and their sums."""
 
 import contextlib
-import os
-import stat
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from rtpd.errors import CheckpointError
-from rtpd.storage.files import opened, parse_json
+import msgspec
+
+from rtpd.errors import CheckpointError, RtpdError
+from rtpd.storage.follower import Follower
+from rtpd.storage.records import METRICS, EvalRecord, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.suite.attempt import Found
 from rtpd.suite.plan import Job
-from rtpd.system.formatting import Row as Record
-from rtpd.system.formatting import progress
+from rtpd.training.progress import progress
 
 OVER = ("finished", "failed", "interrupted")
 
 
-class Tail:
-    """What is new in a metrics.jsonl, which grows, and which a resumed run cuts back."""
-
-    def __init__(self, path: Path) -> None:
-        """Begin at its start; it need not exist yet."""
-        self._path, self._inode, self._read = path, 0, 0
-
-    def records(self) -> list[dict[str, Any]]:
-        """The whole lines since the last call; all of them where the file has been replaced."""
-        try:
-            with opened(self._path, os.O_NOFOLLOW) as file:
-                found = os.fstat(file.fileno())
-                if not stat.S_ISREG(found.st_mode):
-                    return []
-                if found.st_ino != self._inode or found.st_size < self._read:
-                    self._inode, self._read = found.st_ino, 0
-                file.seek(self._read)
-                lines = file.read().splitlines(keepends=True)
-        except OSError:  # not written yet, or a link
-            return []
-        whole = [line for line in lines if line.endswith(b"\n")]
-        self._read += sum(map(len, whole))
-        return [record for line in whole for record in _parsed(line)]
-
-
-class Row:
+class TrackedRun:
     """A run: waiting, running, or one of OVER; how far it is, and its newest scores."""
 
     def __init__(self, job: Job, found: Found) -> None:
@@ -58,26 +32,27 @@ class Row:
     def begin(self, found: Found) -> None:
         """Forget what was read: the run goes on from `found`, or starts afresh."""
         self.step, self.resumed = found.step, 0
-        self.train: Record = {}
-        self.agents: Record = {}
-        self._tail = Tail(self.job.folder / "metrics.jsonl")
+        self.train: TrainRecord | None = None  # the newest line of training
+        self.agents: dict[str, Score] = {}  # of the newest evaluation
+        self._follower = Follower(self.job.folder / METRICS)
         if found.state != "new":
             self.refresh()
 
     def refresh(self) -> None:
         """Take up what the run has written since."""
-        for record in self._tail.records():
-            if record["kind"] == "train":
-                self.train, self.step = record, record["step"]
-            elif record["kind"] == "eval":
-                self.agents = record["agents"]
-        with contextlib.suppress(CheckpointError):  # no manifest yet
-            self.resumed = len(Run(self.job.folder).manifest.get("resumed", []))
+        with contextlib.suppress(CheckpointError):  # too many lines that are none
+            for record in self._follower.read():
+                if isinstance(record, TrainRecord):
+                    self.train, self.step = record, record.step
+                elif isinstance(record, EvalRecord):
+                    self.agents = record.agents
+        with contextlib.suppress(RtpdError):  # no manifest yet
+            self.resumed = len(Run.open(self.job.folder).about.resumed)
 
     @property
     def seconds_per_step(self) -> float | None:
         """Over the whole run so far, evaluations included."""
-        step, seconds = self.train.get("step"), self.train.get("seconds")
+        step, seconds = (self.train.step, self.train.seconds) if self.train else (0, 0.0)
         return seconds / step if step and seconds else None
 
     def left(self, seconds_per_step: float | None = None) -> tuple[float | None, float | None]:
@@ -85,10 +60,11 @@ class Row:
         speed = {"steps_per_second": 1 / seconds_per_step} if seconds_per_step else {}
         config = self.job.config
         limits = {"steps": config.steps, "minutes": config.minutes}
-        return progress(limits, {**self.train, "step": self.step, **speed})
+        record = msgspec.to_builtins(self.train) if self.train else {}
+        return progress(limits, {**record, "step": self.step, **speed})
 
 
-def seconds_left(rows: Sequence[Row]) -> float | None:
+def seconds_left(rows: Sequence[TrackedRun]) -> float | None:
     """Until all are done, if as many run at once as do now; None if no speed is known yet."""
     ahead = [row for row in rows if row.state not in OVER]
     spans = []
@@ -102,7 +78,7 @@ def seconds_left(rows: Sequence[Row]) -> float | None:
     return max(max(spans), sum(spans) / max(running, 1)) if spans else 0.0
 
 
-def results(rows: Iterable[Row]) -> list[dict[str, Any]]:
+def results(rows: Iterable[TrackedRun]) -> list[dict[str, Any]]:
     """The final evaluation of every agent, over the seeds whose runs are finished.
 
     Returns:
@@ -111,10 +87,9 @@ def results(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """
     means: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
-        for agent, scores in row.agents.items() if row.state == "finished" else ():
-            if scores.get("mean") is not None:
-                key = (row.job.cell.game, row.job.cell.variant, agent)
-                means.setdefault(key, []).append(scores["mean"])
+        for agent, score in row.agents.items() if row.state == "finished" else ():
+            key = (row.job.cell.game, row.job.cell.variant, agent)
+            means.setdefault(key, []).append(score.mean)
     table = []
     for (game, variant, agent), values in means.items():
         about = {"game": game, "variant": variant, "agent": agent, "seeds": len(values)}
@@ -125,7 +100,7 @@ def results(rows: Iterable[Row]) -> list[dict[str, Any]]:
     return table
 
 
-def described(row: Row) -> dict[str, Any]:
+def described(row: TrackedRun) -> dict[str, Any]:
     """A run as tables and `--json` show it; speed and time left are None unless it is running."""
     cell, config = row.job.cell, row.job.config
     done, left = row.left()
@@ -141,16 +116,16 @@ def described(row: Row) -> dict[str, Any]:
         "step": row.step,
         "steps": config.steps,
         "done": done,
-        "steps_per_second": row.train.get("steps_per_second") if running else None,
+        "steps_per_second": row.train.steps_per_second if running and row.train else None,
         "seconds_left": left if running else None,
-        "evaluation": dict(row.agents),
+        "evaluation": msgspec.to_builtins(row.agents),
         "note": row.note,
         "run": str(row.job.folder),
         "log": str(row.job.log),
     }
 
 
-def _usual_pace(row: Row, rows: Sequence[Row]) -> float | None:
+def _usual_pace(row: TrackedRun, rows: Sequence[TrackedRun]) -> float | None:
     """Mean seconds per step of the runs of the same variant, else of all."""
     same = [r for r in rows if r.job.cell.variant == row.job.cell.variant]
     for group in (same, rows):
@@ -158,11 +133,3 @@ def _usual_pace(row: Row, rows: Sequence[Row]) -> float | None:
         if paces:
             return statistics.fmean(paces)
     return None
-
-
-def _parsed(line: bytes) -> list[dict[str, Any]]:
-    try:
-        record = parse_json(line)
-    except ValueError:
-        return []  # a line that a crash cut short
-    return [record] if isinstance(record, dict) and {"kind", "step"} <= record.keys() else []

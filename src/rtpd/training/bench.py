@@ -19,7 +19,8 @@ import numpy as np
 import psutil
 
 from rtpd import envs
-from rtpd.config.settings import Config, load_config, presets
+from rtpd.config.loading import load_config, presets
+from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
 from rtpd.learning import replay as ring
 from rtpd.learning.teachers import TEACHERS
@@ -79,7 +80,7 @@ def bench(
     result: dict[str, Any] = {
         "env": settings.env,
         "num_envs": settings.num_envs,
-        "teacher": settings.teacher,
+        "teacher": settings.teacher.algorithm,
         "matmul_gflops": round(matmul_gflops(), 1),
         **provenance(jax.devices()[0].device_kind),
     }
@@ -129,7 +130,7 @@ def teachers(
         raise ConfigError(f"--seconds {seconds}: must be above 0")
     found: dict[str, dict[str, Any]] = {}
     for name, algorithm in TEACHERS.items():
-        first = next(preset for preset, used in users.items() if used.teacher == name)
+        first = next(preset for preset, used in users.items() if used.teacher.algorithm == name)
         preset = name if name in users else first
         settings = replace(users[preset], env=env, students=("auto",))
         atari = EnvSpec("ale/any", 18, (84, 84))

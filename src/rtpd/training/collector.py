@@ -91,14 +91,14 @@ class Collector:
 @contextmanager
 def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
     """The games' vector envs by their short and canonical names, closed at the end."""
-    lanes: dict[str, VectorEnv] = {}
+    opened: dict[str, VectorEnv] = {}
     try:
         for name in settings.games.values():
             game = envs.short(envs.canonical(name))
-            lanes[game] = envs.make(name, settings.num_envs, settings.environment)
-        yield lanes
+            opened[game] = envs.make(name, settings.num_envs, settings.environment)
+        yield opened
     finally:
-        for env in lanes.values():
+        for env in opened.values():
             env.close()
 
 

@@ -1,4 +1,4 @@
-"""Two-stage distillation: students of a teacher that has learnt before."""
+"""Two-stage distillation: students of a pretrained teacher."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,16 +7,17 @@ from typing import Any
 from rtpd import envs
 from rtpd.agents.formats import cleanrl, sb3
 from rtpd.agents.store import file_of, load_policy
-from rtpd.config.settings import Config, StudentConfig, from_dict, load_config
+from rtpd.config.loading import from_dict, load_config
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_students
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
 from rtpd.training import train
 from rtpd.training.monitor import Monitor
-from rtpd.types import Policy
 
 PRESET = "distill"
 
@@ -31,7 +32,7 @@ def distill(
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Distil a teacher that has learnt before into students (Rusu et al. 2015).
+    """Distil a pretrained teacher into students (Rusu et al. 2015).
 
     The same loop as `train`, with a frozen teacher: it plays, and its students learn from a replay
     of its play. `resume` goes on with such a run like with any other.
@@ -58,8 +59,10 @@ def distill(
     if settings is None:
         preset = preset or PRESET
         settings = replace(load_config(preset), env="")
-    if settings.teacher != "frozen":
-        raise ConfigError(f"--teacher {settings.teacher}: rtpd distill has the teacher it is given")
+    if not settings.teacher.is_frozen:
+        raise ConfigError(
+            f"--teacher {settings.teacher.algorithm}: rtpd distill has the teacher it is given"
+        )
     path = Path(teacher)
     policies = teachers_of(path, settings)
     settings = _of_its_game(settings, path, policies)
@@ -85,7 +88,7 @@ def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
         if len(settings.games) != 1 or not settings.env:
             command = typed("rtpd", "distill", path, "GAME")
             raise ConfigError(f"'{path}' does not say what it plays: {command}")
-        envs.check(settings.env, settings.environment)
+        envs.check(settings.env)
         teacher = (reader or sb3).load(path, settings.env, settings.environment)
     else:
         raise RunError(
@@ -132,8 +135,7 @@ def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Co
     untouched = settings.environment == EnvOptions()
     return replace(
         settings,
-        teacher="frozen",
         env=env,
         environment=played_with if untouched else settings.environment,
-        td=replace(settings.td, net=net),
+        teacher=replace(settings.teacher, algorithm="frozen", net=net),
     )

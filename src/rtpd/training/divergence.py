@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rtpd.errors import DivergedError
 from rtpd.networks.qnet import QNet
-from rtpd.types import teacher_of
+from rtpd.types import AgentId
 
 LARGEST_LOSS = 1e12  # a healthy one stays below about 1e3, even with unclipped rewards
 MOST_ROLLBACKS = 3  # of one run; each halves the learning rates
@@ -30,7 +30,7 @@ def check_weights(step: int, nets: Mapping[str, QNet]) -> None:
 
 def _teachers_first[Found](rows: Mapping[str, Found]) -> list[tuple[str, Found]]:
     """What is known of every agent; teachers first, since students follow theirs."""
-    return sorted(rows.items(), key=lambda item: item[0] != teacher_of(item[0]))
+    return sorted(rows.items(), key=lambda item: not AgentId.parse(item[0]).is_teacher)
 
 
 @eqx.filter_jit

@@ -7,14 +7,16 @@ settings were changed since. A checkpoint says all three of itself, and is taken
 from pathlib import Path
 from typing import Any
 
-from rtpd.config.settings import Config, flat, from_dict, to_dict
+from rtpd.config.loading import flat, from_dict, to_dict
+from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RtpdError
+from rtpd.storage.migration import migrated
 from rtpd.storage.run_folder import Run
 from rtpd.training.divergence import MOST_ROLLBACKS
 
 # When a run stops, and what it does then: nothing of what it has learnt until now.
 MAY_CHANGE = ("steps", "minutes", "on_divergence", "evaluation.final_episodes")
-RATES = ("td.optimizer.learning_rate", "student.optimizer.learning_rate")
+RATES = ("teacher.optimizer.learning_rate", "student.optimizer.learning_rate")
 
 
 def stamp(run: Run, settings: Config) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def check(folder: Path, stamped: dict[str, Any], run: Run, settings: Config) -> 
     if "settings" not in stamped and "id" not in run.manifest:
         return  # both of an earlier rtpd
     try:
-        saved = flat(to_dict(from_dict(stamped["settings"], str(folder))))
+        saved = flat(to_dict(from_dict(migrated(stamped["settings"]), str(folder))))
     except RtpdError as error:
         raise CheckpointError(str(error)) from None
     rolls_back = settings.on_divergence == "rollback" or run.manifest.get("rollbacks")

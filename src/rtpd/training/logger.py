@@ -7,20 +7,23 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from rtpd.agents.evaluate import compare, play, untaught_of
 from rtpd.config.settings import Config
 from rtpd.envs import is_atari
-from rtpd.envs.common import IMPORT, modules_of
+from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
 from rtpd.learning.teachers import schedule_of
+from rtpd.networks.policy import Policy
+from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS
 from rtpd.system.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.training.monitor import Monitor
-from rtpd.types import Policy, teacher_of
+from rtpd.types import TEACHER, AgentId
 
 RECENT_EPISODES = 20
 TICK_SECONDS = 0.2  # between two looks at whether to hurry
@@ -30,7 +33,7 @@ PATIENCE_UPDATES = 5_000  # early on the teacher itself may not tell states apar
 Rows = dict[str, dict[str, Any]]
 
 
-class Journal:
+class RunLogger:
     """Writes metrics.jsonl and tells the monitors; plays evaluations beside the training."""
 
     def __init__(
@@ -64,7 +67,7 @@ class Journal:
         about = {name: manifest[name] for name in ("preset", "device", "seed", "agents")}
         info = about | {
             "env": settings.env,
-            "teacher": settings.teacher,
+            "teacher": settings.teacher.algorithm,
             "run": str(self.run.path),
             "steps": settings.steps,
             "minutes": settings.minutes or None,
@@ -148,39 +151,38 @@ class Journal:
         seconds = self.seconds
         rate = (step - self._last_step) / max(seconds - self._last_seconds, 1e-9)
         self._last_step, self._last_seconds = step, seconds
-        teachers, students = self._sides(means)
-        self._record(
-            {
-                "kind": "train",
-                "step": step,
-                "frames": step * self.frames_per_step,
-                "seconds": round(seconds, 3),
-                "steps_per_second": round(rate, 1),
-                "epsilon": round(epsilon, 4),
-                "updates": updates,
-                "episodes": self.episodes,
-                **({"consolidating": True} if consolidating else {}),
-                **teachers,
-                "students": students,
-            }
+        metrics = self._metrics(means)
+        teachers = {name: row for name, row in metrics.items() if AgentId.parse(name).is_teacher}
+        students = {name: row for name, row in metrics.items() if name not in teachers}
+        record = TrainRecord(
+            step=step,
+            frames=step * self.frames_per_step,
+            seconds=round(seconds, 3),
+            steps_per_second=round(rate, 1),
+            epsilon=round(epsilon, 4),
+            updates=updates,
+            episodes=self.episodes,
+            students=students,
         )
+        if consolidating:
+            record.consolidating = True
+        if TEACHER in teachers:
+            record.teacher = teachers[TEACHER]
+        else:
+            record.teachers = teachers
+        self._record(record)
         for name, row in students.items():
-            if "spread" in row:
+            if row.spread is not None:
                 self._warn_if_collapsed(name, row, updates)
-                self._warn_if_constant(teacher_of(name), row, updates)
+                self._warn_if_constant(str(AgentId.parse(name).teacher), row, updates)
 
-    def _sides(self, means: Mapping[str, dict[str, float]]) -> tuple[Rows, Rows]:
-        """What a line of training says of teachers and of students.
-
-        A single teacher stands as "teacher"; those of several games under "teachers", by name.
-        """
-        rows: Rows = {name: dict(row) for name, row in means.items()}
+    def _metrics(self, means: Mapping[str, dict[str, float]]) -> dict[str, AgentMetrics]:
+        """What a line of training says of every agent: its means, and its return if it plays."""
+        found = {name: AgentMetrics(**row) for name, row in means.items()}
         for name, recent in self.recent.items():
-            played = {"return": float(np.mean(recent)) if recent else None}
-            rows[name] = rows.get(name, {}) | played
-        teachers = {name: row for name, row in rows.items() if name == teacher_of(name)}
-        students = {name: row for name, row in rows.items() if name not in teachers}
-        return (teachers if "teacher" in teachers else {"teachers": teachers}), students
+            played = float(np.mean(recent)) if recent else None
+            found.setdefault(name, AgentMetrics()).played = played
+        return found
 
     def begin_evaluation(self, policies: dict[str, Policy], episodes: int, step: int) -> None:
         """Let agents play in a thread of their own, after `end_evaluation` of the one before."""
@@ -233,7 +235,8 @@ class Journal:
             stop=stop,
         )
         rows = compare(results, self.run.random_scores, untaught_of(policies))
-        self._record({"kind": "eval", "step": step, "seconds": round(seconds, 3), "agents": rows})
+        scores = {name: Score(**row) for name, row in rows.items()}
+        self._record(EvalRecord(step=step, agents=scores, seconds=round(seconds, 3)))
         for name, row in rows.items():
             if row["cut_off"]:
                 self.warn(
@@ -251,42 +254,45 @@ class Journal:
         for monitor in self.monitors:
             monitor.close()
 
-    def _record(self, record: dict[str, Any]) -> None:
-        self.run.append(record)
+    def _record(self, record: Record) -> None:
+        """Write a line and tell the monitors, as JSON: they may be anybody's."""
+        line = msgspec.to_builtins(record)
+        self.run.append(line)
         for monitor in self.monitors:
-            monitor.record(record)
+            monitor.record(line)
 
     def warn_if_clipped(self, env: str, reward: np.ndarray) -> None:
         """Once per env outside Atari, at the first reward [E] whose size learning does not see."""
-        td = self.config.teacher != "frozen" or any(":kl-td" in s for s in self.config.students)
-        if not (td and self.config.td.clip_rewards) or is_atari(env) or env in self._warned:
+        td = not self.config.teacher.is_frozen or any(":kl-td" in s for s in self.config.students)
+        if not (td and self.config.teacher.clip_rewards) or is_atari(env) or env in self._warned:
             return
         largest = reward[np.abs(reward).argmax()]
         if abs(largest) > 1:
             self._warned.add(env)
             self.warn(
                 f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
-                "learning: --td.no-clip-rewards learns from their sizes"
+                "learning: --teacher.no-clip-rewards learns from their sizes"
             )
 
-    def _warn_if_constant(self, teacher: str, row: dict[str, Any], updates: int) -> None:
+    def _warn_if_constant(self, teacher: str, row: AgentMetrics, updates: int) -> None:
         """Once per teacher: the same action in every state, so that nothing else can be learnt."""
-        early = updates < PATIENCE_UPDATES and self.config.teacher != "frozen"
-        if row["constant_agreement"] < 1.0 or early or teacher in self._warned:
+        early = updates < PATIENCE_UPDATES and not self.config.teacher.is_frozen
+        if (row.constant_agreement or 0.0) < 1.0 or early or teacher in self._warned:
             return
         self._warned.add(teacher)
         self.warn(
             f"{teacher} takes the same action in all states looked at: students learn no more"
         )
 
-    def _warn_if_collapsed(self, name: str, row: dict[str, Any], updates: int) -> None:
+    def _warn_if_collapsed(self, name: str, row: AgentMetrics, updates: int) -> None:
         """Once per student: the same output for every state, long after the start."""
-        if row["spread"] >= COLLAPSED_SPREAD or updates < PATIENCE_UPDATES or name in self._warned:
+        flat = row.spread is not None and not row.spread >= COLLAPSED_SPREAD
+        if not flat or updates < PATIENCE_UPDATES or name in self._warned:
             return
         self._warned.add(name)
         self.warn(
-            f"{name} has collapsed: {100 * row['spread']:.2g} % of its outputs' variance lies "
-            f"between states, advantage kept {row['advantage_kept']:.2f} (a constant policy has "
-            f"{row['constant_advantage_kept']:.2f}), dead units {100 * row['dead']:.0f} %; "
+            f"{name} has collapsed: {100 * row.spread:.2g} % of its outputs' variance lies "
+            f"between states, advantage kept {row.advantage_kept:.2f} (a constant policy has "
+            f"{row.constant_advantage_kept:.2f}), dead units {100 * (row.dead or 0):.0f} %; "
             "see docs/architecture.md, 'When a student collapses'"
         )

@@ -13,28 +13,30 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rtpd.errors import clean
 from rtpd.system.formatting import (
-    FLAT_NOTE,
     Row,
-    clean,
     duration,
     eta_text,
-    evaluation_table,
-    is_flat,
     percent,
     plain_table,
+    score,
+    share,
+    show,
+    terminal,
+)
+from rtpd.training.progress import (
+    FLAT_NOTE,
+    evaluation_table,
+    is_flat,
     progress,
     record_facts,
     record_line,
-    score,
     settings_notes,
-    share,
     short,
-    show,
     sparkline,
     start_lines,
     teachers_of,
-    terminal,
 )
 
 

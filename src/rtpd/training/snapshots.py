@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers import algorithm_of
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import cost, qnet
-from rtpd.types import EnvSpec, Policy, Preprocess, Scalar, num_parameters
+from rtpd.networks.heads import Scalar
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec, Preprocess, num_parameters
 
 
 def describe(learner: Learner) -> dict[str, dict[str, Any]]:
@@ -54,7 +56,7 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
                 "agent": agent,
                 "net": about[agent]["net"],
                 "loss": about[agent].get("loss"),
-                "teacher": learner.config.teacher,
+                "teacher": learner.config.teacher.algorithm,
                 "dueling": False,
                 "norm": False,
                 "num_outputs": net.num_outputs,
@@ -70,14 +72,14 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
 
 
 def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
-    """What a teacher's net is; one that has learnt before knows it best."""
+    """What a teacher's net is; a pretrained one brings its own description."""
     if game in learner.policies:
         return learner.policies[game].provenance | {"agent": learner.agent(game, "teacher")}
-    td = learner.config.td
+    td = learner.config.teacher
     return {
         "net": td.net,
         "dueling": td.dueling,
-        "norm": TEACHERS[learner.config.teacher].layer_norm,
+        "norm": algorithm_of(learner.config.teacher.algorithm).layer_norm,
     }
 
 

@@ -53,7 +53,7 @@ class Tracker(Monitor):
         self._open(run.manifest)
         self.is_open = True
         for record in run.records():
-            if record["kind"] in ("train", "eval"):
+            if record.get("kind") in ("train", "eval"):
                 self.record(record)
 
     def record(self, record: Row) -> None:
@@ -155,19 +155,17 @@ class Trackio(Tracker):
         if find_spec("trackio") is None:
             raise ImportError("trackio")
 
-    def _open(self, config: dict[str, Any]) -> None:
-        os.environ.setdefault("TRACKIO_DIR", str((self.folder / "trackio").absolute()))
+    def _open(self, manifest: dict[str, Any]) -> None:
+        project, name, own = "rtpd", self.folder.name, str((self.folder / "trackio").absolute())
+        os.environ.setdefault("TRACKIO_DIR", own)
         import trackio  # which reads TRACKIO_DIR now
 
         self._trackio = trackio
-
-    def _open(self, manifest: dict[str, Any]) -> None:
-        project, name = "rtpd", self.folder.name
-        if os.environ["TRACKIO_DIR"] == str((self.folder / "trackio").absolute()):  # no other's
+        if os.environ["TRACKIO_DIR"] == own:  # no other's
             with suppress(ValueError):  # there is none yet
-                for earlier in self._trackio.Api().runs(project):
+                for earlier in trackio.Api().runs(project):
                     earlier.delete()
-        self._run = self._trackio.init(
+        self._run = trackio.init(
             project=project, name=name, config=manifest["config"], resume="never"
         )
 

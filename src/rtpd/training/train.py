@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import msgspec
 
 from rtpd import envs
 from rtpd.agents import store
-from rtpd.config.settings import (
-    Config,
-    StudentConfig,
-    TeacherConfig,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from rtpd.config.loading import from_dict, load_config, to_dict
+from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
+from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.files import contents, sha256
+from rtpd.storage.manifest import AgentInfo, Manifest, Resumption, Rollback
+from rtpd.storage.records import RollbackRecord
 from rtpd.storage.run_folder import (
     STARTING,
     Run,
@@ -42,7 +40,7 @@ from rtpd.training.monitor import Monitor
 from rtpd.training.trackers import trackers
 from rtpd.training.trainer import Trainer
 from rtpd.training.validation import default_preset
-from rtpd.types import EnvSpec, Policy, VectorEnv, teacher_of
+from rtpd.types import TEACHER, AgentId, EnvSpec, VectorEnv
 
 
 @settled()
@@ -73,7 +71,7 @@ def train(
     if settings is None:
         preset = preset or default_preset()
         settings = load_config(preset)
-    if settings.teacher == "frozen":
+    if settings.teacher.is_frozen:
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
     return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
 
@@ -97,33 +95,34 @@ def begin(
     numbered = Path("runs"), "+".join(settings.games)
     check_free(Path(out) if out else next_folder(*numbered))
     monitors = [monitor or Monitor(), *trackers(track)]
-    with emulators(settings) as lanes:
-        specs = {game: env.spec for game, env in lanes.items()}
+    with emulators(settings) as emulated:
+        specs = {game: env.spec for game, env in emulated.items()}
         validation.check_alike(specs)
         settings = validation.resolve(settings, is_image=next(iter(specs.values())).is_image)
         check_memory(settings, specs)
         for game, teacher in policies.items():
             validation.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
         learner = Learner(settings, specs, policies)
-        manifest = {
-            "status": STARTING,
-            "id": uuid.uuid4().hex,
-            "preset": preset,
-            "seed": settings.seed,
+        agents = {name: AgentInfo(**info) for name, info in snapshots.describe(learner).items()}
+        manifest = Manifest(
+            status=STARTING,
+            id=uuid.uuid4().hex,
+            preset=preset,
+            seed=settings.seed,
+            frames_per_step=next(iter(specs.values())).frames_per_step,
+            agents=agents,
+            config=to_dict(settings),
             **provenance(_device()),
-            "frames_per_step": next(iter(specs.values())).frames_per_step,
-            "agents": snapshots.describe(learner),
             **(about or {}),
-            "config": to_dict(settings),
-        }
+        )
         path = Path(out) if out else claim(*numbered)
         with locked(path):
-            run = Run.create(path, manifest)
+            run = Run.create(path, msgspec.to_builtins(manifest))
             for game, teacher in policies.items():  # to go on without their source
-                store.save(run.agent_path(learner.agent(game, "teacher")), teacher)
+                store.save(run.agent_path(learner.agent(game, TEACHER)), teacher)
             run.note(status="running", frozen={name: _weights(run, name) for name in run.agents})
             with run.noting_its_end():
-                return _go(run, settings, lanes, monitors, policies)
+                return _go(run, settings, emulated, monitors, policies)
 
 
 @settled()
@@ -151,34 +150,35 @@ def resume(
         data |= {name: value for name, value in limits.items() if value is not None}
         settings = from_dict(data, f"{path}/manifest.json")
         validation.validate(settings)
-        reached, status = folder.manifest.get("step", 0), folder.manifest.get("status")
+        reached, status = folder.about.step or 0, folder.about.status
         if status == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")
         monitors = [monitor or Monitor(), *trackers(track)]
-        with emulators(settings) as lanes:
-            check_memory(settings, {game: env.spec for game, env in lanes.items()})
+        with emulators(settings) as emulated:
+            check_memory(settings, {game: env.spec for game, env in emulated.items()})
             policies = _own_teachers(folder, settings)
             with folder.noting_its_end():
-                return _go(folder, settings, lanes, monitors, policies, resumed=True)
+                return _go(folder, settings, emulated, monitors, policies, resumed=True)
 
 
 def _go(
-    run: Run, settings: Config, lanes: Mapping[str, VectorEnv], monitors: list[Monitor],
+    run: Run, settings: Config, emulated: Mapping[str, VectorEnv], monitors: list[Monitor],
     policies: Mapping[str, Policy], *, resumed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train to the end, over rollbacks if the settings ask for them."""
-    kind, entry = "resumed", {}
+    kind, entry = "resumed", Resumption()
     while True:
-        trainer = Trainer(run, settings, lanes, monitors, policies)
+        trainer = Trainer(run, settings, emulated, monitors, policies)
         if resumed:
             trainer.restore()
-            entry |= {"step": trainer.progress.step, "at": now(), "steps": settings.steps}
+            where = {"step": trainer.progress.step, "at": now(), "steps": settings.steps}
+            entry = msgspec.structs.replace(entry, **where)
             if kind == "resumed":
                 _warn_of_another_cpu(trainer)
-            entries = [*run.manifest.get(kind, []), entry]
+            entries = [*run.manifest.get(kind, []), msgspec.to_builtins(entry)]
             run.note(status="running", **{kind: entries}, config=to_dict(settings))
         if kind == "rollbacks":
-            run.append({"kind": "rollback", **entry})
+            run.append(msgspec.to_builtins(RollbackRecord(**msgspec.structs.asdict(entry))))
         try:
             return trainer.run()
         except DivergedError as error:
@@ -189,16 +189,16 @@ def _go(
 
 def _warn_of_another_cpu(trainer: Trainer) -> None:
     """In one line: what another kind of processor rounds in another way is not bit for bit."""
-    before, here = trainer.folder.manifest.get("cpu_features"), cpu.kind()
+    before, here = trainer.folder.about.cpu_features, cpu.kind()
     if before is not None and before != here:
-        trainer.journal.warn(
+        trainer.logger.warn(
             f"this CPU ({' '.join(here) or 'no known features'}) is of another kind than the one "
             f"that the run began on ({' '.join(before) or 'no known features'}): what follows is "
             "sound, but not bit for bit what it would have been there"
         )
 
 
-def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, dict[str, Any]]:
+def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, Rollback]:
     """The settings with half the learning rates, and a note of it; `error` if that is not to be."""
     good = checkpoint.newest(run.checkpoints)
     if settings.on_divergence == "stop":
@@ -206,39 +206,39 @@ def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, d
         raise DivergedError(f"{error}; {hint}") from None
     if not good:
         raise DivergedError(f"{error}; there is no checkpoint to go back to") from None
-    if len(run.manifest.get("rollbacks", [])) >= MOST_ROLLBACKS:
+    if len(run.about.rollbacks) >= MOST_ROLLBACKS:
         raise DivergedError(f"{error}; rolled back {MOST_ROLLBACKS} times already") from None
 
     def halved[Part: (TeacherConfig, StudentConfig)](part: Part) -> Part:
         rate = part.optimizer.learning_rate / 2
         return replace(part, optimizer=replace(part.optimizer, learning_rate=rate))
 
-    td, student = halved(settings.td), halved(settings.student)
-    entry = {
-        "why": str(error),
-        "teacher_learning_rate": td.optimizer.learning_rate,
-        "student_learning_rate": student.optimizer.learning_rate,
-    }
-    return replace(settings, td=td, student=student), entry
+    teacher, student = halved(settings.teacher), halved(settings.student)
+    entry = Rollback(
+        why=str(error),
+        teacher_learning_rate=teacher.optimizer.learning_rate,
+        student_learning_rate=student.optimizer.learning_rate,
+    )
+    return replace(settings, teacher=teacher, student=student), entry
 
 
 def frozen_teachers(run: Run) -> dict[str, Policy]:
     """The teachers that a run has saved, by game."""
-    names = [name for name in run.agents if name == teacher_of(name)]
+    names = [name for name in run.agents if AgentId.parse(name).is_teacher]
     found = [store.load(run.agent_path(name)) for name in names]
     return {envs.short(teacher.spec.name): teacher for teacher in found}
 
 
 def _own_teachers(run: Run, settings: Config) -> dict[str, Policy]:
     """The frozen teachers with which a run goes on: those that it began with."""
-    if settings.teacher != "frozen":
+    if not settings.teacher.is_frozen:
         return {}
     found = frozen_teachers(run)
     if len(found) < len(settings.games):
-        starting = run.manifest.get("status") == STARTING
+        starting = run.about.status == STARTING
         hint = "start it again with the same --out" if starting else "it is lost"
         raise RunError(f"'{run.path}' does not hold the teacher that it distils: {hint}")
-    for name, digest in run.manifest.get("frozen", {}).items():
+    for name, digest in run.about.frozen.items():
         if _weights(run, name) != digest:
             raise CheckpointError(f"{run.agent_path(name)} is not the teacher of this run")
     return found

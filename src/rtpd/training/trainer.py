@@ -18,13 +18,15 @@ import jax.random as jr
 
 from rtpd.agents import acting, store
 from rtpd.agents.evaluate import random_scores
-from rtpd.config.settings import Config, to_dict
+from rtpd.config.loading import to_dict
+from rtpd.config.settings import Config
 from rtpd.envs.baselines import has_baseline
 from rtpd.learning import replay as ring
 from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
+from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run, now
 from rtpd.system import compute, memory
 from rtpd.system.formatting import count
@@ -32,9 +34,9 @@ from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
 from rtpd.training import checkpointing, divergence, snapshots, validation
 from rtpd.training.checkpointing import Progress
 from rtpd.training.collector import Collector
-from rtpd.training.logger import Journal
+from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
-from rtpd.types import Preprocess, VectorEnv, teacher_of
+from rtpd.types import AgentId, Preprocess, VectorEnv
 
 
 class Trainer:
@@ -42,7 +44,7 @@ class Trainer:
 
     def __init__(
         self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor],
-        policies: Mapping[str, store.Policy] | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ) -> None:  # fmt: skip
         """Build the state at step 0, of the games in `envs`; `restore` replaces it.
 
@@ -57,7 +59,7 @@ class Trainer:
             for game, env in envs.items()
         }
         frames = next(iter(specs.values())).frames_per_step
-        self.journal = Journal(run, settings, frames, self._players(), monitors)
+        self.logger = RunLogger(run, settings, frames, self._players(), monitors)
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
         unseen = {game: snapshots.neutral(spec) for game, spec in specs.items()}
         self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
@@ -90,12 +92,12 @@ class Trainer:
         replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
         try:
             with self.stop.listening(self._interrupt):
-                self.journal.announce(
+                self.logger.announce(
                     self.progress.step, replay_bytes, self.learner.schedule.cadence
                 )
-                self.journal.start(self.progress.step, self.progress.seconds)
+                self.logger.start(self.progress.step, self.progress.seconds)
                 if self.config.steps < self.progress.learn_from:
-                    self.journal.warn(
+                    self.logger.warn(
                         f"--steps {self.config.steps:,} ends before learning begins, which is at "
                         f"step {self.progress.learn_from:,} (--replay.warmup-steps): nothing will "
                         "be learnt"
@@ -103,7 +105,7 @@ class Trainer:
                 self._play()
                 return self._finish()
         finally:
-            self.journal.close()
+            self.logger.close()
 
     def _play(self) -> None:
         """Step by step until it is over."""
@@ -112,12 +114,12 @@ class Trainer:
             self.restart_envs()
             if not self.progress.warmed_up:
                 plays = "the teacher's" if self.learner.policies else "uniformly random"
-                self.journal.phase(f"warm-up: {plays} play")
+                self.logger.phase(f"warm-up: {plays} play")
             while not self._over():
                 self.step()
         except StuckError:  # the step in progress is dropped, as at every boundary
             late = f"has not answered for {PATIENCE_SECONDS:g} s"
-            self.journal.warn(f"{self.config.env} {late}: saving what it has played before")
+            self.logger.warn(f"{self.config.env} {late}: saving what it has played before")
 
     def _play_randomly(self) -> None:
         """Measure what random play scores, once, where the literature does not tell."""
@@ -125,7 +127,7 @@ class Trainer:
         known = self.folder.random_scores
         if all(game in known or has_baseline(game) for game in games):
             return
-        self.journal.phase("random play, from which shares of the teacher are counted")
+        self.logger.phase("random play, from which shares of the teacher are counted")
         with self.stop.others():
             found = random_scores(
                 games, self.config.environment, known=known, seed=self.config.seed,
@@ -137,7 +139,7 @@ class Trainer:
         """Step every env of every game once and learn what is due."""
         before, after = self.progress.step, self.progress.step + self.config.num_envs
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
-        if not self.progress.consolidating and self._may_consolidate(self.journal.seconds):
+        if not self.progress.consolidating and self._may_consolidate(self.logger.seconds):
             self._begin_consolidation()
         elif self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
             self._begin_evaluation(self._policies(), self.config.evaluation.episodes)
@@ -149,8 +151,8 @@ class Trainer:
             with self.stop.others():
                 ended = collector.receive()
             for name, total in ended:
-                self.journal.book(self.learner.agent(game, name), total)
-            self.journal.warn_if_clipped(collector.spec.name, collector.timestep.reward)
+                self.logger.book(self.learner.agent(game, name), total)
+            self.logger.warn_if_clipped(collector.spec.name, collector.timestep.reward)
             collector.store()
         self.progress.step = after
         self.choose()
@@ -159,14 +161,14 @@ class Trainer:
         if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
             self._save()
             self.restart_envs()
-            self.journal.phase("training")
+            self.logger.phase("training")
 
-    def _begin_evaluation(self, policies: dict[str, store.Policy], episodes: int) -> None:
+    def _begin_evaluation(self, policies: dict[str, Policy], episodes: int) -> None:
         """Once the one before is over; not if the run is to end."""
         self._end_evaluation()
         if not self.stop.asked:
             self._evaluated = policies
-            self.journal.begin_evaluation(policies, episodes, self.progress.step)
+            self.logger.begin_evaluation(policies, episodes, self.progress.step)
 
     def _may_consolidate(self, seconds: float) -> bool:
         """Whether the last of the run's steps or minutes have begun, in which its teachers rest."""
@@ -181,10 +183,12 @@ class Trainer:
         self.progress.consolidating = True
         self.totals = self.learner.zero_metrics(consolidating=True)
         students = {
-            name: agent for name, agent in self._policies().items() if name != teacher_of(name)
+            name: agent
+            for name, agent in self._policies().items()
+            if not AgentId.parse(name).is_teacher
         }
         self._begin_evaluation(students, self.config.evaluation.final_episodes)
-        self.journal.phase("the teacher rests, its students go on")
+        self.logger.phase("the teacher rests, its students go on")
 
     def _due(self, period: int, step: int) -> bool:
         """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
@@ -228,7 +232,7 @@ class Trainer:
             list(found.values()),
         )
         self.progress.warmed_up = True
-        self.journal.phase("compiling the update")
+        self.logger.phase("compiling the update")
 
     def _preprocess(self, collector: Collector) -> Preprocess:
         """As the settings say, or as the warm-up has shown."""
@@ -243,9 +247,9 @@ class Trainer:
     def choose(self) -> None:
         """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy.
 
-        A teacher that has learnt before plays from the start.
+        A pretrained teacher plays from the start.
         """
-        explore, step = self.config.explore, self.progress.step
+        explore, step = self.config.exploration, self.progress.step
         self.epsilon = 1.0
         if self.progress.warmed_up or self.learner.policies:
             self.epsilon = acting.linear_epsilon(
@@ -260,16 +264,16 @@ class Trainer:
             for collector in self.collectors.values():
                 collector.restart(self.progress.step)
                 for text in getattr(collector.env, "warnings", ()):
-                    self.journal.warn_once(f"{collector.spec.name} {text}")
+                    self.logger.warn_once(f"{collector.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:
         limit = 60 * self.config.minutes
-        late = bool(limit) and self.journal.seconds >= limit
+        late = bool(limit) and self.logger.seconds >= limit
         return self.stop.asked or late or self.progress.step >= self.config.steps
 
     def _interrupt(self) -> None:
-        self.journal.phase("interrupted: saving (once more stops at once)")
+        self.logger.phase("interrupted: saving (once more stops at once)")
 
     def _log(self) -> None:
         """Write a line of metrics: means since the last one, and how the students follow."""
@@ -288,13 +292,13 @@ class Trainer:
         found = self._diagnose(self.state, self.replays, key) if following else {}
         for name, row in jax.device_get(found).items():
             means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
-        self.journal.training(
+        self.logger.training(
             progress.step, self.epsilon, progress.updates, means,
             consolidating=progress.consolidating,
         )  # fmt: skip
         divergence.check_losses(progress.step, means)
 
-    def _policies(self) -> dict[str, store.Policy]:
+    def _policies(self) -> dict[str, Policy]:
         """Copies of all agents as they are now."""
         return snapshots.policies(
             self.learner,
@@ -311,7 +315,7 @@ class Trainer:
 
         Once a stop was asked for, not for long: it may be given up.
         """
-        rows = self.journal.end_evaluation(lambda: self.stop.asked)
+        rows = self.logger.end_evaluation(lambda: self.stop.asked)
         if not rows:
             return
         for game, teacher in self.state.teachers.items():
@@ -329,12 +333,12 @@ class Trainer:
         self._log()
         divergence.check_weights(self.progress.step, self._trained())
         self._end_evaluation()
-        self.journal.phase("saving a checkpoint")
+        self.logger.phase("saving a checkpoint")
         for collector in self.collectors.values():
             collector.seal()
-        progress, journal = self.progress, self.journal
-        progress.seconds, progress.episodes = journal.seconds, journal.episodes
-        progress.recent_returns = {name: list(found) for name, found in journal.recent.items()}
+        progress, logger = self.progress, self.logger
+        progress.seconds, progress.episodes = logger.seconds, logger.episodes
+        progress.recent_returns = {name: list(found) for name, found in logger.recent.items()}
         if progress.step != self.saved_step:
             checkpointing.write(self.folder, self.config, progress, self._saved())
             self.saved_step = progress.step
@@ -359,7 +363,7 @@ class Trainer:
 
         A run that was stopped before its first one begins anew.
         """
-        warn = self.journal.warn
+        warn = self.logger.warn
         found = checkpointing.read_newest(self.folder, self.config, self._saved(), warn)
         if found is None:
             self.folder.cut(lambda record: False)
@@ -367,17 +371,21 @@ class Trainer:
         tree, self.progress = found
         self.state, self.rollout = tree["state"], tree["rollout"]
         # One that goes on for longer than it was to has its teacher learn again.
+        rested = self.progress.consolidating
         self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
         self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
         self.saved_step = self.progress.step
         self.updates_logged = self.progress.updates
         for name, recent in self.progress.recent_returns.items():
-            self.journal.recent[name].extend(recent)
-        self.journal.episodes = self.progress.episodes
+            self.logger.recent[name].extend(recent)
+        self.logger.episodes = self.progress.episodes
         reached = self.progress.step
         if self.config.replay.save:
             for game, collector in self.collectors.items():
                 collector.replay = tree["replay"][game]
+            if rested and not self.progress.consolidating:
+                # The rollout of before the rest has been written over.
+                self.rollout = self._plan(self.state, self.replays)
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
@@ -395,12 +403,12 @@ class Trainer:
         status = "interrupted" if self.stop.asked else "finished"
         if status == "finished":
             episodes = self.config.evaluation.final_episodes
-            self.journal.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
+            self.logger.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
             with self.stop.others():
-                rows = self.journal.evaluation(
+                rows = self.logger.evaluation(
                     self._policies(), episodes, progress.step, progress.seconds,
                     stop=lambda: self.stop.asked,
                 )  # fmt: skip
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.folder.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
-        return self.journal.sum_up(status, progress.step, progress.seconds, rows)
+        return self.logger.sum_up(status, progress.step, progress.seconds, rows)

@@ -3,85 +3,38 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from rtpd import envs
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, told, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_actors, parse_students
 from rtpd.learning.teachers import TEACHERS, is_on_policy
+from rtpd.ranges import outside
 from rtpd.system import compute
 from rtpd.system.formatting import count
 from rtpd.system.process import backend
 from rtpd.types import EnvSpec
 
-MOST_STEPS = 2**31 - 1  # what an int32 on the device counts
 MOST_GAMES = 128
-
-RANGES: dict[str, tuple[float, float]] = {
-    "steps": (1, MOST_STEPS),
-    "minutes": (0, 10**7),
-    "seed": (0, 2**31 - 1),
-    "num_envs": (1, 4096),
-    "checkpoint_steps": (0, MOST_STEPS),
-    "log_steps": (1, MOST_STEPS),
-    "td.n_step": (1, 100),
-    "td.gamma": (0, 1),
-    "td.optimizer.learning_rate": (0, 10),
-    "td.optimizer.eps": (0, 10),
-    "td.optimizer.decay": (0, 1),
-    "td.optimizer.max_grad_norm": (0, 1e9),
-    "td.optimizer.anneal": (0, 1),
-    "student.optimizer.anneal": (0, 1),
-    "td.target_period_updates": (1, MOST_STEPS),
-    "td.target_rate": (1e-9, 1),
-    "td.average_decay": (0, 0.999999),
-    "student.optimizer.learning_rate": (0, 10),
-    "student.optimizer.eps": (0, 10),
-    "student.optimizer.decay": (0, 1),
-    "student.optimizer.max_grad_norm": (0, 1e9),
-    "student.temperature": (1e-9, 1e9),
-    "student.updates": (1, 100),
-    "student.newest_steps": (1, 10**9),
-    "student.average_decay": (0, 0.999999),
-    "student.td_weight": (0, 1e9),
-    "consolidation.share": (0, 0.9),
-    "consolidation.updates": (1, 1000),
-    "replay.capacity": (1, 10**9),
-    "replay.batch_size": (1, 65_536),
-    "replay.warmup_steps": (1, MOST_STEPS),
-    "replay.steps_per_update": (1, 10**6),
-    "replay.priority": (0, 10),
-    "replay.importance": (0, 1),
-    "rollout.steps": (1, 100_000),
-    "rollout.epochs": (1, 100),
-    "rollout.minibatch_size": (1, 65_536),
-    "rollout.trace": (0, 1),
-    "explore.start": (0, 1),
-    "explore.end": (0, 1),
-    "explore.decay_steps": (0, MOST_STEPS),
-    "evaluation.period_steps": (0, MOST_STEPS),
-    "evaluation.episodes": (1, 10_000),
-    "evaluation.final_episodes": (1, 10_000),
-    "evaluation.epsilon": (0, 1),
-}
 
 
 def validate(config: Config) -> None:
     """Raise ConfigError or EnvError in one line for the first value that cannot be met."""
     _check_ranges(config)
     _check_games(config)
-    if config.teacher not in (*TEACHERS, "frozen"):
-        raise ConfigError(unknown("teacher", config.teacher, TEACHERS))
+    if config.teacher.algorithm not in (*TEACHERS, "frozen"):
+        raise ConfigError(unknown("teacher", config.teacher.algorithm, TEACHERS))
     _check_students(config)
     parse_actors(config)
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
-    rollout = is_on_policy(config.teacher)
+    rollout = is_on_policy(config.teacher.algorithm)
     window = (
-        f"rollouts of {config.rollout.steps}" if rollout else f"{config.td.n_step}-step returns"
+        f"rollouts of {config.rollout.steps}"
+        if rollout
+        else f"{config.teacher.n_step}-step returns"
     )
     for name in ("warmup_steps", "capacity"):
         if getattr(replay, name) < least:
@@ -91,16 +44,15 @@ def validate(config: Config) -> None:
             )
     if rollout and replay.priority:
         raise ConfigError(
-            f"--replay.priority {replay.priority}: teacher '{config.teacher}' learns from rollouts"
+            f"--replay.priority {replay.priority}: teacher '{config.teacher.algorithm}' learns "
+            "from rollouts"
         )
-    if config.teacher == "frozen" and config.consolidation.share:
+    if config.teacher.is_frozen and config.consolidation.share:
         raise ConfigError(
             f"--consolidate {config.consolidation.share:g}: a frozen teacher rests all the time"
         )
-    if config.teacher == "frozen" and replay.priority:
-        raise ConfigError(
-            f"--replay.priority {replay.priority}: nothing surprises a frozen teacher"
-        )
+    if config.teacher.is_frozen and replay.priority:
+        raise ConfigError(f"--replay.priority {replay.priority}: a frozen teacher has no TD errors")
     if rollout and config.rollout.steps * config.num_envs < config.rollout.minibatch_size:
         raise ConfigError(
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
@@ -108,36 +60,27 @@ def validate(config: Config) -> None:
         )
 
 
-def _check_ranges(config: Config, whose: str = "") -> None:
-    """Every number lies in its range."""
-    for path, (low, high) in RANGES.items():
-        value: Any = config
-        for part in path.split("."):
-            value = getattr(value, part)
-        if not low <= value <= high:  # also catches NaN
-            least, most = (f"{n:,}" if isinstance(n, int) else f"{n:g}" for n in (low, high))
-            limit = (
-                f"{least} to {most}" if high < MOST_STEPS or value > high else f"{least} or more"
-            )
-            finite = "a finite number, " if value in (math.inf, -math.inf) else ""
-            raise ConfigError(f"{whose}{flag(path)} {told(value)}: allowed: {finite}{limit}")
+def _check_ranges(settings: Config | StudentConfig, path: str = "", whose: str = "") -> None:
+    """Every number lies in its field's range; `path` is that of the settings."""
+    for where, value, limits in outside(settings, path):
+        raise ConfigError(f"{whose}{flag(where)} {told(value)}: allowed: {limits.allowed(value)}")
 
 
 def _check_students(config: Config) -> None:
     """Every student can learn as it is asked to."""
     for student in parse_students(config):
         whose, how = f"student '{student.text}': ", student.settings
-        _check_ranges(replace(config, student=how), whose)
+        _check_ranges(how, "student.", whose)
         if LOSSES[student.loss].td and len(config.games) > 1:
             raise ConfigError(
                 f"{whose}a student of several games has no TD loss of its own; use kl"
             )
-        if how.follow == "ema" and not config.td.average_decay:
-            raise ConfigError(f"{whose}to follow ema needs --td.average-decay, such as 0.995")
+        if how.follow == "ema" and not config.teacher.ema_decay:
+            raise ConfigError(f"{whose}to follow ema needs --teacher.ema-decay, such as 0.995")
         if how.follow == "best" and not config.evaluation.period_steps:
             raise ConfigError(f"{whose}to follow best needs --evaluation.period-steps above 0")
-        acts = "ema" if config.td.average_decay else "latest"
-        if how.follow != acts and config.teacher != "frozen":
+        acts = "ema" if config.teacher.ema_decay else "latest"
+        if how.follow != acts and not config.teacher.is_frozen:
             answers = f"those of the teacher that acts ({acts}): to follow {how.follow} needs"
             if how.targets == "stored":
                 raise ConfigError(f"{whose}stored targets are {answers} --student.targets fresh")
@@ -158,7 +101,7 @@ def _check_games(config: Config) -> None:
     if len(names) > MOST_GAMES:
         raise ConfigError(f"'{config.env}' names {len(names):,} games: allowed: {MOST_GAMES}")
     for name in names:
-        envs.check(name, config.environment)
+        envs.check(name)
     shorts = [envs.short(envs.canonical(name)) for name in names]
     for short in shorts:
         if shorts.count(short) > 1:  # of 128 at most
@@ -183,9 +126,9 @@ def check_same(name: str, spec: EnvSpec, other: str, needed: EnvSpec) -> None:
 
 def least_replay(config: Config) -> int:
     """Transitions without which no minibatch can be drawn."""
-    rollout = is_on_policy(config.teacher)
+    rollout = is_on_policy(config.teacher.algorithm)
     # A rollout is learnt from while the next one is played.
-    rows = (2 * config.rollout.steps if rollout else config.td.n_step) + 8
+    rows = (2 * config.rollout.steps if rollout else config.teacher.n_step) + 8
     return max(config.replay.batch_size, rows * config.num_envs)
 
 
@@ -217,10 +160,11 @@ def resolve(config: Config, *, is_image: bool) -> Config:
         for s in config.students
     )
     students = tuple(s.text for s in parse_students(replace(config, students=students)))
-    td = replace(config.td, net=net) if config.td.net == "auto" else config.td
+    teacher = config.teacher
+    teacher = replace(teacher, net=net) if teacher.net == "auto" else teacher
     env = "+".join(envs.canonical(name) for name in config.games.values())
     found = compute.resolve(config.compute) if is_image else "float32"
-    return replace(config, env=env, students=students or ("none",), td=td, compute=found)
+    return replace(config, env=env, students=students or ("none",), teacher=teacher, compute=found)
 
 
 def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:

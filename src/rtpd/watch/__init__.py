@@ -1,7 +1,7 @@
 """A run in the browser, live or afterwards: `rtpd watch runs/pong-1`.
 
 It reads the run folder and writes nothing: `metrics.py` follows metrics.jsonl, `state.py` makes of
-it what the page shows, `show.py` lets agents play and `stage.py` only while a page asks for it,
+it what the page shows, `show.py` lets agents play and `pool.py` only while a page asks for it,
 `server.py` serves all that, and `page/` is what runs in the browser.
 """
 

@@ -18,9 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from rtpd.errors import RequestError, RtpdError
-from rtpd.system.formatting import clean, error_line
-from rtpd.watch.stage import Stage
+from rtpd.errors import RequestError, RtpdError, clean, error_line
+from rtpd.watch.pool import ShowPool
 from rtpd.watch.state import State
 
 ADDRESS = "127.0.0.1"
@@ -63,7 +62,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, run: Path, port: int) -> None:
         """Listen at once; OSError if the port is taken."""
-        self.stage = Stage(run)
+        self.shows = ShowPool(run)
         self._state, self._lock = State(run), threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._due: dict[socket.socket, float] = {}  # when the head of a request must be there
@@ -81,7 +80,7 @@ class Server(ThreadingHTTPServer):
 
     def service_actions(self) -> None:
         """Called twice a second by `serve_forever`, and after each connection."""
-        self.stage.tidy()
+        self.shows.tidy()
         now = time.monotonic()
         for connection, due in list(self._due.items()):
             if now > due:
@@ -122,7 +121,7 @@ class Server(ThreadingHTTPServer):
     def server_close(self) -> None:
         """Also end the games."""
         super().server_close()
-        self.stage.close()
+        self.shows.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """A page that goes away in the middle of an answer is no event."""
@@ -177,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
                 return server.look(seen)
             if not re.fullmatch(r"\d{1,15}", seen):
                 raise RequestError(f"seen={seen[:40]!r} is no number of a step")
-            return server.stage.next(tuple(query.get("agent", ())), int(seen))
+            return server.shows.next(tuple(query.get("agent", ())), int(seen))
         except RtpdError as error:
             return {"trouble": clean(error)}
         except Exception as error:  # an env is anyone's code

@@ -4,51 +4,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from rtpd.errors import CheckpointError, shortened
+from rtpd.errors import shortened
+from rtpd.storage.manifest import Manifest
+from rtpd.storage.records import METRICS
 from rtpd.storage.run_folder import Run
-from rtpd.system.formatting import (
-    clean,
-    duration,
-    eta_text,
-    is_flat,
-    of_teacher,
-    percent,
-    progress,
-    show,
-)
+from rtpd.system.formatting import clean, duration, eta_text, percent, show
 from rtpd.system.formatting import score as score_text
 from rtpd.system.formatting import share as share_text
-from rtpd.types import teacher_of
+from rtpd.training.progress import is_flat, of_teacher, progress
+from rtpd.types import AgentId
 from rtpd.watch.metrics import Metrics, thinned
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-class _Settings(msgspec.Struct):
-    env: str
-    steps: _Count = 0
-    minutes: float = 0.0
-    checkpoint_steps: _Count = 0
-
-
-class _Agent(msgspec.Struct):
-    parameters: _Count | None = None
-    share: float | None = None
-    net: str = ""
-    loss: str | None = None
-
-
-class _Manifest(msgspec.Struct):
-    config: _Settings
-    agents: dict[str, _Agent] = {}
-    status: str = "unknown"
-    preset: str | None = None
-    seed: int | None = None
-    distilled_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +45,7 @@ class State:
     def __init__(self, path: Path) -> None:
         """Nothing is read yet."""
         self.path = path
-        self.metrics = Metrics(path / "metrics.jsonl")
+        self.metrics = Metrics(path / METRICS)
 
     def look(self, seen: str = "") -> dict[str, Any]:
         """The run as it is now; no more than its age if the page has `seen` this version.
@@ -84,10 +53,7 @@ class State:
         RtpdError if the folder holds no run at this moment, or a damaged one.
         """
         folder = Run.open(self.path)
-        try:
-            manifest = msgspec.convert(folder.manifest, _Manifest)
-        except ValueError as error:
-            raise CheckpointError(f"'{self.path}/manifest.json' is damaged: {error}") from None
+        manifest = folder.about
         self.metrics.read()
         saved = folder.agents
         version = f"{hash((str(folder.manifest), saved, self.metrics.version)):x}"
@@ -104,9 +70,10 @@ class State:
             "curves": self._curves(manifest.agents),
         }
 
-    def _rows(self, manifest: _Manifest, saved: tuple[str, ...]) -> list[AgentRow]:
+    def _rows(self, manifest: Manifest, saved: tuple[str, ...]) -> list[AgentRow]:
         rows = []
         for name, about in manifest.agents.items():
+            agent = AgentId.parse(name)
             now = self.metrics.rows.get(name)
             told = msgspec.to_builtins(now) if now else {}
             played = self.metrics.scores.get(name)
@@ -114,10 +81,10 @@ class State:
             rows.append(
                 AgentRow(
                     name=name,
-                    game=name.rpartition("/")[0],
-                    teacher=name == teacher_of(name),
+                    game=agent.game,
+                    teacher=agent.is_teacher,
                     net=_short(about.net + (f", {about.loss}" if about.loss else "")),
-                    parameters=show(about.parameters),
+                    parameters=show(about.parameters or None),
                     share=share_text(about.share),
                     trained=show(told.get("return"), ",.1f"),
                     score=score_text(result),
@@ -146,9 +113,9 @@ def _short(text: str) -> str:
     return clean(shortened(text, 100))
 
 
-def _head(manifest: _Manifest, metrics: Metrics) -> dict[str, Any]:
+def _head(manifest: Manifest, metrics: Metrics) -> dict[str, Any]:
     """What stands above the curves."""
-    settings, last = manifest.config, metrics.last
+    settings, last = manifest.settings, metrics.last
     record = msgspec.to_builtins(last) if last else {}
     limits = {"steps": settings.steps, "minutes": settings.minutes}
     done, eta = progress(limits, record)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from rtpd.agents import store
 from rtpd.agents.formats import sb3, sb3_kind, torch_file
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, EnvError, RequestError, RtpdError
 from rtpd.training.distill import teachers_of
 from rtpd.types import EnvSpec
@@ -456,7 +456,9 @@ def test_a_zip_by_another_name_and_one_that_was_unpacked_are_read(tmp_path):
     with zipfile.ZipFile(CARTPOLE) as archive:
         archive.extractall(folder)
     for path in (other, folder):
-        (found,) = teachers_of(path, Config(env="gym/CartPole-v1", teacher="frozen")).values()
+        (found,) = teachers_of(
+            path, Config(env="gym/CartPole-v1", teacher=TeacherConfig("frozen"))
+        ).values()
         assert eqx.tree_equal(found.net, sb3.read(CARTPOLE, VECTOR).net)
 
 

@@ -20,9 +20,10 @@ from rtpd.agents.formats import torch_file
 from rtpd.agents.formats.layers import Layer, brief
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError
+from rtpd.networks.policy import Policy
 from rtpd.storage.files import contents, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec, Policy
+from rtpd.types import EnvSpec
 
 _SUFFIXES = (".cleanrl_model", ".pth", ".pt")
 _CONVOLUTIONS = ["network.0", "network.2", "network.4"]

@@ -16,8 +16,10 @@ import numpy as np
 
 from rtpd.errors import RequestError
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Logits, Scalar
+from rtpd.networks.policy import Policy
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec, Logits, Policy, Preprocess, Scalar
+from rtpd.types import EnvSpec, Preprocess
 
 
 class Layer(NamedTuple):

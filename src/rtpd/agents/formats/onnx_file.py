@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 
 from rtpd.errors import CheckpointError, RequestError, shortened
+from rtpd.networks.policy import HostPolicy
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, parse_json
-from rtpd.types import EnvSpec, HostPolicy
+from rtpd.types import EnvSpec
 
 KEY = "rtpd"  # of the metadata: all that rtpd says of the agent, as JSON
 FORMAT = 1

@@ -27,10 +27,11 @@ from rtpd.agents.formats.layers import Layer, brief
 from rtpd.agents.formats.sb3_kind import ACTOR, FLATTEN, NATURE, Kind, part
 from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError
+from rtpd.networks.policy import Policy
 from rtpd.storage.archive import Archive, why
 from rtpd.storage.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec, Policy
+from rtpd.types import EnvSpec
 
 _NATURE_LAYERS = ("cnn.0", "cnn.2", "cnn.4", "linear.0")
 

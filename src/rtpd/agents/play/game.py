@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, UInt8
 from rtpd import envs
 from rtpd.agents.runner import EpisodeRunner
 from rtpd.errors import RequestError
-from rtpd.types import EnvSpec, HostPolicy, Policy
+from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.types import EnvSpec
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from rtpd.learning.teachers.frozen import FrozenTeacher
 from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.pqn import PQN
 from rtpd.learning.teachers.qr_dqn import QRDQN
-from rtpd.types import EnvSpec, Logits, Policy, ValueHead
+from rtpd.networks.heads import Logits, ValueHead
+from rtpd.networks.policy import Policy
+from rtpd.types import EnvSpec
 
 TEACHERS: dict[str, Algorithm] = {
     "dqn": DQN(double=False, paper="Mnih et al. 2015"),
@@ -39,9 +41,18 @@ def is_on_policy(name: str) -> bool:
     return name in TEACHERS and TEACHERS[name].on_policy
 
 
+def algorithm_of(name: str) -> Algorithm:
+    """What the teacher of this name learns by.
+
+    A frozen teacher that is still to be trained, as in a suite that is being checked, counts as a
+    DQN: only the shapes of its net are asked for then.
+    """
+    return DQN() if name == "frozen" else TEACHERS[name]
+
+
 def schedule_of(config: Config) -> UpdateSchedule:
     """When the teacher of these settings learns."""
-    return UpdateSchedule(config, is_on_policy(config.teacher))
+    return UpdateSchedule(config, is_on_policy(config.teacher.algorithm))
 
 
 def make_teacher(
@@ -50,4 +61,4 @@ def make_teacher(
     """The teacher of one game; `policy` is that of a frozen one."""
     if policy is not None:
         return FrozenTeacher(config, spec, students, policy)
-    return TEACHERS[config.teacher].teacher(config, spec, students)
+    return algorithm_of(config.teacher.algorithm).teacher(config, spec, students)

@@ -38,8 +38,9 @@ from rtpd.learning.train_state import (
     update_ema,
 )
 from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import ValueHead
 from rtpd.system import compute
-from rtpd.types import EnvSpec, Preprocess, Transitions, ValueHead
+from rtpd.types import EnvSpec, Preprocess, Transitions
 
 TeacherLoss = Callable[[qnet.QNet], tuple[Array, tuple[Array, Array]]]
 """The mean loss of a minibatch; the net's outputs [B Q], and the size of its TD errors [B]."""
@@ -183,8 +184,8 @@ class Teacher(ABC):
         Its states are the newest of the replay, as many as the consolidation plays.
         """
         key, next_key = jr.split(state.key)
-        share, steps = self.config.consolidation.share, self.config.steps
-        batch = self._stored(state, replay, key, round(share * steps))
+        steps = self.config.steps - self.schedule.consolidation_start
+        batch = self._stored(state, replay, key, steps)
         logits = next(iter(batch.target.values())).logits
         best = jnp.sum(jnp.max(logits, axis=1) * batch.known)
         metrics = {"q": best / jnp.maximum(jnp.sum(batch.known), 1)}
@@ -201,7 +202,7 @@ class Teacher(ABC):
     @property
     def windows(self) -> dict[str, Any]:
         """What a transition is."""
-        td = self.config.td
+        td = self.config.teacher
         return {
             "stack": self.spec.stack,
             "n_step": self.n_step,
@@ -302,16 +303,16 @@ class LearningTeacher(Teacher):
 
     @property
     def _rule(self) -> optax.GradientTransformation:
-        return optimizer(self.config.td.optimizer, self.schedule.updates)
+        return optimizer(self.config.teacher.optimizer, self.schedule.updates)
 
     def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
         """A fresh teacher; what it draws from does not depend on which other games there are."""
-        td, spec, atoms = self.config.td, self.spec, self.head.atoms
+        td, spec, atoms = self.config.teacher, self.spec, self.head.atoms
         net = architectures.build(
             td.net, spec, atoms * spec.num_actions, key=named_key(key, "teacher"),
             dueling=td.dueling, atoms=atoms, norm=self.algorithm.layer_norm, noisy=td.noisy,
         )  # fmt: skip
-        ema = copied(net) if td.average_decay else None
+        ema = copied(net) if td.ema_decay else None
         best = BestNet(copied(qnet.without_noise(net)), jnp.zeros((), bool))
         return TeacherState(
             TrainState(net, self._rule.init(net), ema),
@@ -333,7 +334,7 @@ class LearningTeacher(Teacher):
         net, opt_state = descend(self._rule, train, gradient)
         ema = train.ema
         if ema is not None:
-            ema = update_ema(ema, net, self.config.td.average_decay)
+            ema = update_ema(ema, net, self.config.teacher.ema_decay)
         q = jax.vmap(self.head)(outputs)
         metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
         return TrainState(net, opt_state, ema), q, td_error, metrics

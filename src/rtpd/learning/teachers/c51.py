@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from rtpd.learning.teachers.dqn import DQN
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
-from rtpd.types import Categorical, ValueHead
+from rtpd.networks.heads import Categorical
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,7 @@ class C51(DQN):
 
     double: bool = False
     paper: str = "Bellemare et al. 2017"
-    distribution: Categorical = Categorical()
-
-    @property
-    def head(self) -> ValueHead:
-        """The mean of the distribution."""
-        return self.distribution
+    head: Categorical = Categorical()
 
     def loss(
         self,
@@ -43,11 +38,9 @@ class C51(DQN):
         del kind
         action, reward, discount = transition
         best = jnp.argmax(self.head(bootstrap.online if self.double else bootstrap.target))
-        chances = jax.nn.softmax(bootstrap.target.reshape(-1, self.distribution.atoms)[best])
-        target = jax.lax.stop_gradient(
-            self.project(reward + discount * self.distribution.support, chances)
-        )
-        log_chances = jax.nn.log_softmax(outputs.reshape(-1, self.distribution.atoms)[action])
+        chances = jax.nn.softmax(bootstrap.target.reshape(-1, self.head.atoms)[best])
+        target = jax.lax.stop_gradient(self.project(reward + discount * self.head.support, chances))
+        log_chances = jax.nn.log_softmax(outputs.reshape(-1, self.head.atoms)[action])
         loss = -jnp.sum(target * log_chances)
         return loss, loss
 
@@ -55,7 +48,7 @@ class C51(DQN):
         self, values: Float[Array, " N"], chances: Float[Array, " N"]
     ) -> Float[Array, " N"]:
         """Share the chance of each value, clipped to the support, between its two neighbours."""
-        gap = 2 * self.distribution.limit / (self.distribution.atoms - 1)
-        values = jnp.clip(values, -self.distribution.limit, self.distribution.limit)
-        distance = jnp.abs(values[None, :] - self.distribution.support[:, None]) / gap
+        gap = 2 * self.head.limit / (self.head.atoms - 1)
+        values = jnp.clip(values, -self.head.limit, self.head.limit)
+        distance = jnp.abs(values[None, :] - self.head.support[:, None]) / gap
         return jnp.clip(1 - distance, 0.0, 1.0) @ chances

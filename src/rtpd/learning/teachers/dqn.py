@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rtpd.learning.teachers.off_policy import Bootstrap, OffPolicyAlgorithm, Transition
-from rtpd.types import Scalar, ValueHead
+from rtpd.networks.heads import Scalar, ValueHead
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,7 @@ class DQN(OffPolicyAlgorithm):
 
     double: bool = True
     paper: str = "van Hasselt et al. 2016"
-
-    @property
-    def head(self) -> ValueHead:
-        """One value an action."""
-        return Scalar()
+    head: ValueHead = Scalar()
 
     def loss(
         self,

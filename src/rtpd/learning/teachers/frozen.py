@@ -11,8 +11,10 @@ from rtpd.learning import replay as ring
 from rtpd.learning.schedule import UpdateSchedule
 from rtpd.learning.teachers.base import Rollout, Teacher, TeacherState, TeacherUpdate
 from rtpd.learning.train_state import TrainState, copied, named_key
+from rtpd.networks.heads import ValueHead
+from rtpd.networks.policy import Policy
 from rtpd.networks.qnet import QNet
-from rtpd.types import Policy, Preprocess, ValueHead
+from rtpd.types import Preprocess
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,11 @@ class FrozenTeacher(Teacher):
     @property
     def n_step(self) -> int:
         """Steps of a transition."""
-        return self.config.td.n_step
+        return self.config.teacher.n_step
 
     @property
     def needs_next(self) -> bool:
-        """It was taught elsewhere."""
+        """As where it was trained."""
         return True
 
     @property

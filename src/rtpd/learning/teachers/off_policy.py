@@ -105,7 +105,7 @@ class OffPolicyTeacher(LearningTeacher):
     @property
     def n_step(self) -> int:
         """Steps of a transition."""
-        return self.config.td.n_step
+        return self.config.teacher.n_step
 
     @property
     def needs_next(self) -> bool:
@@ -130,7 +130,7 @@ class OffPolicyTeacher(LearningTeacher):
         loss = self._td_loss(state, batch, drawn.weight, noise_key)
         train, q, td_error, metrics = self._improve(state.train, loss)
         assert state.target is not None
-        target = update_target(state.target, train.net, updates, self.config.td)
+        target = update_target(state.target, train.net, updates, self.config.teacher)
         priority = replay.priority
         if priority is not None:
             priority = ring.updated_priorities(priority, drawn.row, drawn.env, td_error)
@@ -164,7 +164,7 @@ class OffPolicyTeacher(LearningTeacher):
             net = qnet.with_noise(net, online_key)
             outputs = net(batch.x)
             losses, td_error = batch_losses(
-                self.algorithm, outputs, batch, net, target, self.config.td.loss
+                self.algorithm, outputs, batch, net, target, self.config.teacher.loss
             )
             return jnp.mean(weight * losses), (outputs, td_error)
 

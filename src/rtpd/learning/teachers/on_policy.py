@@ -125,7 +125,7 @@ class OnPolicyTeacher(LearningTeacher):
         else:
             played = jnp.max(replay.q[rows], axis=-1)
             value = jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
-        reward = ring.clipped(replay.reward[rows[:-1]], config.td.clip_rewards)
+        reward = ring.clipped(replay.reward[rows[:-1]], config.teacher.clip_rewards)
         returns = partial(self.algorithm.returns, config=config)
         return jax.vmap(returns, 1, 1)(reward, replay.terminal[rows[:-1]], replay.last[rows], value)
 
@@ -133,7 +133,7 @@ class OnPolicyTeacher(LearningTeacher):
         self, batch: Minibatch, returns: Array, weight: Array, key: PRNGKeyArray
     ) -> TeacherLoss:
         """The weighted mean loss; `key` draws the noise of noisy nets."""
-        loss_of = partial(self.algorithm.loss, kind=self.config.td.loss)
+        loss_of = partial(self.algorithm.loss, kind=self.config.teacher.loss)
 
         def loss(net: qnet.QNet) -> tuple[Array, tuple[Array, Array]]:
             outputs = qnet.with_noise(net, key)(batch.x)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rtpd.config.settings import Config
 from rtpd.learning.teachers.dqn import td_loss
 from rtpd.learning.teachers.on_policy import OnPolicyAlgorithm
-from rtpd.types import Scalar, ValueHead
+from rtpd.networks.heads import Scalar, ValueHead
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,8 @@ class PQN(OnPolicyAlgorithm):
     """Q-learning towards Q(lambda) returns of the newest rollout, in several epochs."""
 
     paper: str = "Gallici et al. 2024"
+    head: ValueHead = Scalar()
     layer_norm: ClassVar[bool] = True
-
-    @property
-    def head(self) -> ValueHead:
-        """One value an action."""
-        return Scalar()
 
     def returns(
         self,
@@ -38,7 +34,7 @@ class PQN(OnPolicyAlgorithm):
         config: Config,
     ) -> Float[Array, " T"]:
         """Q(lambda) returns of T steps of one env."""
-        gamma, lam = config.td.gamma, config.rollout.trace
+        gamma, lam = config.teacher.gamma, config.rollout.td_lambda
         return lambda_returns(reward, terminal, last, value, gamma=gamma, lam=lam)
 
     def loss(

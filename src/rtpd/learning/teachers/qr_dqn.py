@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from rtpd.learning.teachers.dqn import DQN, td_loss
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
-from rtpd.types import Quantile, ValueHead
+from rtpd.networks.heads import Quantile
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,7 @@ class QRDQN(DQN):
 
     double: bool = False
     paper: str = "Dabney et al. 2018"
-    quantiles: Quantile = Quantile()
-
-    @property
-    def head(self) -> ValueHead:
-        """The mean of the quantiles."""
-        return self.quantiles
+    head: Quantile = Quantile()
 
     def loss(
         self,
@@ -38,10 +33,10 @@ class QRDQN(DQN):
         """
         action, reward, discount = transition
         best = jnp.argmax(self.head(bootstrap.online if self.double else bootstrap.target))
-        target = reward + discount * bootstrap.target.reshape(-1, self.quantiles.atoms)[best]
-        quantiles = outputs.reshape(-1, self.quantiles.atoms)[action]
+        target = reward + discount * bootstrap.target.reshape(-1, self.head.atoms)[best]
+        quantiles = outputs.reshape(-1, self.head.atoms)[action]
         error = jax.lax.stop_gradient(target)[None, :] - quantiles[:, None]
-        middle = (jnp.arange(self.quantiles.atoms) + 0.5) / self.quantiles.atoms
+        middle = (jnp.arange(self.head.atoms) + 0.5) / self.head.atoms
         weight = jnp.abs(middle[:, None] - (jax.lax.stop_gradient(error) < 0))
         loss = jnp.sum(jnp.mean(weight * td_loss(error, kind), axis=1))
         return loss, loss
