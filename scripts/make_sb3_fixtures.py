@@ -1,18 +1,20 @@
 """Make tests/data/sb3-*.zip with Stable-Baselines3 itself, and what it answers as sb3-*.npz.
 
-Also torch-tensors.pth and .npz, a dict of tensors and what is in it.
+Also cleanrl-*.cleanrl_model, of nets as CleanRL's programs have them, and torch-tensors.pth and
+.npz, a dict of tensors and what is in it.
 
 Any Python will do that has them; rtpd is not needed:
 
     pip install torch stable-baselines3 sb3-contrib ale-py opencv-python-headless
-    python scripts/make_sb3_fixtures.py [FOLDER]
+    python scripts/make_sb3_fixtures.py [FOLDER [NAME ...]]
 
-Nothing is trained: fresh weights, made larger so that the answers differ from observation to
-observation, say as much about reading a file. Each .npz holds `obs` as the
-net gets them, its Q-values `q` (of a QR-DQN, means over the quantiles) and `action`, what `predict`
-picks. So that the files stay small, the nets of the image agents are narrow behind their
-convolutions, their weights are rounded to 8 bits of mantissa, and their archives are packed again
-with compression; the others are as Stable-Baselines3 wrote them.
+One agent is trained, the PPO of CartPole, to have a teacher that plays well. Of the others fresh
+weights, made larger so that the answers differ from observation to observation, say as much about
+reading a file. Each .npz holds `obs` as the net gets them, its Q-values `q` (of a QR-DQN, means
+over the quantiles; of PPO and A2C the logits of the policy) and `action`, what `predict` picks. So
+that the files stay small, the nets of the image agents are narrow behind their convolutions, their
+weights are rounded to 8 bits of mantissa, and their archives are packed again with compression; the
+others are as Stable-Baselines3 wrote them.
 """
 
 import sys
@@ -24,19 +26,35 @@ import ale_py
 import gymnasium
 import numpy as np
 import torch
-from sb3_contrib import QRDQN
-from stable_baselines3 import DQN
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecFrameStack
+from torch import nn
+
+try:
+    from sb3_contrib import QRDQN
+except ImportError:  # the other agents can be made without it
+    QRDQN = None
 
 gymnasium.register_envs(ale_py)
 NARROW = {"features_extractor_kwargs": {"features_dim": 6}}
-AGENTS = {
-    "cartpole-dqn": (DQN, "MlpPolicy", {"net_arch": [8, 6]}),
-    "cartpole-qrdqn": (QRDQN, "MlpPolicy", {"net_arch": [8], "n_quantiles": 5}),
-    "pong-dqn": (DQN, "CnnPolicy", NARROW),
-    "pong-qrdqn": (QRDQN, "CnnPolicy", {"net_arch": [9], "n_quantiles": 3} | NARROW),
-}
+SPLIT = {"net_arch": {"pi": [12, 8], "vf": [5]}, "activation_fn": torch.nn.ReLU}
+AGENTS = {  # the algorithm, its policy, its net, and what else it is told
+    "cartpole-dqn": (DQN, "MlpPolicy", {"net_arch": [8, 6]}, {"buffer_size": 10}),
+    "cartpole-qrdqn": (
+        QRDQN, "MlpPolicy", {"net_arch": [8], "n_quantiles": 5}, {"buffer_size": 10},
+    ),
+    "cartpole-ppo": (PPO, "MlpPolicy", {"net_arch": {"pi": [32, 32], "vf": [32]}}, {}),
+    "cartpole-a2c": (A2C, "MlpPolicy", SPLIT | {"share_features_extractor": False}, {}),
+    "pong-dqn": (DQN, "CnnPolicy", NARROW, {"buffer_size": 10}),
+    "pong-qrdqn": (
+        QRDQN, "CnnPolicy", {"net_arch": [9], "n_quantiles": 3} | NARROW, {"buffer_size": 10},
+    ),
+    "pong-ppo": (PPO, "CnnPolicy", {"features_extractor_kwargs": {"features_dim": 32}}, {}),
+}  # fmt: skip
+TRAINED = {"cartpole-ppo": 40_000}  # steps
 # What was last seen, which is pickled into the JSON, and long for images.
 SEEN = ["_last_obs", "_last_original_obs"]
 
@@ -61,7 +79,12 @@ def observations(env, count):
 
 def answers(agent, obs):
     with torch.no_grad():
-        if isinstance(agent, QRDQN):
+        if isinstance(agent, PPO | A2C):
+            policy = agent.policy
+            seen = torch.as_tensor(obs)
+            features = BasePolicy.extract_features(policy, seen, policy.pi_features_extractor)
+            q = policy.action_net(policy.mlp_extractor.forward_actor(features))
+        elif QRDQN and isinstance(agent, QRDQN):
             q = agent.policy.quantile_net(torch.as_tensor(obs)).mean(dim=1)
         else:
             q = agent.policy.q_net(torch.as_tensor(obs))
@@ -77,24 +100,90 @@ def pack(path):
             archive.writestr(name, data)
 
 
+def disturb(agent, rounded):
+    """Weights that are larger, unlike the target net's, and of 8 bits of mantissa if asked."""
+    with torch.no_grad():
+        for name, weights in agent.policy.named_parameters():
+            if name == "action_net.weight":  # for logits of a few nats
+                weights.mul_(2 if rounded else 100)
+            else:
+                weights.mul_(3).add_(0.02 * torch.randn_like(weights))
+            if rounded:
+                weights.copy_(weights.bfloat16().float())
+
+
 def make(name, folder):
-    algorithm, policy, options = AGENTS[name]
+    algorithm, policy, options, told = AGENTS[name]
     env = make_env(name)
     env.action_space.seed(0)
-    agent = algorithm(policy, env, buffer_size=10, seed=0, policy_kwargs=options, device="cpu")
-    agent.num_timesteps = 12_345
+    agent = algorithm(policy, env, seed=0, policy_kwargs=options, device="cpu", **told)
     path = folder / f"sb3-{name}.zip"
     images = policy == "CnnPolicy"
-    with torch.no_grad():
-        for weights in agent.policy.parameters():
-            weights.mul_(3).add_(0.02 * torch.randn_like(weights))  # unlike the target net's
-            if images:
-                weights.copy_(weights.bfloat16().float())
+    if name in TRAINED:
+        agent.learn(TRAINED[name])
+        print(evaluate_policy(agent, env, 20))
+    else:
+        agent.num_timesteps = 12_345
+        disturb(agent, images)
     agent.save(path, exclude=SEEN)
     if images:
         pack(path)
     obs = observations(env, 3 if images else 6)
     np.savez_compressed(path.with_suffix(".npz"), **answers(agent, obs))
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def cleanrl_net(outputs, last=True, width=6):
+    """What CleanRL's dqn_atari and ppo_atari call `network`, there with a width of 512."""
+    layers = [
+        nn.Conv2d(4, 32, 8, stride=4), nn.ReLU(), nn.Conv2d(32, 64, 4, stride=2), nn.ReLU(),
+        nn.Conv2d(64, 64, 3, stride=1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, width), nn.ReLU(),
+    ]  # fmt: skip
+    return nn.Sequential(*layers, *([nn.Linear(width, outputs)] if last else []))
+
+
+class CleanrlDQN(nn.Module):
+    """QNetwork of cleanrl/dqn_atari.py."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.network = cleanrl_net(outputs)
+
+    def forward(self, x):
+        return self.network(x / 255.0)
+
+
+class CleanrlPPO(nn.Module):
+    """Agent of cleanrl/ppo_atari.py, and its logits."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.network = cleanrl_net(outputs, last=False)
+        self.actor = nn.Linear(6, outputs)
+        self.critic = nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.actor(self.network(x / 255.0))
+
+
+CLEANRL = {"cleanrl-pong-dqn": CleanrlDQN, "cleanrl-pong-ppo": CleanrlPPO}
+
+
+def make_cleanrl(name, folder):
+    """A file as CleanRL saves it, of fresh weights."""
+    torch.manual_seed(sum(name.encode()))
+    env = make_env("pong")
+    env.action_space.seed(0)
+    agent = CLEANRL[name](int(env.action_space.n))
+    path = folder / f"{name}.cleanrl_model"
+    with torch.no_grad():
+        for weights in agent.parameters():
+            weights.copy_((3 * weights).bfloat16().float())
+        obs = observations(env, 3)
+        answers = agent(torch.as_tensor(obs)).numpy()
+    torch.save(agent.state_dict(), path)
+    pack(path)
+    np.savez_compressed(path.with_suffix(".npz"), obs=obs, q=answers, action=answers.argmax(1))
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -121,6 +210,10 @@ if __name__ == "__main__":
     here = Path(__file__).resolve().parents[1] / "tests" / "data"
     target = Path(sys.argv[1]) if sys.argv[1:] else here
     target.mkdir(parents=True, exist_ok=True)
-    for name in AGENTS:
-        make(name, target)
-    make_tensors(target)
+    for name in sys.argv[2:] or [*AGENTS, *CLEANRL]:
+        if name in CLEANRL:
+            make_cleanrl(name, target)
+        else:
+            make(name, target)
+    if not sys.argv[2:]:
+        make_tensors(target)

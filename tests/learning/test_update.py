@@ -29,7 +29,9 @@ from rtpd.learning.teachers import TEACHERS, make_teacher, schedule_of
 from rtpd.learning.teachers.base import BestNet
 from rtpd.learning.train_state import copied, optimizer
 from rtpd.learning.update import Learner
-from rtpd.networks import qnet
+from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Logits, Scalar
+from rtpd.networks.policy import Policy
 from rtpd.system import compute
 from rtpd.types import Preprocess
 
@@ -635,3 +637,18 @@ def test_the_loss_of_a_shared_student_is_the_mean_over_its_games(two_games):
         losses.append(float(sums["mlp8/loss"]))
     assert losses[0] != losses[1]
     assert float(totals["mlp8/loss"]) == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("head", [Scalar(), Logits()])
+def test_a_frozen_teacher_of_logits_gives_no_q_values(head):
+    replay, spec = filled_replay("probe/swap")
+    net = architectures.build("mlp8", spec, spec.num_actions, key=jr.key(0))
+    policy = Policy(net, statistics({GAME: replay})[GAME], spec, {}, head)
+    learner = Learner(config("frozen", students=("mlp4:kl",)), {GAME: spec}, {GAME: policy})
+    state = learner.init(jr.key(1), statistics({GAME: replay}))
+    teacher = learner.teachers[GAME]
+    _, targets = teacher.diagnostic_batch(state.teachers[GAME], replay, jr.key(2), 8)
+    assert (targets["latest"].q is None) == isinstance(head, Logits)
+    found = teacher.update(state.teachers[GAME], state.updates, replay)
+    assert set(found.metrics) == set(teacher.metrics) == ({"q"} if head.gives_q else set())
+    assert (found.batches[0]["fresh"].target["latest"].q is None) != head.gives_q

@@ -1,5 +1,6 @@
 """Two-stage distillation: the teacher stays as it is, its students follow, runs go on."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,15 @@ from rtpd.config.settings import (
     TeacherConfig,
 )
 from rtpd.errors import CheckpointError, RequestError
+from rtpd.networks.heads import Logits
 from rtpd.storage.run_folder import Run
+from rtpd.training import train as train_module
 from rtpd.training.distill import distill
 from rtpd.training.train import resume, train
 
 pytestmark = pytest.mark.xdist_group("distilling")  # its runs are made once, by one worker
 DATA = Path(__file__).parents[1] / "data"
+PPO = DATA / "sb3-cartpole-ppo.zip"
 FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(
     load_config(),
@@ -103,6 +107,56 @@ def test_an_agent_of_stable_baselines3_teaches_and_keeps_its_own_eyes(tmp_path):
     assert row["agreement"] > max(0.9, row["constant_agreement"])
 
 
+@pytest.fixture(scope="module")
+def of_a_policy(tmp_path_factory):
+    """A student of a PPO that balances, its summary and its folder; nobody may change them."""
+    path = tmp_path_factory.mktemp("runs") / "ppo"
+    setting = replace(DISTILL, env="gym/CartPole-v1", students=("mlp16:kl",), steps=4_000)
+    return distill(PPO, setting, out=path), path
+
+
+def last_record(run):
+    return [r for r in Run.open(run).records() if r["kind"] == "train"][-1]
+
+
+def test_a_student_of_a_policy_without_q_values_plays_as_it_does(of_a_policy):
+    """The logits of the PPO are followed at temperature 1, and both hold the pole to the end."""
+    summary, run = of_a_policy
+    means = {name: row["mean"] for name, row in summary["agents"].items()}
+    assert means == {"teacher": 500, "mlp16": 500}
+    assert last_record(run)["students"]["mlp16"]["agreement"] > 0.9
+    assert set(last_record(run)["teacher"]) == {"return"}, "it has no Q-values"
+    assert Run.open(run).manifest["config"]["student"]["temperature"] == 1
+
+
+def test_a_policy_without_q_values_is_known_as_one_when_its_run_goes_on(of_a_policy, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(of_a_policy[1], run)
+    assert load_policy(run).head == Logits()
+    resume(run, steps=4_400)
+    assert load_policy(run).head == Logits()
+    assert set(last_record(run)["teacher"]) == {"return"}
+
+
+@pytest.mark.parametrize(
+    ("path", "student", "followed_at"),
+    [
+        (PPO, {}, 1),
+        (PPO, {"temperature": 0.5}, 0.5),
+        (PPO, {"temperature_unit": "gap"}, 0.01),
+        (DATA / "sb3-cartpole-dqn.zip", {}, 0.01),
+    ],
+)
+def test_logits_are_followed_at_1_unless_another_temperature_is_set(
+    path, student, followed_at, monkeypatch
+):
+    begun = []
+    monkeypatch.setattr(train_module, "begin", lambda settings, *_, **__: begun.append(settings))
+    setting = replace(DISTILL, env="gym/CartPole-v1", student=replace(DISTILL.student, **student))
+    distill(path, setting)
+    assert begun[0].student.temperature == followed_at
+
+
 def test_a_resumed_distillation_equals_one_that_was_never_stopped(source, tmp_path):
     whole = replace(DISTILL, steps=800, checkpoint_steps=600)
     distill(source, whole, out=tmp_path / "whole")
@@ -132,6 +186,8 @@ def test_the_teachers_of_two_games_are_distilled_into_one_student(tmp_path):
 
 
 def test_bad_requests_are_refused_in_one_line_and_nothing_is_written(source, tmp_path):
+    ppo = replace(DISTILL, env="gym/CartPole-v1")
+    no_q = "follows Q-values, and .* has a policy alone: allowed: kl, reverse-kl, nll"
     cases = {
         (tmp_path / "none", DISTILL): "no run folder",
         (DATA / "sb3-cartpole-dqn.zip", DISTILL): "GAME",
@@ -141,6 +197,9 @@ def test_bad_requests_are_refused_in_one_line_and_nothing_is_written(source, tmp
         (source, replace(DISTILL, replay=replace(DISTILL.replay, priority=0.5))): "--replay.prio",
         (source, replace(DISTILL, teacher=TeacherConfig("pqn"))): "--teacher pqn",
         (source, replace(DISTILL, students=("mlp8:kll",))): "did you mean 'kl'",
+        (PPO, replace(ppo, students=("mlp8:kl", "mlp8:mse"))): f"mlp8:mse': mse {no_q}",
+        (PPO, replace(ppo, students=("mlp8:kl-td",))): f"mlp8:kl-td': kl-td {no_q}",
+        (PPO, replace(ppo, students=("auto:mse",))): f"auto:mse': mse {no_q}",
     }
     for (teacher, settings), piece in cases.items():
         with pytest.raises(RequestError, match=piece) as error:

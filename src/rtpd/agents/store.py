@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
-from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers import HEADS
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Scalar, ValueHead
 from rtpd.networks.policy import Policy
@@ -81,9 +81,9 @@ def load(path: Path) -> Policy:
     spec = about.spec
     head: ValueHead = Scalar()
     if AgentId.parse(about.agent).is_teacher:
-        if about.teacher not in TEACHERS:
-            raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
-        head = TEACHERS[about.teacher].head
+        if about.teacher not in HEADS:
+            raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, HEADS)}")
+        head = HEADS[about.teacher]
     like = _shapes(about, spec, head.atoms, path)
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)

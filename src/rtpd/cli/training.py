@@ -80,8 +80,9 @@ class DistillCommand(Command):
     """
 
     teacher: tyro.conf.Positional[Path]
-    """run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3 DQN or an
-    sb3-contrib QR-DQN (name its game too; statistics of VecNormalize are not in such a file)"""
+    """run folder, an agent's .safetensors file, or (name its game too) the .zip of a
+    Stable-Baselines3 DQN, PPO or A2C or an sb3-contrib QR-DQN, or the .cleanrl_model of a CleanRL
+    DQN or PPO; statistics of VecNormalize are not in such files"""
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
     """what the settings come from (default: distill, after the paper)"""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,13 @@ from jaxtyping import Array, Float
 
 @dataclass(frozen=True)
 class ValueHead(ABC):
-    """How Q-values are read from the outputs of a net, `atoms` of them an action."""
+    """How Q-values are read from the outputs of a net, `atoms` of them an action.
+
+    `gives_q`: whether they are Q-values; of a teacher with a policy alone they are its logits.
+    """
 
     atoms: int
+    gives_q: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
@@ -28,6 +33,13 @@ class Scalar(ValueHead):
     def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
         """The outputs themselves."""
         return outputs
+
+
+@dataclass(frozen=True)
+class Logits(Scalar):
+    """One output an action, the logit of a policy (PPO, A2C): there are no Q-values."""
+
+    gives_q: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

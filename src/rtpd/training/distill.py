@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from rtpd import envs
-from rtpd.agents.formats import sb3
+from rtpd.agents.formats import cleanrl, sb3
 from rtpd.agents.store import file_of, load_policy
 from rtpd.config.loading import from_dict, load_config
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
+from rtpd.learning.distillation import LOSSES
+from rtpd.learning.student_spec import parse_students
 from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
@@ -36,10 +38,13 @@ def distill(
     of its play. `resume` goes on with such a run like with any other.
 
     Args:
-        teacher: a run folder, an agent's .safetensors file, or the .zip of a Stable-Baselines3 DQN
-            or an sb3-contrib QR-DQN (read without PyTorch; `settings` must say which game).
+        teacher: a run folder, an agent's .safetensors file, the .zip of a Stable-Baselines3 DQN,
+            PPO or A2C or an sb3-contrib QR-DQN, or the .cleanrl_model of a CleanRL DQN or PPO
+            (read without PyTorch; `settings` must say which game). Of PPO and A2C students follow
+            the policy's logits.
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
-            game is played, and with untouched `environment` options as it was played then.
+            game is played, and with untouched `environment` options as it was played then. With
+            an untouched temperature logits are followed as they are, at 1.
         out: as for `train`, like all that follow.
         preset: name of the preset that `settings` came from.
         monitor: told of the progress.
@@ -61,6 +66,8 @@ def distill(
     path = Path(teacher)
     policies = teachers_of(path, settings)
     settings = _of_its_game(settings, path, policies)
+    if not all(policy.head.gives_q for policy in policies.values()):
+        settings = _of_logits(settings, path)
     about = {"distilled_from": str(path)}
     return train.begin(
         settings, policies, about, out=out, preset=preset, monitor=monitor, track=track
@@ -69,21 +76,25 @@ def distill(
 
 def teachers_of(path: Path, settings: Config) -> dict[str, Policy]:
     """The teachers of a run, or that of an agent's file, by the short name of their game."""
+    reader = next((reader for reader in (cleanrl, sb3) if reader.is_agent(path)), None)
     if file_of(path) is not None:
         teacher = load_policy(path)
-    elif path.is_dir() and not sb3.is_agent(path):
+    elif path.is_dir() and reader is None:
         found = train.frozen_teachers(Run.open(path))
         if not found:
             raise RunError(f"'{path}' holds no teacher")
         return found
-    elif path.suffix == ".zip" or sb3.is_agent(path):
+    elif reader is not None or path.suffix == ".zip":
         if len(settings.games) != 1 or not settings.env:
             command = typed("rtpd", "distill", path, "GAME")
             raise ConfigError(f"'{path}' does not say what it plays: {command}")
         envs.check(settings.env)
-        teacher = sb3.load(path, settings.env, settings.environment)
+        teacher = (reader or sb3).load(path, settings.env, settings.environment)
     else:
-        raise RunError(f"'{path}' is no run folder, .safetensors agent or Stable-Baselines3 .zip")
+        raise RunError(
+            f"'{path}' is no run folder, .safetensors agent, Stable-Baselines3 .zip or "
+            ".cleanrl_model"
+        )
     return {envs.short(teacher.spec.name): teacher}
 
 
@@ -96,6 +107,24 @@ def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> C
     known = next(iter(policies.values())).provenance.get("environment")
     options = from_dict({"environment": known or {}}, str(path)).environment
     return adapted(settings, plays, options, next(iter(policies.values())).provenance["net"])
+
+
+def _of_logits(settings: Config, path: Path) -> Config:
+    """The settings for a teacher without Q-values; ConfigError where a student would follow them.
+
+    A temperature in units of Q that nobody has set is none of logits, which are a policy at 1.
+    """
+    allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
+    for student in parse_students(settings):
+        if LOSSES[student.loss].needs_q:
+            raise ConfigError(
+                f"student '{student.text}': {student.loss} follows Q-values, and the teacher of "
+                f"'{path}' has a policy alone: allowed: {allowed}"
+            )
+    usual, asked = StudentConfig(), settings.student
+    if (asked.temperature, asked.temperature_unit) != (usual.temperature, usual.temperature_unit):
+        return settings
+    return replace(settings, student=replace(asked, temperature=1.0))
 
 
 def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Config:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd.agents import store
-from rtpd.agents.formats import sb3
+from rtpd.agents.formats import sb3, sb3_kind, torch_file
 from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, EnvError, RequestError, RtpdError
 from rtpd.training.distill import teachers_of
@@ -37,8 +37,12 @@ AGENTS = {
     "sb3-cartpole-qrdqn": (VECTOR, "QR-DQN", "mlp8"),
     "sb3-pong-dqn": (IMAGE, "DQN", "conv32-64-64x6"),
     "sb3-pong-qrdqn": (IMAGE, "QR-DQN", "conv32-64-64x6-9"),
+    "sb3-cartpole-ppo": (VECTOR, "PPO", "mlp32-32"),
+    "sb3-cartpole-a2c": (VECTOR, "A2C", "mlp12-8"),
+    "sb3-pong-ppo": (IMAGE, "PPO", "conv32-64-64x32"),
 }
 CARTPOLE, PONG = DATA / "sb3-cartpole-qrdqn.zip", DATA / "sb3-pong-dqn.zip"
+PPO, PONG_PPO = DATA / "sb3-cartpole-ppo.zip", DATA / "sb3-pong-ppo.zip"
 
 
 @cache
@@ -86,12 +90,13 @@ def refused(path, spec, said, kind=RequestError):
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_q_values_and_greedy_actions_are_those_of_pytorch(name):
-    spec, _, net = AGENTS[name]
+def test_q_values_or_logits_and_greedy_actions_are_those_of_pytorch(name):
+    spec, algorithm, net = AGENTS[name]
     agent, expected = sb3.read(DATA / f"{name}.zip", spec), np.load(DATA / f"{name}.npz")
     obs = expected["obs"].reshape(-1, spec.stack, *spec.frame_shape)
     q = jax.vmap(agent)(obs)
     assert agent.provenance["net"] == net
+    assert agent.head.gives_q == (algorithm in ("DQN", "QR-DQN"))
     np.testing.assert_allclose(q, expected["q"], atol=1e-5)
     np.testing.assert_array_equal(q.argmax(axis=1), expected["action"])
     assert np.ptp(expected["q"], axis=0).max() > 0.1, "the answers hardly depend on what is seen"
@@ -104,10 +109,10 @@ def test_an_agent_says_where_it_comes_from_and_can_be_kept(name, tmp_path):
     source = agent.provenance["source"]
     assert source["file"] == f"{name}.zip" and source["algorithm"] == algorithm
     assert source["stable_baselines3"].count(".") == 2 and len(source["sha256"]) == 64
-    assert agent.provenance["step"] == 12_345
+    assert agent.provenance["step"] == (40_960 if name == "sb3-cartpole-ppo" else 12_345)
     store.save(tmp_path / "teacher.safetensors", agent)
     kept = store.load(tmp_path / "teacher.safetensors")
-    assert kept.provenance == agent.provenance and kept.spec == spec
+    assert kept.provenance == agent.provenance and kept.spec == spec and kept.head == agent.head
     obs = np.load(DATA / f"{name}.npz")["obs"][0].reshape(spec.stack, *spec.frame_shape)
     np.testing.assert_array_equal(kept(obs), agent(obs))
 
@@ -157,7 +162,15 @@ def test_another_environment_is_refused_with_both_numbers(path, spec, there, her
     refused(path, spec, f"it has observations {there}.*, {spec.name} has observations {here}")
 
 
-NO_POLICY = "allowed: MlpPolicy and CnnPolicy of DQN and QR-DQN"
+NO_POLICY = "allowed: MlpPolicy and CnnPolicy of DQN, QR-DQN, PPO and A2C"
+
+
+def space(kind):
+    return {":type:": f"<class 'gymnasium.spaces.{kind.lower()}.{kind}'>"}
+
+
+def policy_class(module, name):
+    return {"__module__": module, "__init__": f"<function {name}.__init__ at 0x7f>"}
 
 
 @pytest.mark.parametrize(
@@ -165,19 +178,49 @@ NO_POLICY = "allowed: MlpPolicy and CnnPolicy of DQN and QR-DQN"
     [
         (
             CARTPOLE,
-            {"policy_class": {
-                "__module__": "stable_baselines3.common.policies",
-                "__init__": "<function ActorCriticPolicy.__init__ at 0x7f>",
-            }},
-            f"holds a 'stable_baselines3.common.policies.ActorCriticPolicy': {NO_POLICY}",
+            {"policy_class": policy_class("stable_baselines3.common.policies", "BasePolicy")},
+            f"copy.zip: it holds a 'stable_baselines3.common.policies.BasePolicy': {NO_POLICY}",
         ),
         (
             PONG,
-            {"policy_class": {
-                "__module__": "stable_baselines3.dqn.policies",
-                "__init__": "<function MultiInputPolicy.__init__ at 0x7f>",
-            }},
-            f"holds a 'stable_baselines3.dqn.policies.MultiInputPolicy': {NO_POLICY}",
+            {"policy_class": policy_class("stable_baselines3.dqn.policies", "MultiInputPolicy")},
+            "dicts are not read: "
+            f"it holds a 'stable_baselines3.dqn.policies.MultiInputPolicy': {NO_POLICY}",
+        ),
+        (
+            PPO,
+            {"policy_class": policy_class("sb3.common.policies", "MultiInputActorCriticPolicy")},
+            "dicts are not read: it holds a 'sb3.common.policies.MultiInputActorCriticPolicy'",
+        ),
+        (
+            PPO,
+            {"policy_class": policy_class("a.recurrent.policies", "RecurrentActorCriticPolicy")},
+            "recurrent policies are not read: it holds a '.*RecurrentActorCriticPolicy'",
+        ),
+        (
+            PPO,
+            {"policy_class": policy_class("a.maskable.policies", "MaskableActorCriticPolicy")},
+            "masks of actions are not read: it holds a '.*MaskableActorCriticPolicy'",
+        ),
+        (
+            PPO,
+            {"action_space": space("Box")},
+            "continuous actions are not read: its action_space is a 'Box'",
+        ),
+        (
+            PPO,
+            {"action_space": space("MultiDiscrete")},
+            "several actions at a time are not read: its action_space is a 'MultiDiscrete'",
+        ),
+        (
+            PPO,
+            {"observation_space": space("Dict")},
+            "observations that are dicts are not read: its observation_space is a 'Dict'",
+        ),
+        (
+            PPO,
+            {"policy_kwargs": {"features_extractor_class": f"<class '{sb3_kind.NATURE}'>"}},
+            r"not built as expected, first: 'features_extractor\.cnn\.0\.bias'",
         ),
         (CARTPOLE, {"policy_class": {"__module__": "__main__"}}, r"holds a '__main__\.\?'"),
         (CARTPOLE, {"policy_class": {"__module__": "a\x1b\n"}}, r"holds a 'a\\x1b\\n\.\?'"),
@@ -209,12 +252,12 @@ NO_POLICY = "allowed: MlpPolicy and CnnPolicy of DQN and QR-DQN"
         (CARTPOLE, {"n_quantiles": 10}, "and 1 actions, .* and 2 actions"),
         (
             CARTPOLE,
-            {"policy_kwargs": {"features_extractor_class": f"<class '{sb3._NATURE}'>"}},
+            {"policy_kwargs": {"features_extractor_class": f"<class '{sb3_kind.NATURE}'>"}},
             r"not built as expected, first: 'quantile_net\.features_extractor\.cnn\.0\.bias'",
         ),
         (
             PONG,
-            {"policy_kwargs": {"features_extractor_class": f"<class '{sb3._FLATTEN}'>"}},
+            {"policy_kwargs": {"features_extractor_class": f"<class '{sb3_kind.FLATTEN}'>"}},
             r"not built as expected, first: 'q_net\.features_extractor\.cnn\.0\.bias'",
         ),
     ],
@@ -268,6 +311,76 @@ def test_the_nets_made_for_these_tests_are_read(changed, saved_by_torch):
 def test_a_net_of_another_kind_is_named(arrays, said, changed, saved_by_torch):
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     refused(changed(PONG, policy=saved_by_torch(arrays)), IMAGE, said)
+
+
+# ---- PPO and A2C --------------------------------------------------------------------------------
+
+
+@cache
+def actor():
+    """The weights of an actor-critic of Pong by their names."""
+    return torch_file.state_dict(members(PONG_PPO)["policy.pth"], "policy.pth")
+
+
+def logits(path, spec):
+    """Of three frames of Pong, or as many states of CartPole."""
+    name = "sb3-pong-ppo" if spec == IMAGE else "sb3-cartpole-ppo"
+    obs = np.load(DATA / f"{name}.npz")["obs"][:3].reshape(3, spec.stack, *spec.frame_shape)
+    return np.asarray(jax.vmap(sb3.read(path, spec))(obs))
+
+
+def test_zips_from_before_actors_had_features_of_their_own_are_read(changed, saved_by_torch):
+    older = {k: v for k, v in actor().items() if not k.startswith(("pi_", "vf_"))}
+    assert len(older) == len(actor()) - 16
+    path = changed(PONG_PPO, policy=saved_by_torch(older))
+    np.testing.assert_array_equal(logits(path, IMAGE), logits(PONG_PPO, IMAGE))
+
+
+def test_the_actor_has_its_own_features_and_the_critic_is_ignored(changed, saved_by_torch):
+    damaged = {
+        k: v if k.startswith(("pi_", "action_net")) else v * np.nan for k, v in actor().items()
+    }
+    path = changed(PONG_PPO, policy=saved_by_torch(damaged))
+    np.testing.assert_array_equal(logits(path, IMAGE), logits(PONG_PPO, IMAGE))
+    damaged |= {k: v * np.nan for k, v in actor().items() if k.startswith("pi_")}
+    path = changed(PONG_PPO, policy=saved_by_torch(damaged))
+    refused(path, IMAGE, r"'pi_features_extractor\.cnn\.0\.weight' holds what is no finite number")
+
+
+@pytest.mark.parametrize(
+    ("shared", "own"), [((), ()), ((7,), ()), ((), (6,)), ((7, 5), (6,)), ((7,), (6, 3))]
+)
+def test_layers_that_actor_and_critic_share_come_before_those_of_the_actor(
+    shared, own, changed, saved_by_torch
+):
+    """As before 1.8, `net_arch=[7, dict(pi=[6], vf=[6])]`."""
+    sizes = (4, *shared, *own, 2)
+    names = [f"mlp_extractor.shared_net.{2 * i}" for i in range(len(shared))]
+    names += [f"mlp_extractor.policy_net.{2 * i}" for i in range(len(own))]
+    names += ["action_net"]
+    arrays = filled(weights({k: sizes[i : i + 2][::-1] for i, k in enumerate(names)}))
+    path = changed(PPO, policy=saved_by_torch(arrays))
+    x = np.load(DATA / "sb3-cartpole-ppo.npz")["obs"][:3]
+    for i, name in enumerate(names):
+        x = (np.tanh(x) if i else x) @ arrays[f"{name}.weight"].T + arrays[f"{name}.bias"]
+    np.testing.assert_allclose(logits(path, VECTOR), x, atol=1e-5)
+
+
+def test_policies_have_the_classes_and_pixels_that_they_were_made_with(changed):
+    before = policy_class("stable_baselines3.ppo.policies", "PPOPolicy")
+    path = changed(PPO, data=about(PPO, policy_class=before, n_epochs=None))
+    assert sb3.read(path, VECTOR).provenance["source"]["algorithm"] == "A2C"
+    np.testing.assert_array_equal(logits(path, VECTOR), logits(PPO, VECTOR))
+    path = changed(PONG_PPO, data=about(PONG_PPO, policy_kwargs={"normalize_images": False}))
+    assert sb3.read(path, IMAGE).preprocess.scale == 1
+    assert sb3.read(PONG_PPO, IMAGE).preprocess.scale == 255
+
+
+@pytest.mark.parametrize("more", ["log_std", "lstm_actor.weight_ih_l0", "action_net.0.weight"])
+def test_an_actor_of_another_kind_is_named(more, changed, saved_by_torch):
+    arrays = {k: v for k, v in actor().items() if not k.startswith("vf_")}
+    path = changed(PONG_PPO, policy=saved_by_torch(arrays | {more: np.ones(2, np.float32)}))
+    refused(path, IMAGE, f"not built as expected, first: '{more}'")
 
 
 # ---- what is read exactly though rtpd trains no such nets --------------------------------------
@@ -423,7 +536,7 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged") / "agent.zip"
 
 
-WHOLE = CARTPOLE.read_bytes()
+FUZZED = pytest.mark.parametrize("path", [CARTPOLE, PPO], ids=["qr-dqn", "ppo"])
 
 
 def read_or_refuse(place, data):
@@ -436,25 +549,26 @@ def read_or_refuse(place, data):
         return None
 
 
-@given(end=st.integers(0, len(WHOLE) - 1))
-def test_a_cut_file_is_refused(place, end):
-    assert read_or_refuse(place, WHOLE[:end]) is None
+@FUZZED
+@given(data=st.data())
+def test_a_cut_file_is_refused(place, path, data):
+    whole = path.read_bytes()
+    assert read_or_refuse(place, whole[: data.draw(st.integers(0, len(whole) - 1))]) is None
 
 
-@given(at=st.integers(0, len(WHOLE) - 1) | st.integers(-600, -1), mask=st.integers(1, 255))
-def test_a_flipped_byte_is_refused_or_changes_nothing(place, at, mask):
-    data = bytearray(WHOLE)
-    data[at] ^= mask
-    found = read_or_refuse(place, bytes(data))
+@FUZZED
+@given(data=st.data(), mask=st.integers(1, 255))
+def test_a_flipped_byte_is_refused_or_changes_nothing(place, path, data, mask):
+    flipped = bytearray(path.read_bytes())
+    flipped[data.draw(st.integers(0, len(flipped) - 1) | st.integers(-600, -1))] ^= mask
+    found = read_or_refuse(place, bytes(flipped))
     if found is not None:
-        assert eqx.tree_equal(found.net, sb3.read(CARTPOLE, VECTOR).net)
+        assert eqx.tree_equal(found.net, sb3.read(path, VECTOR).net)
 
 
-ABOUT = members(CARTPOLE)["data"]
-
-
-@given(at=st.integers(0, len(ABOUT) - 1), value=st.integers(0, 255))
-def test_a_damaged_description_in_a_sound_archive_is_read_or_refused(place, at, value):
-    data = bytearray(ABOUT)
-    data[at] = value
-    read_or_refuse(place, packed(members(CARTPOLE) | {"data": bytes(data)}))
+@FUZZED
+@given(data=st.data(), value=st.integers(0, 255))
+def test_a_damaged_description_in_a_sound_archive_is_read_or_refused(place, path, data, value):
+    damaged = bytearray(members(path)["data"])
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] = value
+    read_or_refuse(place, packed(members(path) | {"data": bytes(damaged)}))

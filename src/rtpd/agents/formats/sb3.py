@@ -1,4 +1,4 @@
-"""Agents of Stable-Baselines3 (DQN) and sb3-contrib (QR-DQN) as policies, without PyTorch.
+"""Agents of Stable-Baselines3 and sb3-contrib as policies, without PyTorch: DQN, QR-DQN, PPO, A2C.
 
 A .zip of theirs holds `data`, JSON in which whatever is no plain value is pickled (and is not
 looked at here); `policy.pth`, the weights; and `_stable_baselines3_version`.
@@ -6,72 +6,34 @@ looked at here); `policy.pth`, the weights; and `_stable_baselines3_version`.
     image -> / 255 -> three convolutions and a dense layer (NatureCNN) -> dense layers -> outputs
     vector -> dense layers -> outputs
 
-What is read is made into a net of rtpd that gives the same. Images of one channel are the newest
-frame of a stack whose other frames have weights of 0. A net without a hidden layer gets one of
-ReLU(x) and ReLU(-x), whose difference is x.
-
-The outputs of a QR-DQN are [N A], all actions of a quantile side by side; Q-values are their means
-over N. The last layer has no ReLU, so that the mean of its weights gives the mean of its outputs:
-the policy made here has one output per action, and agrees with the original to float32 rounding.
+The outputs of PPO and A2C are the logits of their policy; what computes the value of a state is
+not read. Those of a QR-DQN are [N A], all actions of a quantile side by side; Q-values are their
+means over N. The last layer has no ReLU, so that the mean of its weights gives the mean of its
+outputs: the policy made here has one output per action, and agrees with the original to float32
+rounding.
 """
 
-import math
 import re
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 
 from rtpd import envs
-from rtpd.agents.formats import torch_file
+from rtpd.agents.formats import layers as nets
+from rtpd.agents.formats import sb3_kind, torch_file
+from rtpd.agents.formats.layers import Layer, brief
+from rtpd.agents.formats.sb3_kind import ACTOR, FLATTEN, NATURE, Kind, part
 from rtpd.envs import EnvOptions
-from rtpd.errors import CheckpointError, RequestError, unknown
-from rtpd.networks import architectures, qnet
+from rtpd.errors import CheckpointError, RequestError
 from rtpd.networks.policy import Policy
 from rtpd.storage.archive import Archive, why
 from rtpd.storage.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec, Preprocess
+from rtpd.types import EnvSpec
 
-_NATURE = "stable_baselines3.common.torch_layers.NatureCNN"
-_FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"
 _NATURE_LAYERS = ("cnn.0", "cnn.2", "cnn.4", "linear.0")
-_ACTIVATION = "torch.nn.modules.activation."
-_ACTIVATIONS = {
-    "ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "ELU": "elu", "LeakyReLU": "leaky_relu",
-    "SiLU": "silu", "GELU": "gelu",
-}  # fmt: skip
-
-
-class Kind(NamedTuple):
-    """A policy class of theirs: its algorithm, what its net is called, what reads observations."""
-
-    algorithm: str
-    net: str
-    extractor: str
-    activation: str = "relu"
-    scale: float = 1.0  # what observations are divided by
-
-
-KINDS = {
-    "stable_baselines3.dqn.policies.DQNPolicy": Kind("DQN", "q_net", _FLATTEN),  # MlpPolicy
-    "stable_baselines3.dqn.policies.CnnPolicy": Kind("DQN", "q_net", _NATURE),
-    "sb3_contrib.qrdqn.policies.QRDQNPolicy": Kind("QR-DQN", "quantile_net", _FLATTEN),
-    "sb3_contrib.qrdqn.policies.CnnPolicy": Kind("QR-DQN", "quantile_net", _NATURE),
-}
-
-
-class Layer(NamedTuple):
-    """A layer of theirs: `weight` is [O I] or, of a convolution, [O I k k]; `bias` is [O]."""
-
-    name: str
-    weight: np.ndarray
-    bias: np.ndarray
 
 
 def load(path: str | Path, env: str, options: EnvOptions = EnvOptions()) -> Policy:
@@ -93,38 +55,29 @@ def read(path: str | Path, spec: EnvSpec) -> Policy:
     archive = _opened(path)
     about = _about(archive)
     try:
-        kind = _kind(about)
+        kind = sb3_kind.of(about)
         saved = archive.read("policy.pth")
         layers = _layers(torch_file.state_dict(saved, f"{path}: policy.pth"), kind)
         if kind.algorithm == "QR-DQN":
             layers[-1] = _mean_of_quantiles(layers[-1], about.get("n_quantiles"))
-        bent = kind.extractor == _FLATTEN and len(layers) > 1  # NatureCNN has ReLU of its own
-        layers = _fitted(layers, kind, _part(about, "observation_space"), spec)
-        text = _net_text(layers)
-        net = replace(_net(text, layers, spec), activation=kind.activation if bent else "relu")
+        bent = kind.extractor == FLATTEN and len(layers) > 1  # NatureCNN has ReLU of its own
+        seen = _seen(layers, kind, part(about, "observation_space"))
+        return nets.policy(
+            nets.fitted(layers, seen, spec),
+            spec,
+            activation=kind.activation if bent else "relu",
+            scale=kind.scale,
+            gives_q=kind.gives_q,
+            steps=about.get("num_timesteps"),
+            source={
+                "file": clean(path.name),
+                "sha256": sha256(contents(path) if path.is_file() else saved),
+                "algorithm": kind.algorithm,
+                "stable_baselines3": _version(archive),
+            },
+        )
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from None
-    steps = about.get("num_timesteps")
-    facts = {
-        "agent": "teacher",
-        "net": text,
-        "loss": None,
-        "teacher": "dqn",  # one output per action, whatever it was trained with
-        "dueling": False,
-        "norm": False,
-        "activation": net.activation,
-        "num_outputs": spec.num_actions,
-        "step": steps if type(steps) is int else None,
-        "source": {
-            "file": clean(path.name),
-            "sha256": sha256(contents(path) if path.is_file() else saved),
-            "algorithm": kind.algorithm,
-            "stable_baselines3": _version(archive),
-        },
-    }
-    scale = jnp.full(spec.scale_shape, kind.scale)
-    preprocess = Preprocess(jnp.zeros(spec.frame_shape), scale)
-    return Policy(net, preprocess, spec, facts)
 
 
 class _Folder:
@@ -170,131 +123,84 @@ def _version(archive: "Archive | _Folder") -> str | None:
     return clean(archive.read(name, 1000).decode(errors="replace").strip())[:40]
 
 
-def _kind(about: dict[str, Any]) -> Kind:
-    """What the agent is; RequestError if it is not one that can be read."""
-    policy = _part(about, "policy_class")
-    name = re.match(r"<function (\w+)\.__init__", _brief(policy.get("__init__")))
-    found = f"{_brief(policy.get('__module__'))}.{name.group(1) if name else '?'}"
-    if found not in KINDS:
-        raise RequestError(
-            f"it holds a '{found}': allowed: MlpPolicy and CnnPolicy of DQN and QR-DQN"
-        )
-    kind, options = KINDS[found], _part(about, "policy_kwargs")
-    extractor = _class(options.get("features_extractor_class", kind.extractor))
-    activation = _class(options.get("activation_fn", f"{_ACTIVATION}ReLU"))
-    bend = _ACTIVATIONS.get(activation.removeprefix(_ACTIVATION))
-    if extractor not in (_NATURE, _FLATTEN):
-        raise RequestError(unknown("features extractor", extractor, (_NATURE, _FLATTEN)))
-    if bend is None or not activation.startswith(_ACTIVATION):
-        known = [_ACTIVATION + name for name in _ACTIVATIONS]
-        raise RequestError(unknown("activation", activation, known))
-    whole = extractor == _NATURE and options.get("normalize_images", True) is True
-    return kind._replace(extractor=extractor, activation=bend, scale=255.0 if whole else 1.0)
-
-
-def _part(about: dict[str, Any], name: str) -> dict[str, Any]:
-    found = about.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _class(value: object) -> str:
-    """The dotted name in "<class 'a.b.C'>"."""
-    return _brief(value).removeprefix("<class '").removesuffix("'>")
-
-
-def _brief(value: object) -> str:
-    """A value of the JSON, short and on one line."""
-    nested = isinstance(value, dict | list)
-    return clean(type(value).__name__ if nested else value)[:100]
-
-
 def _layers(weights: dict[str, np.ndarray], kind: Kind) -> list[Layer]:
     """The net's layers, input side first; RequestError if it has others than those named above."""
-    prefix, names = f"{kind.net}.", []
-    if kind.extractor == _NATURE:
-        names = [f"{prefix}features_extractor.{part}" for part in _NATURE_LAYERS]
-    depth = sum(bool(re.fullmatch(rf"{prefix}{prefix}\d+\.weight", key)) for key in weights)
-    names += [f"{prefix}{prefix}{2 * i}" for i in range(depth)]  # a ReLU after each but the last
-    wanted = {f"{name}.{part}" for name in names for part in ("weight", "bias")}
-    odd = sorted(wanted ^ {key for key in weights if key.startswith(prefix)})
-    if odd or not depth:
-        first = _brief(odd[0] if odd else prefix)
+    parts = _actor(weights) if kind.net == ACTOR else _q_net(weights, kind.net)
+    convolutions: list[str] = []
+    dense = [name for prefix in parts.dense for name in _numbered(weights, prefix)]
+    dense += [parts.last] if parts.last else []
+    complete = bool(dense)
+    if kind.extractor == NATURE:
+        *convolutions, linear = (f"{parts.extractor}{part}" for part in _NATURE_LAYERS)
+        dense = [linear, *dense]
+    names = {f"{name}.{part}" for name in (*convolutions, *dense) for part in ("weight", "bias")}
+    odd = sorted(names ^ parts.keys)
+    if odd or not complete:
+        first = brief(odd[0] if odd else kind.net)
         raise RequestError(
             f"the net is not built as expected, first: '{first}': allowed: "
             "NatureCNN or a flat input, then dense layers with ReLU"
         )
-    layers = []
-    for name in names:
-        rank = 4 if ".cnn." in name else 2
-        weight, bias = (_numbers(weights, f"{name}.{part}") for part in ("weight", "bias"))
-        if weight.ndim != rank or bias.shape != weight.shape[:1] or not weight.size:
-            shapes = f"{list(weight.shape)} and {list(bias.shape)}"
-            raise RequestError(f"'{name}' has weights and biases {shapes}")
-        layers.append(Layer(name, weight, bias))
-    return layers
+    return nets.found(weights, convolutions, dense)
 
 
-def _numbers(weights: dict[str, np.ndarray], name: str) -> np.ndarray:
-    found = weights[name]
-    with np.errstate(over="ignore"):
-        array = found.astype(np.float32)
-    if found.dtype.kind != "f" or not np.isfinite(array).all():
-        raise RequestError(f"'{name}' holds what is no finite number")
-    return array
+class _Parts(NamedTuple):
+    """Where in a state dict a net is: prefixes of its parts, and all keys that belong to it."""
+
+    extractor: str
+    dense: tuple[str, ...]  # of layers that are numbered
+    last: str | None  # of the outputs, where it has a name of its own
+    keys: set[str]
+
+
+def _q_net(weights: dict[str, np.ndarray], net: str) -> _Parts:
+    keys = {key for key in weights if key.startswith(f"{net}.")}
+    return _Parts(f"{net}.features_extractor.", (f"{net}.{net}.",), None, keys)
+
+
+def _actor(weights: dict[str, np.ndarray]) -> _Parts:
+    """What an actor-critic acts with: all but the features and the layers of its value.
+
+    Since 1.7 the features of the actor have a name of their own, beside another name of the same
+    where actor and critic share them; before 1.8 layers too could be shared.
+    """
+    own = "pi_features_extractor."
+    extractor = own if any(key.startswith(own) for key in weights) else "features_extractor."
+    others = {"features_extractor.", own, "vf_features_extractor."} - {extractor}
+    ignored = (*others, "mlp_extractor.value_net.", "value_net.")
+    keys = {key for key in weights if not key.startswith(ignored)}
+    dense = ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.")
+    return _Parts(extractor, dense, "action_net", keys)
+
+
+def _numbered(weights: dict[str, np.ndarray], prefix: str) -> list[str]:
+    """The dense layers under a prefix: 0, 2, 4, ..., with an activation behind each."""
+    depth = sum(bool(re.fullmatch(rf"{re.escape(prefix)}\d+\.weight", key)) for key in weights)
+    return [f"{prefix}{2 * i}" for i in range(depth)]
 
 
 def _mean_of_quantiles(layer: Layer, count: object) -> Layer:
     """A last layer that gives the means of the quantiles, from one that gives `count` of each."""
     outputs = len(layer.bias)
     if type(count) is not int or count < 1 or outputs % count:
-        raise RequestError(f"{outputs} outputs are no {_brief(count)} quantiles an action")
+        raise RequestError(f"{outputs} outputs are no {brief(count)} quantiles an action")
     parts = (layer.weight.reshape(count, -1, layer.weight.shape[1]), layer.bias.reshape(count, -1))
     weight, bias = (part.mean(0, np.float64).astype(np.float32) for part in parts)
     return Layer(layer.name, weight, bias)
 
 
-def _fitted(layers: list[Layer], kind: Kind, space: dict[str, Any], spec: EnvSpec) -> list[Layer]:
-    """The layers as a net of rtpd for `spec` has them.
-
-    RequestError with both numbers unless observations and actions are those of `spec`.
-    """
-    there, stack = [layers[0].weight.shape[1]], [spec.stack, *spec.frame_shape]
-    if kind.extractor == _NATURE:
-        if space.get("dtype") != "uint8":
-            raise RequestError(f"it reads images of {_brief(space.get('dtype'))}: allowed: uint8")
-        there = _shape(space)
-        hidden = len(layers) > len(_NATURE_LAYERS) + 1
-        if kind.activation != "relu" and hidden:
-            raise RequestError(
-                f"it has {kind.activation} behind NatureCNN, which has ReLU: allowed: ReLU"
-            )
-    here = stack if spec.is_image else [math.prod(stack)]
-    actions = len(layers[-1].bias)
-    newest = spec.is_image and there == [1, *spec.frame_shape]
-    if not (there == here or newest) or actions != spec.num_actions:
+def _seen(layers: list[Layer], kind: Kind, space: dict[str, Any]) -> list[int] | None:
+    """The shape of what the net reads, where it is told."""
+    if kind.extractor != NATURE:
+        return [layers[0].weight.shape[1]]
+    if space.get("dtype") != "uint8":
+        raise RequestError(f"it reads images of {brief(space.get('dtype'))}: allowed: uint8")
+    hidden = len(layers) > len(_NATURE_LAYERS) + 1
+    if kind.activation != "relu" and hidden:
         raise RequestError(
-            f"it has observations {there} and {actions} actions, "
-            f"{spec.name} has observations {here} and {spec.num_actions} actions"
+            f"it has {kind.activation} behind NatureCNN, which has ReLU: allowed: ReLU"
         )
-    if newest and layers[0].weight.shape[1] == 1:
-        before = [(0, 0), (spec.stack - 1, 0), (0, 0), (0, 0)]
-        layers[0] = layers[0]._replace(weight=np.pad(layers[0].weight, before))
-    return layers if len(layers) > 1 else [_both_signs(layers[0].weight.shape[1]), _signed(*layers)]
-
-
-def _both_signs(inputs: int) -> Layer:
-    """A hidden layer that gives x and -x, so that nothing of x is lost behind a ReLU."""
-    if 2 * inputs > architectures.MOST_WIDTH:
-        raise RequestError(
-            f"it has no hidden layer and {inputs} inputs: allowed: {architectures.MOST_WIDTH // 2}"
-        )
-    one = np.eye(inputs, dtype=np.float32)
-    return Layer("none", np.concatenate([one, -one]), np.zeros(2 * inputs, np.float32))
-
-
-def _signed(layer: Layer) -> Layer:
-    """The layer behind `_both_signs` that gives what this one gives of x."""
-    return layer._replace(weight=np.concatenate([layer.weight, -layer.weight], axis=1))
+    return _shape(space)
 
 
 def _shape(space: dict[str, Any]) -> list[int] | None:
@@ -302,31 +208,3 @@ def _shape(space: dict[str, Any]) -> list[int] | None:
     shape = space.get("_shape", space.get("shape"))
     told = isinstance(shape, list) and len(shape) < 9 and all(type(n) is int for n in shape)
     return shape if told else None
-
-
-def _net_text(layers: list[Layer]) -> str:
-    """What `rtpd.networks.qnet` calls a net of these layers."""
-    widths = [len(layer.bias) for layer in layers[:-1]]
-    channels = sum(layer.weight.ndim == 4 for layer in layers)
-    dense = "-".join(map(str, widths[channels:]))
-    return f"conv{'-'.join(map(str, widths[:channels]))}x{dense}" if channels else f"mlp{dense}"
-
-
-def _net(text: str, layers: list[Layer], spec: EnvSpec) -> qnet.QNet:
-    """Our net with their weights; RequestError if a shape differs."""
-    like = eqx.filter_eval_shape(architectures.build, text, spec, spec.num_actions, key=jr.key(0))
-    filled, channels = [], 0
-    for ours, (name, weight, bias) in zip([*like.torso, *like.streams[0]], layers, strict=True):
-        weight = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
-        if weight.shape != ours.weight.shape:
-            raise RequestError(
-                f"'{name}' has weights {list(weight.shape)}, "
-                f"'{text}' on {spec.name} needs {list(ours.weight.shape)}"
-            )
-        if channels and weight.ndim == 2:  # theirs is flat by channels, ours by pixels
-            weight = weight.reshape(channels, -1, len(bias)).swapaxes(0, 1).reshape(weight.shape)
-        channels = len(bias) if weight.ndim == 4 else 0
-        arrays = jnp.asarray(weight), jnp.asarray(bias)
-        filled.append(eqx.tree_at(lambda m: (m.weight, m.bias), ours, arrays))
-    *torso, dense, out = filled
-    return qnet.QNet(tuple(torso), ((dense, out),))

@@ -15,6 +15,7 @@ from rtpd.learning.teachers.frozen import FrozenTeacher
 from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.pqn import PQN
 from rtpd.learning.teachers.qr_dqn import QRDQN
+from rtpd.networks.heads import Logits, ValueHead
 from rtpd.networks.policy import Policy
 from rtpd.types import EnvSpec
 
@@ -27,6 +28,12 @@ TEACHERS: dict[str, Algorithm] = {
     "rainbow": C51(double=True, paper="Hessel et al. 2018"),
     "pqn": PQN(),
 }
+
+HEADS: dict[str, ValueHead] = {
+    **{name: algorithm.head for name, algorithm in TEACHERS.items()},
+    "policy": Logits(),
+}
+"""How the outputs of a teacher on disk are read; `policy` is one of logits, trained elsewhere."""
 
 
 def is_on_policy(name: str) -> bool:

@@ -51,7 +51,6 @@ class Algorithm(ABC):
 
     on_policy: ClassVar[bool]  # learns from rollouts rather than from a replay
     layer_norm: ClassVar[bool] = False  # of its net's hidden dense layer
-    gives_q: ClassVar[bool] = True  # whether what it answers are Q-values
 
     @property
     @abstractmethod
@@ -120,7 +119,11 @@ class Teacher(ABC):
     config: Config
     spec: EnvSpec
     students: tuple[StudentSpec, ...]
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "q")  # what `update` measures
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `update` measures."""
+        return ("loss", "q")
 
     @property
     @abstractmethod
@@ -274,11 +277,11 @@ class Teacher(ABC):
             net = jax.tree.map(partial(jnp.where, best.known), best.net, latest)
         return self._as_target(self.q_values(net, x))
 
-    def _as_target(self, q: Float[Array, "B A"]) -> Target:
-        return Target(q, q)
+    def _as_target(self, answers: Float[Array, "B A"]) -> Target:
+        return Target(answers, answers if self.head.gives_q else None)
 
     def q_values(self, net: qnet.QNet, x: Array) -> Float[Array, "B A"]:
-        """Q-values of a teacher's net on states as it sees them."""
+        """Q-values, or logits, of a teacher's net on states as it sees them."""
         return jax.vmap(self.head)(net(x))
 
 

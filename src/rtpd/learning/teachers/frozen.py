@@ -1,7 +1,6 @@
 """A pretrained teacher that learns no more, for two-stage distillation (Rusu et al. 2015)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,11 +25,15 @@ class FrozenTeacher(Teacher):
     """
 
     policy: Policy
-    metrics: ClassVar[tuple[str, ...]] = ("q",)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `update` measures: its Q-values, where it has any."""
+        return ("q",) if self.head.gives_q else ()
 
     @property
     def head(self) -> ValueHead:
-        """From the outputs of the teacher's net to its Q-values."""
+        """From the outputs of the teacher's net to its Q-values, or to its logits."""
         return self.policy.head
 
     @property
@@ -81,4 +84,4 @@ class FrozenTeacher(Teacher):
         ]
         q = jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
         state = eqx.tree_at(lambda s: s.key, state, next_key)
-        return TeacherUpdate(state, batches, {"q": q})
+        return TeacherUpdate(state, batches, dict.fromkeys(self.metrics, q))

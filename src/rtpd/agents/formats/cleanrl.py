@@ -1,0 +1,99 @@
+"""Agents of CleanRL as policies, without PyTorch: its DQN and PPO, what `torch.save` made of them.
+
+A `.cleanrl_model` holds a state dict and nothing else, so that the shapes say what it is:
+
+    image: network.{0,2,4} convolutions, network.7 dense, then network.9 (DQN) or actor (PPO)
+    vector: network.{0,2,...} with ReLU (DQN), or actor.{0,2,...} with Tanh (PPO)
+
+What they do not say is as in CleanRL's programs: frames of 84x84, pixels / 255. `critic` is not
+read.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from rtpd import envs
+from rtpd.agents.formats import layers as nets
+from rtpd.agents.formats import torch_file
+from rtpd.agents.formats.layers import Layer, brief
+from rtpd.envs import EnvOptions
+from rtpd.errors import CheckpointError, RequestError
+from rtpd.networks.policy import Policy
+from rtpd.storage.files import contents, sha256
+from rtpd.system.formatting import clean
+from rtpd.types import EnvSpec
+
+_SUFFIXES = (".cleanrl_model", ".pth", ".pt")
+_CONVOLUTIONS = ["network.0", "network.2", "network.4"]
+_SIDE = 84  # of CleanRL's frames
+
+
+def load(path: str | Path, env: str, options: EnvOptions = EnvOptions()) -> Policy:
+    """The agent of a file, as a policy for `env` played with `options`.
+
+    Raises:
+        RequestError: if there is no such file, the net is of a kind that is not read, or it was
+            trained for other observations or actions than `env` has.
+        CheckpointError: if the file is damaged, or asks for more than tensors.
+    """
+    made = envs.make(env, 1, options)
+    made.close()
+    return read(path, made.spec)
+
+
+def read(path: str | Path, spec: EnvSpec) -> Policy:
+    """As `load`, for an environment that is there already."""
+    path = Path(path)
+    data = contents(path)
+    if data[:1] not in (b"P", b"\x80"):  # neither a zip nor what PyTorch wrote before 1.6
+        raise CheckpointError(f"{path} is no file of torch.save: agents of CleanRL's JAX are none")
+    weights = torch_file.state_dict(data, str(path))
+    acts = any(name.startswith("actor") for name in weights)
+    try:
+        layers = _layers(weights, acts)
+        image = layers[0].weight.ndim == 4
+        inputs = layers[0].weight.shape[1]
+        return nets.policy(
+            nets.fitted(layers, [inputs, _SIDE, _SIDE] if image else [inputs], spec),
+            spec,
+            activation="tanh" if acts and not image and len(layers) > 1 else "relu",
+            scale=255.0 if image else 1.0,
+            gives_q=not acts,
+            steps=None,
+            source={
+                "file": clean(path.name),
+                "sha256": sha256(data),
+                "algorithm": "PPO" if acts else "DQN",
+                "program": "CleanRL",
+            },
+        )
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from None
+
+
+def is_agent(path: Path) -> bool:
+    """Whether a path is named like an agent of theirs, or another file of `torch.save`."""
+    return path.suffix in _SUFFIXES
+
+
+def _layers(weights: dict[str, np.ndarray], acts: bool) -> list[Layer]:
+    """The net's layers, input side first; RequestError if it has others than those named above."""
+    first = weights.get("network.0.weight")
+    convolutions: list[str] = []
+    if first is not None and first.ndim == 4:
+        convolutions = _CONVOLUTIONS
+        dense = ["network.7", "actor" if acts else "network.9"]
+    else:
+        prefix = "actor." if acts else "network."
+        depth = sum(bool(re.fullmatch(rf"{prefix}\d+\.weight", name)) for name in weights)
+        dense = [f"{prefix}{2 * i}" for i in range(depth)]
+    names = {f"{name}.{part}" for name in (*convolutions, *dense) for part in ("weight", "bias")}
+    odd = sorted(names ^ {name for name in weights if not name.startswith("critic.")})
+    if odd or not dense:
+        raise RequestError(
+            f"the net is not built as expected, first: '{brief(odd[0] if odd else 'network.0')}': "
+            "allowed: those of CleanRL's dqn, dqn_atari, ppo and ppo_atari"
+        )
+    return nets.found(weights, convolutions, dense)

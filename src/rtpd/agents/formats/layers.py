@@ -1,0 +1,154 @@
+"""Layers of other programs' nets as a net of rtpd that gives the same, whatever the file format.
+
+Images of one channel are the newest frame of a stack whose other frames have weights of 0. A net
+without a hidden layer gets one of ReLU(x) and ReLU(-x), whose difference is x.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from rtpd.errors import RequestError
+from rtpd.networks import architectures, qnet
+from rtpd.networks.heads import Logits, Scalar
+from rtpd.networks.policy import Policy
+from rtpd.system.formatting import clean
+from rtpd.types import EnvSpec, Preprocess
+
+
+class Layer(NamedTuple):
+    """A layer of theirs: `weight` is [O I] or, of a convolution, [O I k k]; `bias` is [O]."""
+
+    name: str
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def brief(value: object) -> str:
+    """A value out of a file, short and on one line."""
+    nested = isinstance(value, dict | list)
+    return clean(type(value).__name__ if nested else value)[:100]
+
+
+def found(
+    weights: Mapping[str, np.ndarray], convolutions: Sequence[str], dense: Sequence[str]
+) -> list[Layer]:
+    """The layers of these names, input side first; each has NAME.weight and NAME.bias.
+
+    RequestError if one is no such layer, or holds what is no finite number.
+    """
+    layers = []
+    for name in (*convolutions, *dense):
+        rank = 4 if name in convolutions else 2
+        weight, bias = (_numbers(weights, f"{name}.{part}") for part in ("weight", "bias"))
+        if weight.ndim != rank or bias.shape != weight.shape[:1] or not weight.size:
+            shapes = f"{list(weight.shape)} and {list(bias.shape)}"
+            raise RequestError(f"'{name}' has weights and biases {shapes}")
+        layers.append(Layer(name, weight, bias))
+    return layers
+
+
+def _numbers(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    values = weights[name]
+    with np.errstate(over="ignore"):
+        array = values.astype(np.float32)
+    if values.dtype.kind != "f" or not np.isfinite(array).all():
+        raise RequestError(f"'{name}' holds what is no finite number")
+    return array
+
+
+def fitted(layers: list[Layer], seen: list[int] | None, spec: EnvSpec) -> list[Layer]:
+    """The layers as a net of rtpd for `spec` has them; `seen` is the shape that theirs reads.
+
+    RequestError with both numbers unless observations and actions are those of `spec`.
+    """
+    stack, actions = [spec.stack, *spec.frame_shape], len(layers[-1].bias)
+    here = stack if spec.is_image else [math.prod(stack)]
+    newest = spec.is_image and seen == [1, *spec.frame_shape]
+    if not (seen == here or newest) or actions != spec.num_actions:
+        raise RequestError(
+            f"it has observations {seen} and {actions} actions, "
+            f"{spec.name} has observations {here} and {spec.num_actions} actions"
+        )
+    first = layers[0]
+    if newest and first.weight.shape[1] == 1:
+        before = [(0, 0), (spec.stack - 1, 0), (0, 0), (0, 0)]
+        layers = [first._replace(weight=np.pad(first.weight, before)), *layers[1:]]
+    return layers if len(layers) > 1 else [_both_signs(first.weight.shape[1]), _signed(first)]
+
+
+def _both_signs(inputs: int) -> Layer:
+    """A hidden layer that gives x and -x, so that nothing of x is lost behind a ReLU."""
+    if 2 * inputs > architectures.MOST_WIDTH:
+        raise RequestError(
+            f"it has no hidden layer and {inputs} inputs: allowed: {architectures.MOST_WIDTH // 2}"
+        )
+    one = np.eye(inputs, dtype=np.float32)
+    return Layer("none", np.concatenate([one, -one]), np.zeros(2 * inputs, np.float32))
+
+
+def _signed(layer: Layer) -> Layer:
+    """The layer behind `_both_signs` that gives what this one gives of x."""
+    return layer._replace(weight=np.concatenate([layer.weight, -layer.weight], axis=1))
+
+
+def net_text(layers: Sequence[Layer]) -> str:
+    """What `rtpd.networks.architectures` calls a net of these layers."""
+    widths = [len(layer.bias) for layer in layers[:-1]]
+    channels = sum(layer.weight.ndim == 4 for layer in layers)
+    dense = "-".join(map(str, widths[channels:]))
+    return f"conv{'-'.join(map(str, widths[:channels]))}x{dense}" if channels else f"mlp{dense}"
+
+
+def net(layers: Sequence[Layer], spec: EnvSpec) -> qnet.QNet:
+    """Our net of ReLUs with their weights; RequestError if a shape differs."""
+    text = net_text(layers)
+    like = eqx.filter_eval_shape(architectures.build, text, spec, spec.num_actions, key=jr.key(0))
+    filled, channels = [], 0
+    for ours, (name, weight, bias) in zip([*like.torso, *like.streams[0]], layers, strict=True):
+        weight = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+        if weight.shape != ours.weight.shape:
+            raise RequestError(
+                f"'{name}' has weights {list(weight.shape)}, "
+                f"'{text}' on {spec.name} needs {list(ours.weight.shape)}"
+            )
+        if channels and weight.ndim == 2:  # theirs is flat by channels, ours by pixels
+            weight = weight.reshape(channels, -1, len(bias)).swapaxes(0, 1).reshape(weight.shape)
+        channels = len(bias) if weight.ndim == 4 else 0
+        arrays = jnp.asarray(weight), jnp.asarray(bias)
+        filled.append(eqx.tree_at(lambda m: (m.weight, m.bias), ours, arrays))
+    *torso, dense, out = filled
+    return qnet.QNet(tuple(torso), ((dense, out),))
+
+
+def policy(
+    layers: Sequence[Layer], spec: EnvSpec, *, activation: str, scale: float, gives_q: bool,
+    steps: object, source: Mapping[str, object],
+) -> Policy:  # fmt: skip
+    """The agent whose layers these are, `fitted` to `spec`: a teacher as `agents.store` keeps it.
+
+    `scale` is what observations are divided by; `source` says where the agent comes from, and
+    `steps` how long it was trained, where that is known.
+    """
+    made = replace(net(layers, spec), activation=activation)
+    head = Scalar() if gives_q else Logits()
+    facts = {
+        "agent": "teacher",
+        "net": net_text(layers),
+        "loss": None,
+        "teacher": "dqn" if gives_q else "policy",  # one output per action, however it learnt
+        "dueling": False,
+        "norm": False,
+        "activation": activation,
+        "num_outputs": spec.num_actions,
+        "step": steps if type(steps) is int else None,
+        "source": dict(source),
+    }
+    divided = jnp.full(spec.scale_shape, scale)
+    return Policy(made, Preprocess(jnp.zeros(spec.frame_shape), divided), spec, facts, head)
