@@ -14,16 +14,17 @@ import safetensors.numpy
 
 from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
-from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers import TEACHERS, algorithm_of
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Scalar, ValueHead
 from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import AgentId, EnvSpec, Preprocess, num_parameters
+from rtpd.types import EnvSpec, Preprocess, num_parameters
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
@@ -83,7 +84,7 @@ def load(path: Path) -> Policy:
     if AgentId.parse(about.agent).is_teacher:
         if about.teacher not in TEACHERS:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, TEACHERS)}")
-        head = TEACHERS[about.teacher].head
+        head = algorithm_of(about.teacher).head
     like = _shapes(about, spec, head.atoms, path)
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)

@@ -11,9 +11,9 @@ from rtpd import envs
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher, random_score
 from rtpd.report import stats
 from rtpd.report.gather import RunHistory, source
+from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.manifest import AgentInfo
 from rtpd.storage.records import AgentMetrics, Score
-from rtpd.types import TEACHER, AgentId
 
 FIRST = ("variant", "procedure", "teacher", "games", "steps")  # what to tell runs apart by
 EXPERT = 95.0  # % of the teacher

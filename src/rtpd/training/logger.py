@@ -17,13 +17,13 @@ from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
 from rtpd.learning.teachers import schedule_of
 from rtpd.networks.policy import Policy
+from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS
 from rtpd.system.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.training.monitor import Monitor
-from rtpd.types import TEACHER, AgentId
 
 RECENT_EPISODES = 20
 TICK_SECONDS = 0.2  # between two looks at whether to hurry

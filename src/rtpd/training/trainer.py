@@ -27,6 +27,7 @@ from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
 from rtpd.networks.policy import Policy
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.run_folder import Run, now
 from rtpd.system import compute, memory
 from rtpd.system.formatting import count
@@ -36,7 +37,7 @@ from rtpd.training.checkpointing import Progress
 from rtpd.training.collector import Collector
 from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
-from rtpd.types import AgentId, Preprocess, VectorEnv
+from rtpd.types import Preprocess, VectorEnv
 
 
 class Trainer:

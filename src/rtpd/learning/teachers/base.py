@@ -55,11 +55,6 @@ class Algorithm(ABC):
 
     @property
     @abstractmethod
-    def paper(self) -> str:
-        """Whose it is."""
-
-    @property
-    @abstractmethod
     def head(self) -> ValueHead:
         """How Q-values are read from its net's outputs."""
 
