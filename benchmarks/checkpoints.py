@@ -18,7 +18,7 @@ from rtpd import envs
 from rtpd.learning import replay as ring
 from rtpd.learning.replay_shape import ReplayShape
 from rtpd.storage import checkpoint
-from rtpd.storage.run_folder import now, provenance
+from rtpd.storage.provenance import now, provenance
 from rtpd.system.memory import peak_bytes
 
 ENVS = 8

@@ -22,7 +22,7 @@ import jax.random as jr
 from rtpd.config.loading import load_config
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
-from rtpd.storage.run_folder import now, provenance
+from rtpd.storage.provenance import now, provenance
 from rtpd.system import compute
 from rtpd.training.collector import replay_of
 from rtpd.types import EnvSpec, Preprocess

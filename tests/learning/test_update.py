@@ -27,7 +27,7 @@ from rtpd.learning.distillation import LOSSES
 from rtpd.learning.replay_shape import ReplayShape
 from rtpd.learning.student_spec import parse_students
 from rtpd.learning.teachers import TEACHERS, algorithm_of, make_teacher, schedule_of
-from rtpd.learning.teachers.base import BestNet
+from rtpd.learning.teachers.state import BestNet
 from rtpd.learning.train_state import copied, optimizer
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet

@@ -19,7 +19,7 @@ from rtpd.config.loading import load_config
 from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
 from rtpd.learning.teachers.catalogue import catalogue
-from rtpd.storage.run_folder import provenance
+from rtpd.storage.provenance import provenance
 from rtpd.system.process import settled
 from rtpd.training import validation
 from rtpd.training.timing import TimedLoop, emulator_rate, matmul_gflops

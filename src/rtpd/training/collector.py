@@ -18,7 +18,8 @@ from rtpd.config.settings import Config
 from rtpd.learning import replay as ring
 from rtpd.learning.replay_shape import ReplayShape, replay_shape
 from rtpd.learning.student_spec import parse_actors, parse_students
-from rtpd.learning.teachers.base import Teacher, TeacherState
+from rtpd.learning.teachers.base import Teacher
+from rtpd.learning.teachers.state import TeacherState
 from rtpd.learning.train_state import TrainState
 from rtpd.networks.qnet import QNet, with_noise
 from rtpd.system import compute

@@ -20,17 +20,9 @@ from rtpd.storage import checkpoint
 from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.files import contents, sha256
 from rtpd.storage.manifest import AgentInfo, Manifest, Resumption, Rollback
+from rtpd.storage.provenance import now, provenance
 from rtpd.storage.records import RollbackRecord
-from rtpd.storage.run_folder import (
-    STARTING,
-    Run,
-    check_free,
-    claim,
-    locked,
-    next_folder,
-    now,
-    provenance,
-)
+from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, next_folder
 from rtpd.system import cpu, memory
 from rtpd.system.process import settled
 from rtpd.training import snapshots, validation

@@ -22,13 +22,14 @@ from rtpd.config.loading import to_dict
 from rtpd.config.settings import Config
 from rtpd.envs.baselines import has_baseline
 from rtpd.learning import replay as ring
-from rtpd.learning.teachers.base import BestNet
+from rtpd.learning.teachers.state import BestNet
 from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
 from rtpd.networks.policy import Policy
 from rtpd.storage.agent_id import AgentId
-from rtpd.storage.run_folder import Run, now
+from rtpd.storage.provenance import now
+from rtpd.storage.run_folder import Run
 from rtpd.system import compute, memory
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
