@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd.errors import CheckpointError
+from rtpd.storage import lines
 from rtpd.storage.follower import Follower
 from rtpd.storage.records import (
     METRICS,

@@ -23,6 +23,7 @@ from rtpd.learning.teachers.state import TeacherState
 from rtpd.learning.train_state import TrainState
 from rtpd.networks.qnet import QNet, with_noise
 from rtpd.system import compute
+from rtpd.training import validation
 from rtpd.types import EnvSpec, Preprocess, VectorEnv
 
 
@@ -50,6 +51,16 @@ class Collector:
     def seal(self) -> None:
         """Let no window of the replay cross what comes next: the envs will be restarted."""
         self.replay = self._seal(self.replay)
+
+    def preprocess(self) -> Preprocess:
+        """What makes inputs of frames: as the settings say, or as the replay shows."""
+        mean, std = jax.jit(ring.frame_statistics)(self.replay)
+        centre = validation.parse_centre(self.config.centre)
+        scale = validation.parse_scale(self.config.scale)
+        return Preprocess(
+            mean if centre is None else jnp.full(self.spec.frame_shape, centre, jnp.float32),
+            std if scale is None else jnp.full(self.spec.scale_shape, scale, jnp.float32),
+        )
 
     def choose(
         self, teacher: TeacherState, students: Mapping[str, TrainState], step: int, epsilon: float

@@ -71,6 +71,15 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
     return agents
 
 
+def teachers_to_rank(state: LearnerState) -> dict[str, qnet.QNet]:
+    """Copies of the teachers' nets as they act, by game, of which students follow the best."""
+    return {
+        game: copied(qnet.without_noise(teacher.train.acting))
+        for game, teacher in state.teachers.items()
+        if teacher.best is not None
+    }
+
+
 def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
     """What a teacher's net is; a pretrained one brings its own description."""
     if game in learner.policies:

@@ -1,6 +1,5 @@
 """A training loop that is timed: the parts of it one by one, and as a whole."""
 
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -72,7 +71,9 @@ class TimedLoop:
 
     def _settle(self) -> None:
         """Wait for all that has been dispatched."""
-        jax.block_until_ready((self.trainer.state, self.collector.replay, self.collector.action))
+        jax.block_until_ready(
+            (self.trainer.compiled.state, self.collector.replay, self.collector.action)
+        )
 
     def rate(self, seconds: float) -> float:
         """Agent steps/s of the loop as it is."""
@@ -99,10 +100,7 @@ class TimedLoop:
         }
         trainer.progress.updates = due  # or the loop would rest until these were due
         trainer.restart_envs()  # `_emulate` left the replay behind
-        lowered = trainer._update.lower(
-            trainer.state, trainer.totals, trainer.replays, trainer.rollout
-        )
-        gflop = (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9
+        gflop = trainer.compiled.update_gflop(trainer.replays)
         return {
             "students": list(trainer.config.students),
             "update_ms": update,
