@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 
 from rtpd import envs
@@ -60,7 +61,7 @@ class TimedLoop:
         self.env = envs.make(settings.env, settings.num_envs, settings.environment)
         settings = validation.resolve(settings, is_image=self.env.spec.is_image)
         (game,) = settings.games
-        about = snapshots.describe(Learner(settings, {game: self.env.spec}))
+        about = msgspec.to_builtins(snapshots.describe(Learner(settings, {game: self.env.spec})))
         run = Run.create(folder, {"config": {}, "agents": about})
         self.trainer = Trainer(run, settings, {game: self.env}, [Monitor()])
         self.collector = self.trainer.collectors[game]

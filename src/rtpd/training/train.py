@@ -19,7 +19,7 @@ from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.files import contents, sha256
-from rtpd.storage.manifest import AgentInfo, Manifest, Resumption, Rollback
+from rtpd.storage.manifest import Manifest, Resumption, Rollback
 from rtpd.storage.provenance import now, provenance
 from rtpd.storage.records import RollbackRecord
 from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, next_folder
@@ -95,14 +95,13 @@ def begin(
         for game, teacher in policies.items():
             validation.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
         learner = Learner(settings, specs, policies)
-        agents = {name: AgentInfo(**info) for name, info in snapshots.describe(learner).items()}
         manifest = Manifest(
             status=STARTING,
             id=uuid.uuid4().hex,
             preset=preset,
             seed=settings.seed,
             frames_per_step=next(iter(specs.values())).frames_per_step,
-            agents=agents,
+            agents=snapshots.describe(learner),
             config=to_dict(settings),
             **provenance(_device()),
             **(about or {}),
