@@ -16,8 +16,9 @@ import numpy as np
 
 from rtpd import envs
 from rtpd.learning import replay as ring
+from rtpd.learning.replay_shape import ReplayShape
 from rtpd.storage import checkpoint
-from rtpd.storage.run_folder import now, provenance
+from rtpd.storage.provenance import now, provenance
 from rtpd.system.memory import peak_bytes
 
 ENVS = 8
@@ -66,7 +67,7 @@ def main():
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     frames = play(1_000)
-    replay = ring.init(args.capacity // ENVS, ENVS, frames.shape[2:], "uint8")
+    replay = ring.init(ReplayShape(args.capacity // ENVS, ENVS, frames.shape[2:], "uint8"))
     replay = fill(replay, frames, args.capacity // ENVS)
     found = {"capacity": args.capacity, "new": args.new}
     with tempfile.TemporaryDirectory() as folder:

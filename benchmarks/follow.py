@@ -26,15 +26,15 @@ from rtpd.learning.update import Learner
 from rtpd.networks import architectures
 from rtpd.storage import checkpoint
 from rtpd.storage.run_folder import Run
-from rtpd.training.collector import replay_rows
+from rtpd.training.collector import replay_of
 from rtpd.training.snapshots import neutral
 from rtpd.types import Preprocess
 
 
 def load_replay(run, config, game, spec):
-    shape = (replay_rows(config), config.num_envs, spec.frame_shape, spec.frame_dtype)
+    shape = replay_of(config, spec)
     learner = Learner(config, {game: spec})
-    state, replays = learner.init(jr.key(0), {game: neutral(spec)}), {game: ring.init(*shape)}
+    state, replays = learner.init(jr.key(0), {game: neutral(spec)}), {game: ring.init(shape)}
     like = {"state": state, "rollout": learner.plan(state, replays), "replay": replays}
     return checkpoint.load(checkpoint.newest(run.checkpoints)[0], like)[0]["replay"][game]
 

@@ -23,9 +23,9 @@ import jax.random as jr
 from rtpd.config.loading import load_config
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
-from rtpd.storage.run_folder import now, provenance
+from rtpd.storage.provenance import now, provenance
 from rtpd.system import compute
-from rtpd.training.collector import replay_columns, replay_rows
+from rtpd.training.collector import replay_of
 from rtpd.types import EnvSpec, Preprocess
 
 UPDATES = 60
@@ -45,10 +45,10 @@ class Update:
             rollout=replace(settings.rollout, minibatch_size=batch_size),
         )
         self.learner = Learner(self.config, {"pong": PONG})
-        shape = (replay_rows(self.config), self.config.num_envs, PONG.frame_shape, "uint8")
-        replay = ring.init(*shape, **replay_columns(self.config, PONG))
+        shape = replay_of(self.config, PONG)
+        replay = ring.init(shape)
         frames = jr.randint(jr.key(0), replay.frames.shape, 0, 256).astype("uint8")
-        self.replays = {"pong": replay._replace(frames=frames, filled=replay.filled + shape[0])}
+        self.replays = {"pong": replay._replace(frames=frames, filled=replay.filled + shape.rows)}
         see = Preprocess(*ring.frame_statistics(self.replays["pong"]))
         self.state = jax.jit(self.learner.init)(jr.key(0), {"pong": see})
         self.totals = self.learner.zero_metrics()

@@ -132,7 +132,7 @@ def rtpd_args(words: list[str]) -> list[str] | None:
 
 def with_budget(args: list[str], budget: Mapping[str, str]) -> list[str]:
     """The arguments of `rtpd` with the values of a budget."""
-    if "--help" in args or args == ["teachers"]:
+    if not {"--help", "--help-all"}.isdisjoint(args) or args == ["teachers"]:
         return args
     if "--resume" in args:  # what such a run was before is done
         budget = {"--steps": "6000"}

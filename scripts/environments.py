@@ -26,7 +26,7 @@ import gymnasium
 
 from rtpd.cli.main import main as rtpd
 from rtpd.storage.files import write_json
-from rtpd.storage.run_folder import provenance
+from rtpd.storage.provenance import provenance
 
 GYMNASIUM = (
     "CartPole-v1", "MountainCar-v0", "Acrobot-v1", "LunarLander-v3", "Blackjack-v1",

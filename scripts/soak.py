@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from rtpd.storage.run_folder import Run, now, provenance
+from rtpd.storage.provenance import now, provenance
+from rtpd.storage.run_folder import Run
 
 DEFAULT = [
     "pong", "--preset", "cpu", "--students", "net0.5:kl", "--teacher.net", "net4",

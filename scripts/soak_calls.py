@@ -23,7 +23,7 @@ from pathlib import Path
 
 from soak_kill import outcome
 
-from rtpd.storage.run_folder import now, provenance
+from rtpd.storage.provenance import now, provenance
 
 CALLS = ("mkdir", "fsync", "replace", "rename", "link", "unlink", "rmdir")
 WHEN = ("before", "after")

@@ -18,7 +18,8 @@ import threading
 import time
 from pathlib import Path
 
-from rtpd.storage.run_folder import Run, now, provenance
+from rtpd.storage.provenance import now, provenance
+from rtpd.storage.run_folder import Run
 
 CLOCK = ("seconds", "steps_per_second")
 MOMENTS = ("any time", "warm-up", "compiling", "saving a checkpoint", "final evaluation")

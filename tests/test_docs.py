@@ -22,12 +22,12 @@ import numpy as np
 import pytest
 
 from rtpd import envs, export
-from rtpd.cli import main, parsing
+from rtpd.cli import commands, main, parsing
 from rtpd.errors import RtpdError
 from rtpd.learning import distillation, teachers
 from rtpd.networks import architectures
 from rtpd.storage.run_folder import Run
-from rtpd.training import validation
+from rtpd.training import trackers, validation
 from rtpd.types import EnvSpec
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +43,8 @@ TABLES = {
     "advantage-learning": teachers.TEACHERS,
     "corridor": envs.FAMILIES,
     "npz": export.TARGETS,
+    "csv": trackers.TRACKERS,
+    "sizes": commands.COMMANDS,
 }
 TINY = {
     "--steps": "400",
@@ -218,14 +220,14 @@ def lab(tmp_path, monkeypatch):
         yield tmp_path
 
 
-def test_the_worked_examples_of_extending_run(lab, monkeypatch):
+def test_the_worked_examples_of_extending_run(lab, monkeypatch, capsys):
     assert not any(name in table for name, table in TABLES.items())
     for block in docs.blocks(ROOT / "docs" / "extending.md"):
         if block.title:
             (lab / block.title).write_text(block.text)
         for words in block.commands if "fast" in block.marks else ():
             args = docs.rtpd_args(words)
-            budget = TINY if args[0] == "train" else docs.BUDGETS[args[0]]
+            budget = TINY if args[0] == "train" else docs.BUDGETS.get(args[0], {})
             monkeypatch.setattr(sys, "argv", ["lab.py", *docs.with_budget(args, budget)])
             with pytest.raises(SystemExit) as ended:
                 runpy.run_path("lab.py", run_name="__main__")
@@ -235,6 +237,10 @@ def test_the_worked_examples_of_extending_run(lab, monkeypatch):
     assert (config["teacher"]["algorithm"], config["env"]) == ("advantage-learning", "corridor/7")
     assert config["students"] == ["narrow:js"]
     assert list(np.load(lab / "7-narrow.npz"))
+    told = (lab / "runs" / "all" / "csv" / "numbers.csv").read_text()
+    assert "400,train/students/narrow/agreement," in told
+    sizes = [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert sizes == ["teacher", "narrow"]
     net = architectures.build("net0.4", SCREEN, 6, key=jax.random.key(0))
     assert net.num_outputs == 6
 

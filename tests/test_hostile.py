@@ -37,7 +37,6 @@ from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
 from rtpd.networks import architectures
 from rtpd.networks.policy import Policy
 from rtpd.report.gather import read as read_run
-from rtpd.report.listing import runs
 from rtpd.storage import checkpoint
 from rtpd.storage.files import (
     MOST_JSON_BYTES,
@@ -49,6 +48,7 @@ from rtpd.storage.files import (
     read_json,
     sha256,
 )
+from rtpd.storage.listing import runs
 from rtpd.storage.run_folder import Run
 from rtpd.suite.plan import read as read_suite
 from rtpd.training.train import train

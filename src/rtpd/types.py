@@ -6,7 +6,7 @@ Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -17,39 +17,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
-
-TEACHER = "teacher"  # what the teacher of a game is called
-
-
-@dataclass(frozen=True)
-class AgentId:
-    """Which agent of a run: its game ("" in a run of one game), and its name in that game.
-
-    As text "net1.7", or "pong/net1.7" where a run has several games: so an agent is called in
-    manifests, in lines of metrics, on the command line, and as a file in `agents/`.
-    """
-
-    game: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From its text form; any text is one."""
-        game, _, name = text.rpartition("/")
-        return cls(game, name)
-
-    def __str__(self) -> str:
-        return f"{self.game}/{self.name}" if self.game else self.name
-
-    @property
-    def is_teacher(self) -> bool:
-        """Whether it teaches its game's students."""
-        return self.name == TEACHER
-
-    @property
-    def teacher(self) -> "AgentId":
-        """The agent that teaches this one; of a teacher, itself."""
-        return AgentId(self.game, TEACHER)
 
 
 @dataclass(frozen=True)

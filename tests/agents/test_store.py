@@ -11,7 +11,7 @@ import pytest
 from rtpd.agents import store
 from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, RequestError, RunError
-from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers import TEACHERS, algorithm_of
 from rtpd.learning.update import Learner
 from rtpd.networks import architectures, qnet
 from rtpd.networks.architectures import NETS, MlpShape
@@ -64,7 +64,7 @@ def test_a_saved_teacher_of_any_kind_gives_its_q_values(teacher, tmp_path):
     obs = observations(VECTOR, 1)[0]
     taught = state.teachers["game"]
     net = qnet.without_noise(taught.train.net)
-    expected = TEACHERS[teacher].head(net(taught.preprocess(obs[None]))[0])
+    expected = algorithm_of(teacher).head(net(taught.preprocess(obs[None]))[0])
     assert expected.shape == (6,)
     np.testing.assert_array_equal(found(obs), agent(obs))
     np.testing.assert_allclose(found(obs), expected, rtol=1e-6)

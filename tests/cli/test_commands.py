@@ -9,9 +9,10 @@ import pytest
 from rtpd.cli.agents import PlayCommand
 from rtpd.cli.command import Command
 from rtpd.cli.commands import COMMANDS, usage
+from rtpd.cli.flags import flag_names
 from rtpd.cli.main import main
-from rtpd.cli.parsing import flags_of
 from rtpd.errors import error_line
+from rtpd.storage.run_folder import Run
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -23,28 +24,40 @@ def test_a_command_is_complete(name):
     assert f"\n  rtpd {entry.usage}" in usage()
 
 
-JAX = """import sys
+HEAVY = ("jax", "equinox", "optax", "gymnasium", "ale_py", "matplotlib", "torch", "ray", "onnx")
+LIGHT = f"""import sys
 from rtpd.cli.main import main
 try:
     code = main(sys.argv[1:])
 except SystemExit as stop:
     code = stop.code
-assert "jax" not in sys.modules
+found = sorted(set({HEAVY}) & set(sys.modules))
+assert not found, found
 sys.exit(code)"""
+LISTINGS = ("--help", "--version", "games", "teachers --json", "zoo", "completion bash")
 
 
-def without_jax(words):
-    return subprocess.run([sys.executable, "-c", JAX, *words], capture_output=True, text=True)
+def run_lightly(words, **options):
+    command = [sys.executable, "-c", LIGHT, *words]
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "games", "zoo", "train --help"])
-def test_what_needs_no_jax_does_not_wait_for_it(words):
-    done = without_jax(words.split())
+@pytest.mark.parametrize("words", [*LISTINGS, *(f"{name} --help" for name in COMMANDS)])
+def test_what_only_tells_imports_nothing_that_learns_plays_or_draws(words):
+    done = run_lightly(words.split())
     assert done.returncode == 0 and done.stdout and not done.stderr
 
 
-def test_an_unknown_flag_is_told_without_jax():
-    done = without_jax(["play", "zoo:pong/net1.7", "--agnet", "x"])
+def test_runs_are_listed_as_lightly(tmp_path):
+    run = Run.create(tmp_path / "runs/a", {"config": {"env": "ale/pong"}, "status": "finished"})
+    run.append({"kind": "train", "step": 100})
+    run.append({"kind": "eval", "step": 100, "agents": {"teacher": {"mean": 3.0}}})
+    done = run_lightly(["ls"], cwd=tmp_path)
+    assert done.returncode == 0 and "pong" in done.stdout and not done.stderr
+
+
+def test_an_unknown_flag_is_told_run_lightly():
+    done = run_lightly(["play", "zoo:pong/net1.7", "--agnet", "x"])
     assert done.returncode == 2 and "did you mean --agent?" in done.stderr
 
 
@@ -83,7 +96,7 @@ def test_bash_completes_commands_flags_and_names(tmp_path, capsys):
 
 
 def test_every_flag_of_a_command_is_completed():
-    flags = flags_of(PlayCommand)
+    flags = flag_names(PlayCommand)
     fields = {f.name for f in dataclasses.fields(PlayCommand)} - {"source"}
     wanted = {f"--{name.replace('_', '-')}" for name in fields}
-    assert set(flags) == wanted | {"--help", "--no-live", "--no-json"}
+    assert set(flags) == wanted | {"--help", "--help-all", "--no-live", "--no-json"}

@@ -139,6 +139,8 @@ def test_games_lists_what_one_player_can_play():
     assert len(games) >= 104
     assert not {"combat", "joust", "maze_craze", "warlords"} & set(games)
     assert list(games) == sorted(games)
+    specs = ale.registered().values()
+    assert set(games) == {spec.kwargs["game"] for spec in specs if spec.namespace == "ALE"}
 
 
 @pytest.mark.parametrize("game", list(ale.games())[::17])
@@ -148,5 +150,5 @@ def test_a_listed_game_starts_with_the_listed_actions(game):
 
 def test_a_game_missing_from_the_table_is_counted(monkeypatch):
     monkeypatch.setattr(ale, "read_table", lambda name: [])
-    monkeypatch.setattr(ale, "_playable", lambda: ("breakout", "pong"))
+    monkeypatch.setattr(ale, "_carried", lambda: {"breakout", "pong", "combat"})  # two players
     assert ale.games.__wrapped__() == {"breakout": 4, "pong": 6}

@@ -20,7 +20,7 @@ from rtpd.errors import CheckpointError, RequestError, RtpdError
 from rtpd.export import TARGETS, ExportTarget, c, export, quantise, verify
 from rtpd.export.c import CTarget
 from rtpd.export.onnx import OnnxTarget
-from rtpd.learning.teachers import TEACHERS
+from rtpd.learning.teachers import algorithm_of
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Scalar
 from rtpd.networks.policy import HostPolicy, Policy
@@ -35,7 +35,7 @@ def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=Non
     spec = spec or (
         VECTOR if isinstance(architectures.parse(text), architectures.MlpShape) else IMAGE
     )
-    rule = TEACHERS[teacher] if teacher else None
+    rule = algorithm_of(teacher) if teacher else None
     atoms = rule.head.atoms if rule else 1
     outputs = spec.num_actions * atoms
     net = architectures.build(

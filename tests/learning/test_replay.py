@@ -11,6 +11,7 @@ from rtpd import envs
 from rtpd.envs import EnvOptions
 from rtpd.envs.common import env_seeds
 from rtpd.learning import replay as ring
+from rtpd.learning.replay_shape import ReplayShape
 
 ENVS, ROWS = 3, 24
 FRAMES = {"image": ((2, 3), "uint8"), "vector": ((4,), "float32")}
@@ -133,7 +134,7 @@ def test_samples_are_the_oracles(kind, stack, n_step, gamma, clip_reward):
         )  # fmt: skip
 
     oracle = Oracle(kind, seed=10 * stack + n_step)
-    replay = ring.init(ROWS, ENVS, *FRAMES[kind])
+    replay = ring.init(ReplayShape(ROWS, ENVS, *FRAMES[kind]))
     least = n_step + stack
     stops = {least, least + 1, 17, ROWS - 1, ROWS, ROWS + 1, 2 * ROWS - 1, 2 * ROWS, 61, 73, 85}
     seals = {13, 16, ROWS, 40, 60, 70, 84}
@@ -160,7 +161,7 @@ def test_the_oracles_episodes_hold_every_case():
 
 def numbered(rows, n_step, sealed_after=None, total=16, stack=2):
     """Sampled (row, steps to the bootstrap frame, discount) of an endless episode of 1 env."""
-    replay = ring.init(rows, 1, (1,), "float32")
+    replay = ring.init(ReplayShape(rows, 1, (1,), "float32"))
     for t in range(total):
         first = np.array([t in (0, sealed_after)])
         replay = add(
@@ -187,12 +188,12 @@ def test_no_window_crosses_a_seal():
 
 
 def test_sealing_an_empty_ring_changes_nothing():
-    empty = ring.init(3, 2, (2,), "float32")
+    empty = ring.init(ReplayShape(3, 2, (2,), "float32"))
     jax.tree.map(np.testing.assert_array_equal, ring.seal(empty), empty)
 
 
 def test_sealing_marks_the_newest_row_alone():
-    replay = ring.init(4, 2, (1,), "float32")
+    replay = ring.init(ReplayShape(4, 2, (1,), "float32"))
     no, zeros = np.zeros(2, bool), np.zeros(2, np.float32)
     for newest in (0, 1, 2, 3, 0):  # round the ring
         replay = add(replay, np.zeros((2, 1)), zeros, zeros, no, no, no)
@@ -201,7 +202,7 @@ def test_sealing_marks_the_newest_row_alone():
 
 
 def test_sampling_depends_on_the_key_alone():
-    oracle, replay = Oracle("image", seed=1), ring.init(ROWS, ENVS, *FRAMES["image"])
+    oracle, replay = Oracle("image", seed=1), ring.init(ReplayShape(ROWS, ENVS, *FRAMES["image"]))
     for _ in range(ROWS):
         replay = add(replay, **oracle.next_row())
 
@@ -216,7 +217,7 @@ def test_sampling_depends_on_the_key_alone():
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.parametrize("written", [1, 5, ROWS, ROWS + 7])
 def test_frame_statistics_are_those_of_the_rows_in_the_ring(kind, written):
-    oracle, replay = Oracle(kind, seed=2), ring.init(ROWS, ENVS, *FRAMES[kind])
+    oracle, replay = Oracle(kind, seed=2), ring.init(ReplayShape(ROWS, ENVS, *FRAMES[kind]))
     for _ in range(written):
         replay = add(replay, **oracle.next_row())
     held = np.stack([[r["frame"] for r in row] for row in oracle.rows[-ROWS:]]).astype(np.float64)
@@ -233,7 +234,7 @@ def test_frame_statistics_of_a_long_bright_warm_up():
     rows = 20_000
     frames = np.full((rows, 1, 1, 5), 235, np.uint8)
     frames[::2, ..., 0] = 225  # one pixel in five moves by 5 either way
-    replay = ring.init(rows, 1, (1, 5), "uint8")._replace(
+    replay = ring.init(ReplayShape(rows, 1, (1, 5), "uint8"))._replace(
         frames=jnp.asarray(frames), filled=jnp.int32(rows)
     )
     mean, deviation = ring.frame_statistics(replay)
@@ -251,7 +252,7 @@ def test_each_feature_of_a_vector_has_a_deviation_of_its_own():
     frames[:, 0, 3] = 1e6 + 0.3  # never moves
     frames[7, 0, 4] = 1  # seldom seen
     frames[:, 0, 5] = rng.uniform(-1e30, 1e30, rows)  # its square leaves float32
-    replay = ring.init(rows, 1, (6,), "float32")._replace(
+    replay = ring.init(ReplayShape(rows, 1, (6,), "float32"))._replace(
         frames=jnp.asarray(frames), filled=jnp.int32(rows)
     )
     mean, deviation = ring.frame_statistics(replay)
@@ -264,7 +265,7 @@ def test_each_feature_of_a_vector_has_a_deviation_of_its_own():
 
 def test_frames_that_do_not_vary_have_a_deviation_that_can_be_divided_by():
     for value in (0.0, 0.1, 235.0):
-        replay = ring.init(7, 2, (3,), "float32")
+        replay = ring.init(ReplayShape(7, 2, (3,), "float32"))
         replay = replay._replace(frames=replay.frames + value, filled=jnp.int32(7))
         mean, deviation = ring.frame_statistics(replay)
         np.testing.assert_allclose(mean, np.full(3, value), rtol=1e-6)
@@ -286,17 +287,17 @@ def test_num_bytes_is_what_init_takes(rows, num_envs, shape, dtype, expected):
         ({"prioritised": True}, column),
         ({"prioritised": True, "answers": 6}, 7 * column),
     ):
-        replay = ring.init(rows, num_envs, shape, dtype, **kept)
+        replay = ring.init(ReplayShape(rows, num_envs, shape, dtype, **kept))
         assert sum(leaf.nbytes for leaf in jax.tree.leaves(replay)) == expected + more
-        assert ring.num_bytes(rows, num_envs, shape, dtype, **kept) == expected + more
+        assert ReplayShape(rows, num_envs, shape, dtype, **kept).num_bytes == expected + more
 
 
 def test_num_bytes_allots_nothing():
-    assert ring.num_bytes(10**7, 8, (84, 84), "uint8") > 5 * 10**11
+    assert ReplayShape(10**7, 8, (84, 84), "uint8").num_bytes > 5 * 10**11
 
 
 def test_a_donated_ring_stays_where_it_is():
-    oracle, replay = Oracle("image", seed=3), ring.init(ROWS, ENVS, *FRAMES["image"])
+    oracle, replay = Oracle("image", seed=3), ring.init(ReplayShape(ROWS, ENVS, *FRAMES["image"]))
     big = replay._fields.index("cursor")  # the counters are scalars; the rest must not be copied
     places = [leaf.unsafe_buffer_pointer() for leaf in replay[:big]]
     for _ in range(ROWS + 2):
@@ -316,7 +317,7 @@ def test_atari_stacks_are_those_of_ale_py(game, max_frames, episodic_life):
     )
     steps, capacity = 300, 200  # the ring wraps
     actions = np.random.default_rng(4).integers(env.spec.num_actions, size=(steps, 2))
-    replay = ring.init(capacity, 2, env.spec.frame_shape, env.spec.frame_dtype)
+    replay = ring.init(ReplayShape(capacity, 2, env.spec.frame_shape, env.spec.frame_dtype))
     seen, stacks = env.reset(0), [native.reset(seed=env_seeds(0, 2))[0]]
     told = []  # what came of each step: reward, terminal
     ended = 0
@@ -349,7 +350,7 @@ def test_atari_stacks_are_those_of_ale_py(game, max_frames, episodic_life):
 def prioritised_ring(rows=12, num_envs=3, filled=9, cursor=5, seed=0):
     """A ring with random priorities, some of them 0, and some rows `last`."""
     random = np.random.default_rng(seed)
-    empty = ring.init(rows, num_envs, (1,), "float32", prioritised=True)
+    empty = ring.init(ReplayShape(rows, num_envs, (1,), "float32", prioritised=True))
     return empty._replace(
         priority=jnp.asarray(random.choice([0, 0.1, 1, 4, 9], (rows, num_envs)), jnp.float32),
         last=jnp.asarray(random.random((rows, num_envs)) < 0.2),
@@ -387,7 +388,7 @@ def test_equal_priorities_draw_from_the_rows_that_a_uniform_draw_takes():
 
 
 def test_a_new_row_has_the_highest_priority_and_what_was_learnt_its_surprise():
-    replay = ring.init(4, 2, (1,), "float32", prioritised=True)
+    replay = ring.init(ReplayShape(4, 2, (1,), "float32", prioritised=True))
     no, zero = jnp.zeros(2, bool), jnp.zeros(2)
     replay = ring.add(replay, jnp.zeros((2, 1)), zero, zero, no, no, no)
     assert replay.priority.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]

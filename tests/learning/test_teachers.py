@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rtpd.learning.teachers import TEACHERS
+from rtpd.errors import RtpdError
+from rtpd.learning.teachers import TEACHERS, algorithm_of
 from rtpd.learning.teachers.c51 import C51
 from rtpd.learning.teachers.dqn import td_loss
 from rtpd.learning.teachers.munchausen import Munchausen
 from rtpd.learning.teachers.off_policy import Bootstrap, Transition
+from rtpd.learning.teachers.on_policy import OnPolicyAlgorithm
 from rtpd.learning.teachers.pqn import lambda_returns
 from rtpd.learning.teachers.qr_dqn import QRDQN
 from rtpd.networks.heads import Categorical, Quantile
@@ -99,7 +101,7 @@ def loss_of(rule, outputs, online, target, action, reward, discount, current=Non
     return rule.loss(outputs, bootstrap, made, "huber")
 
 
-compiled = {name: jax.jit(partial(loss_of, TEACHERS[name])) for name in REPLAY}
+compiled = {name: jax.jit(partial(loss_of, algorithm_of(name))) for name in REPLAY}
 
 
 def arguments(row):
@@ -109,13 +111,13 @@ def arguments(row):
 
 
 def random_row(name, seed, action=1, reward=0.7, discount=0.9):
-    outputs = np.random.default_rng(seed).normal(0, 2, (3, ACTIONS * TEACHERS[name].head.atoms))
+    outputs = np.random.default_rng(seed).normal(0, 2, (3, ACTIONS * algorithm_of(name).head.atoms))
     return arguments((*outputs, action, reward, discount))
 
 
 @pytest.mark.parametrize(("name", "row", "expected"), TABLED)
 def test_td_errors_are_those_worked_out_by_hand(name, row, expected):
-    _, td_error = loss_of(TEACHERS[name], *arguments(row))
+    _, td_error = loss_of(algorithm_of(name), *arguments(row))
     assert td_error.shape == ()
     assert float(td_error) == pytest.approx(abs(expected), rel=1e-5)
 
@@ -185,8 +187,18 @@ def test_only_the_chosen_actions_outputs_have_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", TEACHERS)
+def test_the_line_of_a_teacher_tells_what_its_class_is(name, monkeypatch):
+    algorithm, line = algorithm_of(name), TEACHERS[name]
+    assert isinstance(algorithm, OnPolicyAlgorithm) == line.on_policy
+    for wrong in (line._replace(on_policy=not line.on_policy), line._replace(atoms=7)):
+        monkeypatch.setitem(TEACHERS, name, wrong)
+        with pytest.raises(RtpdError, match=name):
+            algorithm_of(name)
+
+
+@pytest.mark.parametrize("name", TEACHERS)
 def test_q_values_are_one_number_per_action(name):
-    teacher = TEACHERS[name]
+    teacher = algorithm_of(name)
     outputs = jnp.asarray(np.random.default_rng(0).normal(size=ACTIONS * teacher.head.atoms))
     q = teacher.head(outputs)
     assert q.shape == (ACTIONS,)

@@ -24,9 +24,10 @@ from rtpd.envs.probe import PROBES, known_q
 from rtpd.learning import replay as ring
 from rtpd.learning import students
 from rtpd.learning.distillation import LOSSES
+from rtpd.learning.replay_shape import ReplayShape
 from rtpd.learning.student_spec import parse_students
-from rtpd.learning.teachers import TEACHERS, make_teacher, schedule_of
-from rtpd.learning.teachers.base import BestNet
+from rtpd.learning.teachers import TEACHERS, algorithm_of, make_teacher, schedule_of
+from rtpd.learning.teachers.state import BestNet
 from rtpd.learning.train_state import copied, optimizer
 from rtpd.learning.update import Learner
 from rtpd.networks import architectures, qnet
@@ -44,7 +45,9 @@ FIVE = ("net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse", "net0.5:nll", "net0.1:reve
 def filled_replay(name, rows=400, num_envs=8, seed=0, **options):
     """A replay of uniformly random play, and the spec."""
     env = envs.make(name, num_envs, EnvOptions())
-    replay = ring.init(rows, num_envs, env.spec.frame_shape, env.spec.frame_dtype, **options)
+    replay = ring.init(
+        ReplayShape(rows, num_envs, env.spec.frame_shape, env.spec.frame_dtype, **options)
+    )
     add = jax.jit(ring.add, donate_argnums=0)
     random, seen = np.random.default_rng(seed + 1), env.reset(seed)
     for _ in range(rows):
@@ -137,12 +140,12 @@ def q_of_states(state, name, teacher):
     found = teacher_of(state)
     net = found.train.acting
     outputs = net(found.preprocess(frames))
-    return np.asarray(jax.vmap(TEACHERS[teacher].head)(outputs))
+    return np.asarray(jax.vmap(algorithm_of(teacher).head)(outputs))
 
 
 def munchausen_q(name):
     """The fixed point of eq. 2 of Vieillard et al. 2020 on a probe, by iteration, [S A]."""
-    rule, (next_state, reward, terminal) = TEACHERS["munchausen"], PROBES[name].arrays
+    rule, (next_state, reward, terminal) = algorithm_of("munchausen"), PROBES[name].arrays
     q = np.zeros(reward.shape)
     for _ in range(400):
         soft = rule.temperature * np.logaddexp.reduce(q / rule.temperature, axis=1)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd.errors import CheckpointError
-from rtpd.storage import files
+from rtpd.storage import lines
 from rtpd.storage.follower import Follower
 from rtpd.storage.records import (
     METRICS,
@@ -156,12 +156,12 @@ def test_the_last_line_may_still_be_being_written(tmp_path):
 @pytest.mark.parametrize("read", [read_records, lambda file: Follower(file).read()])
 def test_too_many_lines_that_are_none_are_no_file_of_records(tmp_path, monkeypatch, read):
     file = tmp_path / METRICS
-    file.write_bytes(b"x\n" * files.MOST_ODD_LINES + line(TRAIN))
+    file.write_bytes(b"x\n" * lines.MOST_ODD_LINES + line(TRAIN))
     assert len(list(read(file))) == 1
-    file.write_bytes(b"x\n" * (files.MOST_ODD_LINES + 1) + line(TRAIN))
+    file.write_bytes(b"x\n" * (lines.MOST_ODD_LINES + 1) + line(TRAIN))
     with pytest.raises(CheckpointError, match="1,000 lines that are no records"):
         list(read(file))
-    monkeypatch.setattr(files, "MOST_LINES", 3)
+    monkeypatch.setattr(lines, "MOST_LINES", 3)
     file.write_bytes(line(TRAIN) * 4)
     with pytest.raises(CheckpointError, match="3 in all"):
         list(read(file))
@@ -207,7 +207,7 @@ def test_a_file_that_is_cut_back_and_grows_past_its_length_is_read_anew(tmp_path
 def test_a_follower_that_gave_up_goes_on_giving_up_until_there_is_another_file(tmp_path):
     file = tmp_path / METRICS
     follower = Follower(file)
-    file.write_bytes(b"x\n" * (files.MOST_ODD_LINES + 1))
+    file.write_bytes(b"x\n" * (lines.MOST_ODD_LINES + 1))
     for _ in range(2):
         with pytest.raises(CheckpointError):
             list(follower.read())

@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 from rtpd.errors import CheckpointError, RunError
-from rtpd.storage import run_folder as run_module
 from rtpd.storage.files import write_atomic, write_json
 from rtpd.storage.run_folder import STARTING, Run, check_free, claim, next_folder
 
@@ -216,22 +215,6 @@ def test_folders_are_numbered(there, expected, tmp_path):
 
 def test_the_first_folder_needs_no_parent(tmp_path):
     assert next_folder(tmp_path / "runs", "pong") == tmp_path / "runs" / "pong-1"
-
-
-def test_provenance_says_where_a_run_comes_from(monkeypatch):
-    monkeypatch.setattr(run_module.sys, "argv", ["/usr/bin/rtpd", "train", "pong"])
-    about = run_module.provenance("cpu (2 cores)")
-    assert about["command"] == ["rtpd", "train", "pong"] and about["device"] == "cpu (2 cores)"
-    assert set(about["versions"]) >= {"rtpd", "jax", "ale-py"} and about["versions"]["jax"]
-    assert about["started"].endswith("+00:00")
-
-
-def test_without_git_the_commit_is_unknown(monkeypatch):
-    def fail(*args, **options):
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr(run_module.subprocess, "run", fail)
-    assert run_module.provenance("cpu")["commit"] is None
 
 
 # ---- beginnings --------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from rtpd.storage.run_folder import Run
 from rtpd.suite import run_suite
 from rtpd.suite.attempt import find
 from rtpd.suite.board import Panel
-from rtpd.suite.plan import as_toml, cells, jobs_of, read
+from rtpd.suite.plan import as_toml, experiments, jobs_of, read
 from rtpd.suite.rows import TrackedRun, results, seconds_left
 from rtpd.training.train import train
 
@@ -435,7 +435,7 @@ def test_a_bad_suite_file_gets_one_line_and_exit_code_2(
 def test_every_run_of_the_grid_is_checked(text, pieces, tmp_path):
     file = write(tmp_path / "bad.toml", text)
     with pytest.raises(RequestError) as error:
-        cells(file, read(file))
+        experiments(file, read(file))
     message = str(error.value)
     assert "\n" not in message
     for piece in (str(file), *pieces):

@@ -19,7 +19,7 @@ from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, Teacher
 from rtpd.storage import checkpoint
 from rtpd.storage.run_folder import Run
 from rtpd.system import interrupt
-from rtpd.training import logger, trainer
+from rtpd.training import background, trainer
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
 
@@ -75,7 +75,7 @@ def hang(monkeypatch):
     if "RtpdStuck-v0" not in gymnasium.registry:
         gymnasium.register("RtpdStuck-v0", lambda: Stuck(), disable_env_checker=True)
     monkeypatch.setattr(interrupt, "PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(logger, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(background, "PATIENCE_SECONDS", 0.3)
     # Steps are counted from the training's first one: what random play scores is known.
     monkeypatch.setattr(trainer, "has_baseline", lambda game: True)
     released = threading.Event()

@@ -7,7 +7,7 @@ import pytest
 from rtpd.agents.episodes import Episodes
 from rtpd.config.settings import Config, TeacherConfig
 from rtpd.storage.run_folder import Run
-from rtpd.training import logger as room
+from rtpd.training import health as room
 from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.types import Timestep

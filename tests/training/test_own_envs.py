@@ -108,7 +108,7 @@ def test_a_reward_that_is_clipped_outside_atari_is_told_once(tmp_path):
     for settings in (tiny, replace(tiny, env="pong", teacher=TeacherConfig())):
         quiet = Listener()
         logger = RunLogger(Run.open(tmp_path / "a"), settings, 1, [], [quiet])
-        logger.warn_if_clipped(settings.env, np.array([0.5, -20.0]))
+        logger.health.check_rewards(settings.env, np.array([0.5, -20.0]))
         assert not quiet.warnings
 
 

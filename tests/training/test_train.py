@@ -214,7 +214,7 @@ def test_a_teacher_that_learns_again_does_so_from_a_rollout_of_its_own_play(tmp_
 
     def restored(trainer):
         restore(trainer)
-        ((rollout,), (replay,)) = trainer.rollout.values(), trainer.replays.values()
+        ((rollout,), (replay,)) = trainer.compiled.rollout.values(), trainer.replays.values()
         found.append((rollout.rows.tolist(), ring.newest(replay, 9).tolist()))
 
     monkeypatch.setattr(Trainer, "restore", restored)

@@ -15,8 +15,9 @@ from rtpd.agents.runner import EpisodeRunner
 from rtpd.agents.sources import agents_of, check_numbers
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
 from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.storage.agent_id import AgentId
 from rtpd.system.process import settled
-from rtpd.types import AgentId, EvalResult
+from rtpd.types import EvalResult
 
 RANDOM_EPISODES = 20
 RANDOM_STEPS = 2_000  # of each env: an episode that takes longer is not waited for

@@ -14,16 +14,17 @@ import safetensors.numpy
 
 from rtpd.agents import zoo
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
-from rtpd.learning.teachers import HEADS
+from rtpd.learning.teachers import POLICY, TEACHERS, head_of
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Scalar, ValueHead
 from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.archive import why
 from rtpd.storage.files import contents, read_json, sha256, write_atomic, write_json
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.types import AgentId, EnvSpec, Preprocess, num_parameters
+from rtpd.types import EnvSpec, Preprocess, num_parameters
 
 FORMAT = 1
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls them
@@ -81,9 +82,10 @@ def load(path: Path) -> Policy:
     spec = about.spec
     head: ValueHead = Scalar()
     if AgentId.parse(about.agent).is_teacher:
-        if about.teacher not in HEADS:
-            raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, HEADS)}")
-        head = HEADS[about.teacher]
+        known = (*TEACHERS, POLICY)
+        if about.teacher not in known:
+            raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, known)}")
+        head = head_of(about.teacher)
     like = _shapes(about, spec, head.atoms, path)
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)

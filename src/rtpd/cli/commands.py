@@ -40,19 +40,19 @@ COMMANDS = {
         "rtpd.cli.training:DistillCommand",
         """examples:
   rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl
-  rtpd distill runs/pong-1/agents/teacher.safetensors --students net4:mse --steps 400000
+  rtpd distill runs/pong-1 --students net4:mse --steps 400000 --out runs/smaller
   rtpd distill dqn_pong.zip pong --students net1.7:kl""",
     ),
     "evaluate": Entry(
-        "evaluate DIR",
+        "evaluate RUN",
         "let the agents of a run play whole episodes",
         "rtpd.cli.agents:EvaluateCommand",
         """examples:
   rtpd evaluate runs/pong-1
-  rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --epsilon 0 --json""",
+  rtpd evaluate runs/pong-1 --agents teacher net1.7 --episodes 100 --json""",
     ),
     "export": Entry(
-        "export DIR",
+        "export SOURCE",
         "write an agent as ONNX or C, checked against the original",
         "rtpd.cli.agents:ExportCommand",
         """examples:
@@ -71,7 +71,7 @@ COMMANDS = {
   rtpd play zoo:pong/net1.7 --versus zoo:pong/net0.5 --steps 400 --out pong.webp""",
     ),
     "watch": Entry(
-        "watch DIR",
+        "watch RUN",
         "a run in the browser: curves, and its agents at play",
         "rtpd.cli.agents:WatchCommand",
         """examples:
@@ -97,7 +97,7 @@ COMMANDS = {
     ),
     "suite": Entry(
         "suite FILE",
-        "train games x seeds x settings, each a run that can be gone on with",
+        "train games x seeds x settings, as runs that can be resumed",
         "rtpd.cli.training:SuiteCommand",
         """a suite file, in which only `games` must be there:
   games = ["pong", "boxing"]
@@ -111,7 +111,7 @@ COMMANDS = {
   students = ["net1.7:kl"]
   [variants.constant-rate]
   student.optimizer.anneal = 0.0
-  [variants.two-stage]           # `rtpd distill` of what another variant has trained
+  [variants.two-stage]           # `rtpd distill` of another variant's teachers
   distill = "real-time"
 
 examples:
@@ -120,12 +120,12 @@ examples:
   rtpd suite pong-sizes.toml --ray auto --cores 8""",
     ),
     "report": Entry(
-        "report DIR...",
+        "report RUN...",
         "a page of what runs have shown, with figures",
         "rtpd.cli.listings:ReportCommand",
         """examples:
   rtpd report runs/pong-1
-  rtpd report runs/pong-1 runs/pong-2 suites/small --out pages/pong.html --no-clip""",
+  rtpd report runs/pong-1 suites/small --out pages/pong.html --no-clip""",
     ),
     "games": Entry(
         "games",
@@ -171,6 +171,6 @@ _EXAMPLES = """examples:
 
 def usage() -> str:
     """What `rtpd --help` prints."""
-    listed = "\n".join(f"  rtpd {entry.usage:<15} {entry.summary}" for entry in COMMANDS.values())
+    listed = "\n".join(f"  rtpd {entry.usage:<16} {entry.summary}" for entry in COMMANDS.values())
     head = "usage: rtpd COMMAND [OPTIONS]      real-time policy distillation"
-    return f"{head}\n\n{listed}\n\n  rtpd COMMAND --help  explains a command\n\n{_EXAMPLES}"
+    return f"{head}\n\n{listed}\n\n  rtpd COMMAND --help   explains a command\n\n{_EXAMPLES}"

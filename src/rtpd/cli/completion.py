@@ -1,7 +1,7 @@
 """Completion for the shell: commands, flags, and the names that some flags take."""
 
 from rtpd.cli.commands import COMMANDS
-from rtpd.cli.parsing import flags_of
+from rtpd.cli.flags import flag_names
 from rtpd.config.loading import presets
 from rtpd.envs.ale import games
 from rtpd.errors import RequestError, unknown
@@ -43,7 +43,7 @@ def script(shell: str) -> str:
     flags = []
     for name, entry in COMMANDS.items():
         first = sorted(games()) if name in ("train", "bench") else []
-        words = " ".join([*flags_of(entry.kind), *first])
+        words = " ".join([*flag_names(entry.kind), *first])
         flags.append(f'            {name}) words="{words}" ;;')
     return _BASH.format(
         commands=" ".join(COMMANDS), values="\n".join(values), flags="\n".join(flags)

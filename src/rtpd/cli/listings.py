@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import override
+from typing import Any, override
 
 import tyro
 
@@ -43,7 +43,7 @@ class LsCommand(Command):
 
     @override
     def execute(self) -> int:
-        from rtpd.report.listing import runs
+        from rtpd.storage.listing import runs
 
         tables.print_result(runs(self.folder), tables.print_runs, as_json=self.json)
         return 0
@@ -110,13 +110,19 @@ class TeachersCommand(Command):
 
     @override
     def execute(self) -> int:
+        tables.print_result(self._found(), tables.print_teachers, as_json=self.json)
+        return 0
+
+    def _found(self) -> dict[str, dict[str, Any]]:
+        if not self.measure:
+            from rtpd.learning.teachers.catalogue import catalogue
+
+            return catalogue()
         from rtpd.system.compile_cache import keep_compiled
         from rtpd.training.bench import teachers
 
         keep_compiled()
-        found = teachers(seconds=self.seconds if self.measure else None, tell=tables.tell)
-        tables.print_result(found, tables.print_teachers, as_json=self.json)
-        return 0
+        return teachers(seconds=self.seconds, tell=tables.tell)
 
 
 @dataclass(frozen=True)

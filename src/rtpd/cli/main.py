@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Generator
 
-from rtpd.cli.command import Command
 from rtpd.cli.commands import COMMANDS, usage
 from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import RequestError, RtpdError, error_line, unknown
@@ -32,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except BrokenPipeError:
         return closed_pipe()
-    except SystemExit as stop:  # --help, or Rich, which meets a closed pipe in its own way
+    except SystemExit as stop:  # Rich, which meets a closed pipe in its own way
         try:
             sys.stdout.flush()
         except BrokenPipeError:
@@ -68,21 +67,19 @@ def _run(args: list[str]) -> int:
     if args[0] not in COMMANDS:
         raise RequestError(unknown("command", args[0], COMMANDS))
     name, words = args[0], args[1:]
-    with _trusted(args), json_alone() if "--json" in args else contextlib.nullcontext():
-        return _command(name, words).execute()
+    entry = COMMANDS[name]
+    from rtpd.cli.words import asks_help
 
+    if asks_help(words):
+        from rtpd.cli.help import columns, help_of
 
-def _command(name: str, words: list[str]) -> Command:
-    """What was typed; SystemExit after the help, of which the examples are the end."""
+        defaults, everything = entry.kind.defaults(words), "--help-all" in words
+        print(help_of(name, entry, defaults, everything=everything, width=columns()))
+        return 0
     from rtpd.cli.parsing import parse
 
-    entry = COMMANDS[name]
-    try:
-        return parse(entry.kind, words, name, entry.kind.defaults(words))
-    except SystemExit as stop:
-        if not stop.code:
-            print(entry.examples)
-        raise
+    with _trusted(args), json_alone() if "--json" in args else contextlib.nullcontext():
+        return parse(entry.kind, words, name, entry.kind.defaults(words)).execute()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from tyro.constructors import (
     PrimitiveTypeInfo,
 )
 
+from rtpd.cli.flags import flag_names
 from rtpd.errors import RequestError
 
 _registry = ConstructorRegistry()
@@ -51,19 +52,8 @@ def parse[T](kind: type[T], args: list[str], name: str, default: T | None = None
                 kind, args=args, prog=f"rtpd {name}", default=default, registry=_registry
             )
         return cast(T, parsed)
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            raise
-        raise RequestError(_one_line(said.getvalue(), name, list(flags_of(kind)))) from None
-
-
-def flags_of(kind: type) -> list[str]:
-    """Every flag of a command, as its help lists them."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        tyro.cli(kind, args=["--help"])
-    heads = re.findall(r"^[│ ] (?:-\w, )?(--.*)", said.getvalue(), re.MULTILINE)
-    return [flag for head in heads for flag in re.findall(r"(?:^|, )(--[a-z][\w.-]*)", head)]
+    except SystemExit:
+        raise RequestError(_one_line(said.getvalue(), name, flag_names(kind))) from None
 
 
 # What settings are called elsewhere.
@@ -100,4 +90,4 @@ def _one_line(box: str, name: str, flags: list[str]) -> str:
     elif "Perhaps you meant:" in lines:
         flag = lines[lines.index("Perhaps you meant:") + 1].split()[0].rstrip(",")
         text += f": did you mean {flag}?"
-    return f"{text or ' '.join(box.split())} (rtpd {name} --help lists what is allowed)"
+    return f"{text or ' '.join(box.split())} (rtpd {name} --help-all lists what is allowed)"

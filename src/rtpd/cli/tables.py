@@ -11,8 +11,10 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from rtpd.errors import clean
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.files import finite
 from rtpd.system.formatting import (
+    WIDE,
     Row,
     count,
     percent,
@@ -86,24 +88,59 @@ def print_play(result: Row, *, console: Console | None = None) -> None:
     out.print(Group(*([table] if result["returns"] else []), Text("\n".join(["", *lines]), "dim")))
 
 
+# Columns of `rtpd ls`; those that come first need the most room.
+_RUN_COLUMNS = (
+    ("run", "game", "state", "steps", "done", "teacher", "students"),
+    ("run", "game", "state", "done", "teacher", "students"),
+    ("run", "game", "state", "done", "teacher", "best student"),
+    ("run", "state", "done", "teacher", "best student"),
+    ("run", "state", "teacher", "best student"),
+)
+
+
 def print_runs(runs: Iterable[Row], *, console: Console | None = None) -> None:
-    """Every run: its state, how far it is, the mean returns of its last evaluation."""
-    table = plain_table(["run", "game", "state", "steps", "done", "teacher", "students"])
-    killed = False
-    for run in runs:
-        brief = run.get("short", {})
-        means = ((brief.get(name, name), mean) for name, mean in run["students"].items())
-        students = "\n".join(f"{clean(name)} {show(mean, ',.1f')}" for name, mean in means)
-        done, _ = progress(run, run) if run["state"] != "finished" else (1.0, 0.0)
-        killed |= run["state"] in ("killed", "interrupted")
-        row = [str(run["env"] or "-").removeprefix("ale/"), run["state"], show(run["step"]),
-               percent(done), show(run["teacher"], ",.1f")]  # fmt: skip
-        cells = (clean(cell) for cell in (run["run"], *row))
-        table.add_row(*map(Text, cells), Text(students or "-"))
-    hint = "rtpd train --resume RUN goes on with one; " if killed else ""
-    note = f"\n{hint}returns are those of the last evaluation; rtpd report RUN... tells more"
+    """Every run in a line: its state, how far it is, the returns of its last evaluation."""
+    rows = [_run_cells(run) for run in runs]
     out = console or terminal(sys.stdout)
+    unbounded = out.options.update(max_width=WIDE)
+    for heads in _RUN_COLUMNS:
+        table = plain_table(heads)
+        for row in rows:
+            table.add_row(*(Text(clean(row[head])) for head in heads))
+        if out.measure(table, options=unbounded).maximum <= out.width:
+            break
+    stopped = any(row["state"] in ("killed", "interrupted") for row in rows)
+    hint = "rtpd train --resume RUN goes on with one; " if stopped else ""
+    note = f"\n{hint}returns are those of the last evaluation; rtpd report RUN... tells more"
     out.print(Group(table, Text(note, "dim")))
+
+
+def _run_cells(run: Row) -> dict[str, str]:
+    """What is told of a run, by the head of the column."""
+    done, _ = progress(run, run) if run["state"] != "finished" else (1.0, 0.0)
+    return {
+        "run": run["run"],
+        "game": str(run["env"] or "-").removeprefix("ale/"),
+        "state": run["state"],
+        "steps": show(run["step"]),
+        "done": percent(done),
+        "teacher": show(run["teacher"], ",.1f"),
+        **_best_student(run),
+    }
+
+
+def _best_student(run: Row) -> dict[str, str]:
+    """The best of a run's students; of several games, whose returns do not compare, how many."""
+    means = {name: mean for name, mean in run["students"].items() if mean is not None}
+    games = {AgentId.parse(name).game for name in means}
+    if len(games) > 1:
+        return {"students": f"{len(means)} in {len(games)} games", "best student": "-"}
+    if not means:
+        return {"students": "-", "best student": "-"}
+    name = max(means, key=lambda name: means[name])
+    best, short = show(means[name], ",.1f"), run.get("short", {}).get(name, name)
+    of_all = f" (best of {len(means)})" if len(means) > 1 else ""
+    return {"students": f"{short} {best}{of_all}", "best student": best}
 
 
 def print_zoo(cards: Mapping[str, Row], *, console: Console | None = None) -> None:
@@ -170,7 +207,7 @@ def print_games(games: Mapping[str, int], *, console: Console | None = None) -> 
 
 def print_teachers(teachers: Mapping[str, Row], *, console: Console | None = None) -> None:
     """Every teacher, what it learns from and takes, and how fast it is where that was measured."""
-    headers = ["teacher", "paper", "learns from", "outputs per\naction", "preset", "replay"]
+    headers = ["teacher", "paper", "learns from", "outputs\n/ action", "preset", "replay"]
     measured = any("loop_steps_per_second" in row for row in teachers.values())
     table = plain_table([*headers, "update", "with a\nstudent"] if measured else headers)
     for name, row in teachers.items():

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self, override
+from typing import Annotated, ClassVar, Self, override
 
 import tyro
 
@@ -24,12 +24,18 @@ class TrainCommand(Command):
     Ctrl-C saves; `--resume DIR` goes on.
     """
 
+    brief: ClassVar[tuple[str, ...]] = (
+        "--students", "--steps", "--minutes", "--seed", "--num-envs", "--teacher", "--preset",
+        "--config", "--resume", "--out", "--track", "--quiet",
+    )  # fmt: skip
+
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu, double-dqn (the default is the one for the device, and double-dqn where --teacher
-    needs a replay), demo, or a paper's settings: nature, munchausen, c51, qr-dqn, rainbow, pqn"""
+    """cpu, gpu, gym, double-dqn, demo, or a paper's: nature, munchausen, c51, qr-dqn, rainbow, pqn.
+    The default is the one for the device, gym outside Atari, double-dqn where --teacher needs a
+    replay"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """TOML file with any of the settings below, over the preset"""
+    """TOML file with any of the settings, over the preset"""
     resume: Path | None = None
     """go on with this run from its last checkpoint; only --steps, --minutes and --on-divergence
     go with it"""
@@ -38,8 +44,8 @@ class TrainCommand(Command):
     quiet: bool = False
     """print nothing but errors"""
     track: tuple[str, ...] = ()
-    """tell these the metrics too: tensorboard, wandb (offline, unless WANDB_MODE says otherwise),
-    trackio; each writes into the run folder and must be installed"""
+    """tell these the metrics too: tensorboard, wandb, trackio. Each must be installed and writes
+    into the run folder; wandb is offline unless WANDB_MODE says otherwise"""
     words: tyro.conf.Suppress[tuple[str, ...]] = ()
     """as they were typed, since a run that goes on keeps what was not said"""
 
@@ -79,6 +85,11 @@ class DistillCommand(Command):
     (Rusu et al. 2015). Ctrl-C saves; `rtpd train --resume DIR` goes on.
     """
 
+    brief: ClassVar[tuple[str, ...]] = (
+        "--students", "--steps", "--minutes", "--seed", "--num-envs", "--preset", "--config",
+        "--out", "--track", "--quiet",
+    )  # fmt: skip
+
     teacher: tyro.conf.Positional[Path]
     """run folder, an agent's .safetensors file, or (name its game too) the .zip of a
     Stable-Baselines3 DQN, PPO or A2C or an sb3-contrib QR-DQN, or the .cleanrl_model of a CleanRL
@@ -87,14 +98,14 @@ class DistillCommand(Command):
     preset: str | None = None
     """what the settings come from (default: distill, after the paper)"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """TOML file with any of the settings below, over the preset"""
+    """TOML file with any of the settings, over the preset"""
     out: Path | None = None
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False
     """print nothing but errors"""
     track: tuple[str, ...] = ()
-    """tell these the metrics too: tensorboard, wandb (offline, unless WANDB_MODE says otherwise),
-    trackio; each writes into the run folder and must be installed"""
+    """tell these the metrics too: tensorboard, wandb, trackio. Each must be installed and writes
+    into the run folder; wandb is offline unless WANDB_MODE says otherwise"""
 
     @classmethod
     @override
@@ -131,6 +142,10 @@ class SuiteCommand(Command):
     crash, and it keeps what is finished and goes on with the rest; a higher `steps` goes on with
     finished runs too. DIR/GAME/VARIANT/ holds each run as seed-N/, what it printed in seed-N.log.
     """
+
+    brief: ClassVar[tuple[str, ...]] = (
+        "--out", "--jobs", "--cores", "--ray", "--dry-run",
+    )  # fmt: skip
 
     file: tyro.conf.Positional[Path]
     """suite file (TOML); see the end of this help"""
@@ -177,12 +192,18 @@ class BenchCommand(Command):
     Takes some minutes; close what else is running.
     """
 
+    brief: ClassVar[tuple[str, ...]] = (
+        "--students", "--teacher", "--num-envs", "--preset", "--config", "--rounds", "--seconds",
+        "--json", "--out",
+    )  # fmt: skip
+
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu, double-dqn (the default is the one for the device, and double-dqn where --teacher
-    needs a replay), demo, or a paper's settings: nature, munchausen, c51, qr-dqn, rainbow, pqn"""
+    """cpu, gpu, gym, double-dqn, demo, or a paper's: nature, munchausen, c51, qr-dqn, rainbow, pqn.
+    The default is the one for the device, gym outside Atari, double-dqn where --teacher needs a
+    replay"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """TOML file with any of the settings below, over the preset"""
+    """TOML file with any of the settings, over the preset"""
     rounds: int = 5
     """turns of every loop"""
     seconds: float = 10.0

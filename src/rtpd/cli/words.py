@@ -19,7 +19,7 @@ def before_flags(words: list[str]) -> tuple[str | None, Config]:
 
 def asks_help(words: Sequence[str]) -> bool:
     """Whether the help is asked for, which must not wait for JAX."""
-    return not {"-h", "--help"}.isdisjoint(words)
+    return not {"-h", "--help", "--help-all"}.isdisjoint(words)
 
 
 def _default_preset(words: list[str], file: Path | None) -> str:

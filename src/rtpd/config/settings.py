@@ -185,12 +185,12 @@ class EvaluationConfig:
 class Config:
     """One training: a teacher and its students, at once."""
 
-    env: tyro.conf.Positional[str] = "ale/pong"
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GAME")] = "ale/pong"
     """family/name: ale/pong, gym/CartPole-v1; a bare name means ale/ (`rtpd games` lists them).
     pong+boxing: a teacher for each game, and students that play them all"""
     students: tuple[str, ...] = ("auto",)
     """NET:LOSS ...; nets: net25 net7 net4 net1.7 net0.5 net0.1 conv8-8-8x64 mlp16; losses: kl
-    reverse-kl nll mse kl-td; net1.7:kl:int8 learns as it will be in integers;
+    reverse-kl nll mse kl-td. net1.7:kl:int8 learns as it will be in integers;
     net1.7:kl:temperature=0.1:updates=2 has settings of its own (those of --student.*); auto:
     net1.7:kl (mlp16:kl for vectors); none: a teacher alone"""
     steps: Steps = 500_000

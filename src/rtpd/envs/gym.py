@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
 from jaxtyping import Int
 
-from rtpd.envs import observations
+from rtpd.envs import ale, observations
 from rtpd.envs.common import env_seeds, valid_actions
 from rtpd.envs.family import EnvFamily
 from rtpd.envs.options import IMPORT, EnvOptions
@@ -44,12 +44,10 @@ class GymFamily(EnvFamily):
         _import_trusted(module, name)
         known = gymnasium.registry.get(env_id)
         if known is None or str(known.entry_point).startswith("ale_py."):
-            from rtpd.envs import ale  # only here: others need no emulator
-
             if game := ale.game_of_id(env_id):
                 raise EnvError(ale.played_as(f"gym/{env_id}", game))
         if known is None:
-            said = unknown("Gymnasium id", env_id, gymnasium.registry)
+            said = unknown("Gymnasium id", env_id, ale.registered())
             raise EnvError(
                 f"{said}; a module of yours that registers it is named by {IMPORT}=MODULE"
             )

@@ -17,9 +17,9 @@ from rtpd.errors import RequestError, unknown
 from rtpd.export import quantise, verify
 from rtpd.export.target import ExportTarget
 from rtpd.networks.policy import Policy
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.files import check_writable, sync_folder
 from rtpd.system.process import settled
-from rtpd.types import AgentId
 
 # Where the class of each is: "module:Class".
 TARGETS = {

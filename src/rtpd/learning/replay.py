@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from rtpd.learning.replay_shape import ReplayShape
 from rtpd.types import Transitions
 
 LEAST_PRIORITY = 1e-6  # so that what has no TD error any more is still drawn now and then
@@ -35,44 +36,12 @@ class Replay(NamedTuple):
     q: Float[Array, "C E A"] | None = None  # of the teacher that acted; NaN where it did not
 
 
-def init(
-    rows: int,
-    num_envs: int,
-    frame_shape: tuple[int, ...],
-    frame_dtype: str,
-    *,
-    prioritised: bool = False,
-    answers: int = 0,
-) -> Replay:
-    """An empty ring of `rows` x `num_envs` transitions, with so many Q-values kept of each."""
-    shape = (rows, num_envs)
-    return Replay(
-        frames=jnp.zeros((*shape, *frame_shape), frame_dtype),
-        action=jnp.zeros(shape, jnp.int32),
-        reward=jnp.zeros(shape, jnp.float32),
-        first=jnp.zeros(shape, bool),
-        terminal=jnp.zeros(shape, bool),
-        last=jnp.zeros(shape, bool),
-        cursor=jnp.zeros((), jnp.int32),
-        filled=jnp.zeros((), jnp.int32),
-        priority=jnp.zeros(shape) if prioritised else None,
-        q=jnp.full((*shape, answers), jnp.nan) if answers else None,
-    )
-
-
-def num_bytes(
-    rows: int,
-    num_envs: int,
-    frame_shape: tuple[int, ...],
-    frame_dtype: str,
-    *,
-    prioritised: bool = False,
-    answers: int = 0,
-) -> int:
-    """Memory that `init` takes, from its shapes alone."""
-    shape = (rows, num_envs, frame_shape, frame_dtype)
-    like = jax.eval_shape(lambda: init(*shape, prioritised=prioritised, answers=answers))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+def init(shape: ReplayShape) -> Replay:
+    """An empty ring."""
+    arrays = {name: jnp.zeros(*array) for name, array in shape.arrays.items()}
+    if "q" in arrays:
+        arrays["q"] = jnp.full_like(arrays["q"], jnp.nan)
+    return Replay(**arrays)
 
 
 def add(

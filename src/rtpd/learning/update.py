@@ -22,7 +22,8 @@ from rtpd.learning.schedule import UpdateSchedule
 from rtpd.learning.student_spec import StudentSpec, parse_students
 from rtpd.learning.students import ActionSlices, Students
 from rtpd.learning.teachers import make_teacher, schedule_of
-from rtpd.learning.teachers.base import Rollout, Teacher, TeacherState
+from rtpd.learning.teachers.base import Teacher
+from rtpd.learning.teachers.state import Rollout, TeacherState
 from rtpd.learning.train_state import Metrics, TrainState
 from rtpd.networks.policy import Policy
 from rtpd.types import EnvSpec, Preprocess

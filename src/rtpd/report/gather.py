@@ -8,11 +8,11 @@ from typing import Any
 from rtpd.config.loading import to_dict
 from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.files import inside, read_json
 from rtpd.storage.manifest import Manifest
 from rtpd.storage.records import METRICS, EvalRecord, TrainRecord, read_records
 from rtpd.storage.run_folder import MANIFEST, Run, find
-from rtpd.types import AgentId
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ that shares it.
 """
 
 import json
-import math
 import os
 import shutil
 import zlib
@@ -22,29 +21,27 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from rtpd.errors import CheckpointError, RequestError
+from rtpd.errors import CheckpointError
 from rtpd.storage.archive import why
 from rtpd.storage.files import (
-    contents,
     discard,
     inside,
-    link_or_copy,
     read_json,
     sha256,
     sync_folder,
     write_json,
     write_synced,
 )
+from rtpd.storage.segments import Segment, Segments, bytes_of, digest_of, pack
 
 SEGMENT_BYTES = 64 * 2**20
-MOST_FILE_BYTES = 2**34  # arrays.safetensors of many games
 
 
 def save(folder: Path, tree: object, meta: dict[str, Any]) -> None:
@@ -79,11 +76,11 @@ def load[Tree](
     meta = read_json(inside(folder, "meta.json"))
     try:
         check(meta["user"])
-        arrays = safetensors.numpy.load(_contents(files["arrays.safetensors"]))
-        found = dict[str, "np.ndarray | _Segments"](arrays)
+        arrays = safetensors.numpy.load(bytes_of(files["arrays.safetensors"]))
+        found = dict[str, np.ndarray | Segments](arrays)
         for name, (shape, dtype, count) in meta["large"].items():
             packed = [files[f"{name}-{i:04d}.zlib"] for i in range(count)]
-            found[name] = _Segments(tuple(shape), np.dtype(dtype), packed)
+            found[name] = Segments(tuple(shape), np.dtype(dtype), packed)
         return restore(like, found, folder), meta["user"]
     except CheckpointError:
         raise
@@ -94,43 +91,7 @@ def load[Tree](
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError, zlib.error, SafetensorError)
 
 
-class _Segments(NamedTuple):
-    """A large array in compressed pieces of its first axis."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    packed: list[Path]
-
-    def into(self, leaf: Any) -> jax.Array:  # noqa: ANN401
-        """Unpack piece by piece over `leaf`, if it holds memory."""
-        fresh = isinstance(leaf, jax.ShapeDtypeStruct) or leaf.is_deleted()
-        array, row = jax.numpy.zeros(self.shape, self.dtype) if fresh else leaf, 0
-        each = math.prod(self.shape[1:]) * self.dtype.itemsize
-        for path in self.packed:
-            data = _unpacked(_contents(path), (self.shape[0] - row) * each)
-            part = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
-            array = _overwrite(array, part, row)
-            row += len(part)
-        if row != self.shape[0]:
-            raise ValueError(f"{row:,} of {self.shape[0]:,} rows are there")
-        return array
-
-
-def _unpacked(packed: bytes, most: int) -> bytes:
-    """What zlib packed; ValueError before it takes more than `most` bytes."""
-    stream = zlib.decompressobj()
-    data = stream.decompress(packed, most + 1)
-    if len(data) > most or not stream.eof or stream.unused_data:
-        raise ValueError(f"a segment does not unpack to {most:,} bytes or fewer")
-    return data
-
-
-@partial(jax.jit, donate_argnums=0)
-def _overwrite(array: jax.Array, part: jax.Array, row: int) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(array, part, row, 0)
-
-
-def restore[Tree](like: Tree, found: Mapping[str, "np.ndarray | _Segments"], source: Path) -> Tree:
+def restore[Tree](like: Tree, found: Mapping[str, np.ndarray | Segments], source: Path) -> Tree:
     """`like` with the arrays of the same names; CheckpointError if a shape or dtype differs."""
     wanted = _shapes(like)
     found = _one_scale_each(wanted, found)
@@ -157,8 +118,8 @@ def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
 
 def _one_scale_each(
     wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
-    found: Mapping[str, "np.ndarray | _Segments"],
-) -> dict[str, "np.ndarray | _Segments"]:
+    found: Mapping[str, np.ndarray | Segments],
+) -> dict[str, np.ndarray | Segments]:
     """What was saved while vectors had one scale for all their features, as one for each."""
     made = dict(found)
     for name, (shape, _) in wanted.items():
@@ -186,16 +147,8 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-class _Segment(NamedTuple):
-    """A compressed segment on disk."""
-
-    path: Path
-    fingerprint: str  # sha256 of what is packed in it
-    digest: str  # sha256 of the file
-
-
 def _write(
-    folder: Path, tree: object, meta: dict[str, Any], before: Mapping[str, _Segment]
+    folder: Path, tree: object, meta: dict[str, Any], before: Mapping[str, Segment]
 ) -> dict[str, str]:
     """Write the files of a checkpoint; their digests by name. Segments are packed on all cores."""
     leaves = _leaves(tree)
@@ -208,8 +161,8 @@ def _write(
             starts = range(0, len(array), rows)
             paths = [folder / f"{name}-{i:04d}.zlib" for i in range(len(starts))]
             layout[name] = (array.shape, np.dtype(array.dtype).str, len(starts))
-            pack = partial(_pack, array, rows, before)
-            written += pool.map(pack, starts, paths)
+            packed = partial(pack, array, rows, before)
+            written += pool.map(packed, starts, paths)
     fingerprints = {segment.path.name: segment.fingerprint for segment in written}
     about = {"large": layout, "contents": fingerprints, "user": meta}
     digests = {segment.path.name: segment.digest for segment in written}
@@ -222,41 +175,17 @@ def _write(
     return digests
 
 
-def _pack(
-    array: jax.Array, rows: int, before: Mapping[str, _Segment], start: int, path: Path
-) -> _Segment:
-    """Write the segment that begins with row `start`, or link to the same one of `before`.
-
-    The rows are copied first: as long as NumPy looks at a whole array, JAX cannot update it in
-    place and would copy all of it.
-    """
-    part = np.asarray(_rows(array, start, min(rows, len(array) - start)))
-    fingerprint = sha256(part)
-    old = before.get(path.name)
-    if old and old.fingerprint == fingerprint and _digest(old.path) == old.digest:
-        link_or_copy(old.path, path)
-        return _Segment(path, fingerprint, old.digest)
-    data = zlib.compress(part, 1)
-    write_synced(path, data)
-    return _Segment(path, fingerprint, sha256(data))
-
-
-@partial(jax.jit, static_argnums=2)
-def _rows(array: jax.Array, start: int, count: int) -> jax.Array:
-    return jax.lax.dynamic_slice_in_dim(array, start, count)
-
-
-def _segments_of(checkpoints: list[Path]) -> dict[str, _Segment]:
+def _segments_of(checkpoints: list[Path]) -> dict[str, Segment]:
     """The segments of the newest of these checkpoints by file name; none of a damaged one."""
     if not checkpoints:
         return {}
     folder = checkpoints[0]
     try:
         digests = read_json(inside(folder, "sha256.json"))
-        if _digest(folder / "meta.json") != digests["meta.json"]:
+        if digest_of(folder / "meta.json") != digests["meta.json"]:
             return {}
         found = read_json(inside(folder, "meta.json")).get("contents", {})
-        return {name: _Segment(inside(folder, name), found[name], digests[name]) for name in found}
+        return {name: Segment(inside(folder, name), found[name], digests[name]) for name in found}
     except (CheckpointError, LookupError, TypeError, AttributeError):
         return {}
 
@@ -269,25 +198,9 @@ def _verified(folder: Path) -> dict[str, Path]:
         raise CheckpointError(f"{folder / 'sha256.json'} is damaged: it does not list all files")
     files = {name: inside(folder, name) for name in listed}
     for name, path in files.items():
-        if sha256(_contents(path)) != listed[name]:
+        if sha256(bytes_of(path)) != listed[name]:
             raise CheckpointError(f"{path} is damaged: its sha256 differs")
     return files
-
-
-def _contents(path: Path) -> bytes:
-    """The bytes of a file of a checkpoint; CheckpointError if it is missing."""
-    try:
-        return contents(path, MOST_FILE_BYTES)
-    except RequestError as error:
-        raise CheckpointError(f"{path} is missing: {error}") from None
-
-
-def _digest(path: Path) -> str | None:
-    """The sha256 of a file; None if it cannot be read."""
-    try:
-        return sha256(_contents(path))
-    except CheckpointError:
-        return None
 
 
 def _is_key(leaf: Any) -> bool:  # noqa: ANN401
@@ -313,6 +226,6 @@ def _shapes(tree: object) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     return shapes
 
 
-def _restored(leaf: Any, array: "np.ndarray | _Segments") -> jax.Array:  # noqa: ANN401
-    data = array.into(leaf) if isinstance(array, _Segments) else jax.numpy.asarray(array)
+def _restored(leaf: Any, array: np.ndarray | Segments) -> jax.Array:  # noqa: ANN401
+    data = array.into(leaf) if isinstance(array, Segments) else jax.numpy.asarray(array)
     return jax.random.wrap_key_data(data) if _is_key(leaf) else data

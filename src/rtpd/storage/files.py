@@ -9,17 +9,14 @@ folder that may be a stranger's.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import io
 import json
 import math
 import os
 import secrets
 import shutil
 import stat
-import time
-from collections.abc import Buffer, Callable, Iterator
+from collections.abc import Buffer
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -27,7 +24,6 @@ from rtpd.errors import CheckpointError, RequestError, RunError
 
 MOST_BYTES = 2**30  # of a file that is read as a whole
 MOST_JSON_BYTES = 2**26
-MOST_LINES, MOST_ODD_LINES = 2**22, 1_000  # of a file of records
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -93,40 +89,6 @@ def appended(path: Path) -> IO[bytes]:
         file.close()
         raise refused
     return file
-
-
-def lock(path: Path, taken: Callable[[], str], patience: float = 0.0) -> IO[bytes]:
-    """A file to append to, locked for as long as this process or a child has it open.
-
-    The lock ends with its holders, however they die.
-
-    Raises:
-        RunError: with the text of `taken`, if another holds it for `patience` seconds; if the path
-            leads to what is no plain file.
-    """
-    file = appended(path)
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                file.close()
-                raise RunError(taken()) from None
-        time.sleep(0.1)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds `lock(path)`; False where there is no such file."""
-    try:
-        with opened(path, os.O_NOFOLLOW) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def check_writable(path: Path) -> None:
@@ -206,43 +168,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is twice in an object")
     return found
-
-
-class Tolerance:
-    """Counts the lines of a file of records, and those among them that are none.
-
-    A few are passed over. CheckpointError once there are too many of those, or of all: that is no
-    file of records.
-    """
-
-    def __init__(self, source: Path) -> None:
-        """`source` stands in the message."""
-        self.source, self._lines, self._odd = source, 0, 0
-
-    def count(self, *, odd: bool = False) -> None:
-        """One more line; `odd` if it is no record."""
-        self._lines += 1
-        self._odd += odd
-        self.check()
-
-    def check(self) -> None:
-        """Raise what `count` has raised before."""
-        if self._odd > MOST_ODD_LINES or self._lines > MOST_LINES:
-            most = f"{MOST_ODD_LINES:,} lines that are no records, {MOST_LINES:,} in all"
-            raise CheckpointError(f"{self.source} is damaged: more than {most}")
-
-
-def records(data: bytes, source: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects in lines of text, whatever they say; other lines: see `Tolerance`."""
-    tolerance = Tolerance(source)
-    for line in io.BytesIO(data):
-        record = None
-        if line.startswith(b"{"):  # else it is not worth a parse and its error
-            with contextlib.suppress(ValueError):
-                record = parse_json(line)
-        tolerance.count(odd=record is None)
-        if record is not None:
-            yield record
 
 
 def contents(path: Path, most: int = MOST_BYTES) -> bytes:

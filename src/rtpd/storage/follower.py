@@ -5,7 +5,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from rtpd.storage.files import MOST_BYTES, Tolerance, opened
+from rtpd.storage.files import MOST_BYTES, opened
+from rtpd.storage.lines import Tolerance
 from rtpd.storage.records import Record, parse_records
 
 MARK_BYTES = 512  # before the place to read on from: a line or more, so two runs differ in them

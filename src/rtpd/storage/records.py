@@ -13,7 +13,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rtpd.errors import CheckpointError, RequestError
-from rtpd.storage.files import Tolerance, contents, inside
+from rtpd.storage.files import contents, inside
+from rtpd.storage.lines import Tolerance
 from rtpd.storage.manifest import Count, Rollback
 
 METRICS = "metrics.jsonl"

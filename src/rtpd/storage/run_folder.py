@@ -11,13 +11,9 @@ import glob
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +24,19 @@ from rtpd.storage.files import (
     discard,
     finite,
     inside,
-    is_locked,
     is_temporary,
-    lock,
     read_json,
-    records,
     remove_temporaries,
     sync_folder,
     write_atomic,
     write_json,
 )
+from rtpd.storage.lines import records
+from rtpd.storage.locks import is_locked, lock
 from rtpd.storage.manifest import Manifest, parse_manifest
 from rtpd.storage.migration import migrated
+from rtpd.storage.provenance import now
 from rtpd.storage.records import METRICS
-from rtpd.system import cpu
-
-PACKAGES = ("rtpd", "jax", "jaxlib", "equinox", "optax", "numpy", "ale-py", "gymnasium")
-
 
 LOCK = ".lock"
 MANIFEST = "manifest.json"
@@ -267,48 +259,3 @@ def claim(parent: Path, name: str) -> Path:
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             return path
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Where a run comes from: command, versions, commit, machine, time."""
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": _commit(),
-        "device": device,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "cpu_features": cpu.kind(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "started": now(),
-    }
-
-
-def now() -> str:
-    """UTC time to the second, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit that rtpd's source is at, with "+" if it was changed since; None if unknown."""
-    here = Path(__file__).parents[1]
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(here), *args],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=5,
-            ).stdout.strip()
-            for args in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", str(here)))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + ("+" if changes else "")

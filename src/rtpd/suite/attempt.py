@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from rtpd.config.loading import flat, from_dict, to_dict
 from rtpd.errors import RtpdError, RunError, typed
-from rtpd.storage.files import contents, discard, is_temporary, lock, write_atomic
-from rtpd.storage.run_folder import LOCK, Run, now
+from rtpd.storage.files import contents, discard, is_temporary, write_atomic
+from rtpd.storage.locks import lock
+from rtpd.storage.provenance import now
+from rtpd.storage.run_folder import LOCK, Run
 from rtpd.suite.plan import Job, as_toml
 
 REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
@@ -77,7 +79,7 @@ def launch(
         else:
             _discard(job.folder)
             what = ["distill", str(job.teacher)] if job.teacher else ["train"]
-            command = [*what, "--preset", job.cell.preset, "--config", str(job.settings)]
+            command = [*what, "--preset", job.experiment.preset, "--config", str(job.settings)]
             command += ["--out", str(job.folder)]
         settings = as_toml(job.config).encode()
         if not job.settings.is_file() or job.settings.read_bytes() != settings:

@@ -45,7 +45,7 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Experiment:
     """A game and a variant, with the settings that all its seeds share (`env` is the game)."""
 
     game: str
@@ -60,7 +60,7 @@ class Cell:
 class Job:
     """One run of the grid."""
 
-    cell: Cell
+    experiment: Experiment
     config: Config
     folder: Path
     teacher: Path | None = None
@@ -85,7 +85,7 @@ class Job:
 def read(file: Path) -> Suite:
     """A suite file whose own keys and texts are right; ConfigError names the file and the key.
 
-    Whether there is such a game, and whether a value is in its range, is for `cells` to see.
+    Whether there is such a game, and whether a value is in its range, is for `experiments` to see.
     """
     data = read_toml(file)
     known = [f.name for f in fields(Suite)]
@@ -124,16 +124,16 @@ def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
     context = multiprocessing.get_context("spawn")
     ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process
     with _safe_path(), ProcessPoolExecutor(1, context, initializer=ignore) as pool:
-        grid = pool.submit(cells, file, suite).result()
+        grid = pool.submit(experiments, file, suite).result()
     assert isinstance(suite.seeds, list)  # `read` has made it one
     return [
         Job(
-            cell,
-            replace(cell.config, seed=seed),
-            _run(out, cell, cell.variant, seed),
-            _run(out, cell, cell.teacher, seed) if cell.teacher else None,
+            experiment,
+            replace(experiment.config, seed=seed),
+            _run(out, experiment, experiment.variant, seed),
+            _run(out, experiment, experiment.teacher, seed) if experiment.teacher else None,
         )
-        for cell in grid
+        for experiment in grid
         for seed in suite.seeds
     ]
 
@@ -156,11 +156,11 @@ def _safe_path() -> Generator[None]:
             os.environ["PYTHONSAFEPATH"] = before
 
 
-def cells(file: Path, suite: Suite) -> list[Cell]:
+def experiments(file: Path, suite: Suite) -> list[Experiment]:
     """Every game with every variant, checked as `rtpd train` would check it."""
     from rtpd.system.process import settled
 
-    found: dict[tuple[str, str], Cell] = {}
+    found: dict[tuple[str, str], Experiment] = {}
     order = [(game, variant) for game in suite.games for variant in suite.variants]
     # What is distilled comes after the run that its teacher is from.
     for game, variant in sorted(order, key=lambda key: "distill" in suite.variants[key[1]]):
@@ -168,18 +168,18 @@ def cells(file: Path, suite: Suite) -> list[Cell]:
         source = found[game, table["distill"]] if "distill" in table else None
         try:
             with settled():
-                found[game, variant] = _cell(suite, game, variant, source)
+                found[game, variant] = _experiment(suite, game, variant, source)
         except RtpdError as error:
             raise type(error)(f"{file}: {game}, variant '{variant}': {error}") from None
     grid = [found[key] for key in order]
-    _check_once(f"{file}: games", [cell.game for cell in grid[:: len(suite.variants)]])
+    _check_once(f"{file}: games", [experiment.game for experiment in grid[:: len(suite.variants)]])
     return grid
 
 
-def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
-    """The settings of one cell as the manifest of its runs will have them.
+def _experiment(suite: Suite, game: str, variant: str, source: Experiment | None) -> Experiment:
+    """The settings of one experiment as the manifest of its runs will have them.
 
-    `source` is the cell whose teachers it distils.
+    `source` is the experiment whose teachers it distils.
     """
     from rtpd.learning.update import Learner
     from rtpd.training import distill, snapshots
@@ -202,7 +202,7 @@ def _cell(suite: Suite, game: str, variant: str, source: Cell | None) -> Cell:
     check_alike(specs)
     config = resolve(config, is_image=next(iter(specs.values())).is_image)
     snapshots.describe(Learner(config, specs))  # every net can be built
-    return Cell(config.env, variant, preset, config, source.variant if source else None)
+    return Experiment(config.env, variant, preset, config, source.variant if source else None)
 
 
 def as_toml(config: Config) -> str:
@@ -250,8 +250,8 @@ def _check_once(where: str, values: list[Any]) -> None:
         seen.add(value)
 
 
-def _run(out: Path, cell: Cell, variant: str, seed: int) -> Path:
-    return out / _folder(cell.game) / variant / f"seed-{seed}"
+def _run(out: Path, experiment: Experiment, variant: str, seed: int) -> Path:
+    return out / _folder(experiment.game) / variant / f"seed-{seed}"
 
 
 def _folder(game: str) -> str:

@@ -88,7 +88,7 @@ def results(rows: Iterable[TrackedRun]) -> list[dict[str, Any]]:
     means: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
         for agent, score in row.agents.items() if row.state == "finished" else ():
-            key = (row.job.cell.game, row.job.cell.variant, agent)
+            key = (row.job.experiment.game, row.job.experiment.variant, agent)
             means.setdefault(key, []).append(score.mean)
     table = []
     for (game, variant, agent), values in means.items():
@@ -102,15 +102,15 @@ def results(rows: Iterable[TrackedRun]) -> list[dict[str, Any]]:
 
 def described(row: TrackedRun) -> dict[str, Any]:
     """A run as tables and `--json` show it; speed and time left are None unless it is running."""
-    cell, config = row.job.cell, row.job.config
+    experiment, config = row.job.experiment, row.job.config
     done, left = row.left()
     running = row.state == "running"
     return {
         "name": row.job.label,
-        "game": cell.game,
-        "variant": cell.variant,
+        "game": experiment.game,
+        "variant": experiment.variant,
         "seed": config.seed,
-        "preset": cell.preset,
+        "preset": experiment.preset,
         "state": row.state,
         "resumed": row.resumed,
         "step": row.step,
@@ -127,7 +127,7 @@ def described(row: TrackedRun) -> dict[str, Any]:
 
 def _usual_pace(row: TrackedRun, rows: Sequence[TrackedRun]) -> float | None:
     """Mean seconds per step of the runs of the same variant, else of all."""
-    same = [r for r in rows if r.job.cell.variant == row.job.cell.variant]
+    same = [r for r in rows if r.job.experiment.variant == row.job.experiment.variant]
     for group in (same, rows):
         paces = [pace for r in group if (pace := r.seconds_per_step)]
         if paces:

@@ -18,7 +18,7 @@ from rich.text import Text
 from rtpd.errors import clean
 
 Row = Mapping[str, Any]
-WIDE = 1000  # characters, where nobody looks  # characters, where nobody looks
+WIDE = 1000  # characters, where nobody looks
 
 
 def show(value: float | None, form: str = ",.0f", unit: str = "") -> str:

@@ -6,7 +6,6 @@ falls on all of them; a ratio is taken within a turn.
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,24 +13,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import psutil
 
-from rtpd import envs
-from rtpd.config.loading import load_config, presets
+from rtpd.config.loading import load_config
 from rtpd.config.settings import Config
 from rtpd.errors import ConfigError
-from rtpd.learning import replay as ring
-from rtpd.learning.teachers import TEACHERS
-from rtpd.learning.update import Learner
-from rtpd.storage.run_folder import Run, provenance
+from rtpd.learning.teachers.catalogue import catalogue
+from rtpd.storage.provenance import provenance
 from rtpd.system.process import settled
-from rtpd.training import snapshots, validation
-from rtpd.training.collector import replay_columns, replay_rows
-from rtpd.training.monitor import Monitor
-from rtpd.training.trainer import Trainer
-from rtpd.types import EnvSpec, VectorEnv
+from rtpd.training import validation
+from rtpd.training.timing import TimedLoop, emulator_rate, matmul_gflops
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -39,8 +30,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "paper": ("net25:kl", "net7:kl", "net4:kl", "net1.7:kl"),
     "all": ("net25:kl", "net7:kl", "net4:kl", "net1.7:kl", "net0.5:kl", "net0.1:kl"),
 }
-CAPACITY = 20_000  # transitions of replay a family, since all are alive at once
-PART_SECONDS = 3.0
 SETTLING_SECONDS = 1.0  # of a loop before it is measured
 
 
@@ -88,7 +77,7 @@ def bench(
         loops = {}
         for name, students in _families(settings).items():
             tell(f"compiling: {name}")
-            loops[name] = _Loop(replace(settings, students=students), Path(folder) / name)
+            loops[name] = TimedLoop(replace(settings, students=students), Path(folder) / name)
         try:
             tell("the emulator alone")
             result["emulator_steps_per_second"] = round(emulator_rate(loops["none"].env), 1)
@@ -108,163 +97,42 @@ def bench(
 @settled()
 def teachers(
     *,
-    seconds: float | None = None,
+    seconds: float,
     env: str = "ale/pong",
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, dict[str, Any]]:
-    """What each teacher is and takes, and how fast it learns here with a small student beside it.
+    """What `learning.teachers.catalogue` says of each teacher, and how fast it learns here.
 
     Args:
-        seconds: wall time of each teacher's loop; None measures nothing.
-        env: what is played then.
+        seconds: wall time of each teacher's loop.
+        env: what is played.
         tell: told what is being measured.
 
     Returns:
-        JSON-ready {teacher: {"paper", "regime" ("replay" or "rollout"), "atoms" (outputs per
-        action), "preset" (the one of its name, else the first that uses it), "replay_bytes" (of
-        that preset, of Atari frames)}}, and if measured "update_ms" and "loop_steps_per_second"
-        with that preset. Updates differ in size and pace, so it is the steps/s that compare.
+        JSON-ready: beside what the catalogue says "update_ms" and "loop_steps_per_second", with
+        the teacher's preset and a small student. Updates differ in size and pace, so it is the
+        steps/s that compare.
     """
-    users = {name: load_config(name) for name in presets()}
-    if seconds is not None and not 0 < seconds < math.inf:
+    if not 0 < seconds < math.inf:
         raise ConfigError(f"--seconds {seconds}: must be above 0")
-    found: dict[str, dict[str, Any]] = {}
-    for name, algorithm in TEACHERS.items():
-        first = next(preset for preset, used in users.items() if used.teacher.algorithm == name)
-        preset = name if name in users else first
-        settings = replace(users[preset], env=env, students=("auto",))
-        atari = EnvSpec("ale/any", 18, (84, 84))
-        size = ring.num_bytes(
-            replay_rows(settings), settings.num_envs, atari.frame_shape, atari.frame_dtype,
-            **replay_columns(settings, atari),
-        )  # fmt: skip
-        found[name] = {
-            "paper": algorithm.paper,
-            "regime": "rollout" if algorithm.on_policy else "replay",
-            "atoms": algorithm.head.atoms,
-            "preset": preset,
-            "replay_bytes": size,
-        }
-        if seconds is not None:
-            tell(name)
-            found[name] |= _speed(settings, seconds)
+    found = catalogue()
+    for name, row in found.items():
+        tell(name)
+        settings = load_config(row["preset"])
+        teacher = replace(settings.teacher, algorithm=name)
+        row |= _speed(replace(settings, teacher=teacher, env=env, students=("auto",)), seconds)
     return found
 
 
 def _speed(settings: Config, seconds: float) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
-        loop = _Loop(settings, Path(folder) / "run")
+        loop = TimedLoop(settings, Path(folder) / "run")
         try:
             loop.rate(SETTLING_SECONDS)
             rate = loop.rate(seconds)
             return {"update_ms": loop.update_ms(), "loop_steps_per_second": rate}
         finally:
             loop.env.close()
-
-
-def matmul_gflops(size: int = 2048, repeats: int = 10) -> float:
-    """The machine's best rate at a square f32 matrix product, in 10^9 operations/s."""
-    product = jax.jit(jnp.matmul)
-    matrix = jnp.ones((size, size), jnp.float32)
-    best = min(_timed(lambda: product(matrix, matrix)) for _ in range(repeats + 1))
-    return 2 * size**3 / best / 1e9
-
-
-def emulator_rate(env: VectorEnv, seconds: float = PART_SECONDS) -> float:
-    """Agent steps/s of the envs alone, under uniformly random actions."""
-    rng, steps = np.random.default_rng(0), 0
-    num_envs = env.reset(0).first.shape[0]
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        env.send(rng.integers(0, env.spec.num_actions, num_envs))
-        env.recv()
-        steps += num_envs
-    return steps / (time.perf_counter() - start)
-
-
-class _Loop:
-    """A trainer that goes on for as long as it is asked to, and saves nothing."""
-
-    def __init__(self, settings: Config, folder: Path) -> None:
-        """Play the warm-up and compile everything."""
-        warmup = min(settings.replay.warmup_steps, 1_000)
-        capacity = min(settings.replay.capacity, CAPACITY)
-        least = validation.least_replay(settings)
-        memory = replace(
-            settings.replay, warmup_steps=max(warmup, least), capacity=max(capacity, least)
-        )
-        settings = replace(settings, replay=memory, log_steps=10**9, checkpoint_steps=0)
-        settings = replace(settings, evaluation=replace(settings.evaluation, period_steps=0))
-        self.env = envs.make(settings.env, settings.num_envs, settings.environment)
-        settings = validation.resolve(settings, is_image=self.env.spec.is_image)
-        (game,) = settings.games
-        about = snapshots.describe(Learner(settings, {game: self.env.spec}))
-        run = Run.create(folder, {"config": {}, "agents": about})
-        self.trainer = Trainer(run, settings, {game: self.env}, [Monitor()])
-        self.collector = self.trainer.collectors[game]
-        self.trainer.restart_envs()
-        while self.trainer.progress.updates < 2:
-            self.trainer.step()
-        self._settle()
-
-    def _settle(self) -> None:
-        """Wait for all that has been dispatched."""
-        jax.block_until_ready((self.trainer.state, self.collector.replay, self.collector.action))
-
-    def rate(self, seconds: float) -> float:
-        """Agent steps/s of the loop as it is."""
-        start, before = time.perf_counter(), self.trainer.progress.step
-        while time.perf_counter() - start < seconds:
-            self.trainer.step()
-        self._settle()
-        return (self.trainer.progress.step - before) / (time.perf_counter() - start)
-
-    def update_ms(self) -> float:
-        """What an update takes by itself."""
-        return self._median(self.trainer.update)
-
-    def parts(self, peak_gflops: float) -> dict[str, Any]:
-        """What each part of an iteration takes by itself, with nothing beside it."""
-        trainer, due = self.trainer, self.trainer.progress.updates
-        update = self.update_ms()
-        updates = trainer.config.num_envs / trainer.learner.schedule.steps_per_update
-        step_ms = {
-            "emulating": self._median(self._emulate),
-            "updating": update * updates,
-            "acting": self._median(trainer.choose),
-            "copying": self._median(self.collector.store),
-        }
-        trainer.progress.updates = due  # or the loop would rest until these were due
-        trainer.restart_envs()  # `_emulate` left the replay behind
-        lowered = trainer._update.lower(
-            trainer.state, trainer.totals, trainer.replays, trainer.rollout
-        )
-        gflop = (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9
-        return {
-            "students": list(trainer.config.students),
-            "update_ms": update,
-            "update_gflop": gflop,
-            "update_gflops": 1e3 * gflop / update,
-            "share_of_matmul": 1e3 * gflop / update / peak_gflops,
-            "milliseconds_per_iteration": step_ms,
-        }
-
-    def _median(self, part: Callable[[], None]) -> float:
-        """Median milliseconds over `PART_SECONDS`."""
-
-        def whole() -> None:
-            part()
-            self._settle()
-
-        whole()
-        times, start = [], time.perf_counter()
-        while time.perf_counter() - start < PART_SECONDS or len(times) < 3:
-            times.append(_timed(whole))
-        return 1e3 * statistics.median(times)
-
-    def _emulate(self) -> None:
-        self.collector.send()
-        self.collector.receive()
 
 
 def _families(settings: Config) -> dict[str, tuple[str, ...]]:
@@ -277,7 +145,7 @@ def _families(settings: Config) -> dict[str, tuple[str, ...]]:
 
 
 def _take_turns(
-    loops: Mapping[str, _Loop],
+    loops: Mapping[str, TimedLoop],
     rounds: int,
     seconds: float,
     families: dict[str, dict[str, Any]],
@@ -295,10 +163,3 @@ def _take_turns(
         row["rounds"] = rates[name]
         row["ratio"] = statistics.median(ratios)
         row["ratios"] = ratios
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    """Wall seconds until all that `work` returns is there."""
-    start = time.perf_counter()
-    jax.block_until_ready(work())
-    return time.perf_counter() - start

@@ -3,7 +3,6 @@
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,14 @@ from rtpd.agents import acting
 from rtpd.agents.episodes import Episodes
 from rtpd.config.settings import Config
 from rtpd.learning import replay as ring
+from rtpd.learning.replay_shape import ReplayShape, replay_shape
 from rtpd.learning.student_spec import parse_actors, parse_students
-from rtpd.learning.teachers import schedule_of
-from rtpd.learning.teachers.base import Teacher, TeacherState
+from rtpd.learning.teachers.base import Teacher
+from rtpd.learning.teachers.state import TeacherState
 from rtpd.learning.train_state import TrainState
 from rtpd.networks.qnet import QNet, with_noise
 from rtpd.system import compute
+from rtpd.training import validation
 from rtpd.types import EnvSpec, Preprocess, VectorEnv
 
 
@@ -33,10 +34,7 @@ class Collector:
         """An empty replay; `restart` begins to play. `actions`: its game's outputs of a student."""
         self.config, self.env, self.spec = settings, env, env.spec
         self.actors = parse_actors(settings)
-        self.replay = ring.init(
-            replay_rows(settings), settings.num_envs, env.spec.frame_shape, env.spec.frame_dtype,
-            **replay_columns(settings, env.spec),
-        )  # fmt: skip
+        self.replay = ring.init(replay_of(settings, env.spec))
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
         self._act = compute.jit(partial(_act, teacher, self.actors, actions), settings.compute)
@@ -53,6 +51,16 @@ class Collector:
     def seal(self) -> None:
         """Let no window of the replay cross what comes next: the envs will be restarted."""
         self.replay = self._seal(self.replay)
+
+    def preprocess(self) -> Preprocess:
+        """What makes inputs of frames: as the settings say, or as the replay shows."""
+        mean, std = jax.jit(ring.frame_statistics)(self.replay)
+        centre = validation.parse_centre(self.config.centre)
+        scale = validation.parse_scale(self.config.scale)
+        return Preprocess(
+            mean if centre is None else jnp.full(self.spec.frame_shape, centre, jnp.float32),
+            std if scale is None else jnp.full(self.spec.scale_shape, scale, jnp.float32),
+        )
 
     def choose(
         self, teacher: TeacherState, students: Mapping[str, TrainState], step: int, epsilon: float
@@ -102,20 +110,11 @@ def emulators(settings: Config) -> Generator[dict[str, VectorEnv]]:
             env.close()
 
 
-def replay_rows(settings: Config) -> int:
-    """Rows of the ring: the replay's capacity shared among the envs."""
-    return settings.replay.capacity // settings.num_envs
-
-
-def replay_columns(settings: Config, spec: EnvSpec) -> dict[str, Any]:
-    """What is kept of each transition besides what happened."""
-    stored = any(student.settings.targets == "stored" for student in parse_students(settings))
-    schedule = schedule_of(settings)
-    answered = schedule.on_policy or schedule.consolidates or stored
-    return {
-        "prioritised": bool(settings.replay.priority),
-        "answers": spec.num_actions if answered else 0,
-    }
+def replay_of(settings: Config, spec: EnvSpec) -> ReplayShape:
+    """What is kept of a game that is played with these settings."""
+    students = [student.settings for student in parse_students(settings)]
+    frames = (spec.frame_shape, spec.frame_dtype)
+    return replay_shape(settings, students, *frames, spec.num_actions)
 
 
 def _act(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rtpd.errors import DivergedError
 from rtpd.networks.qnet import QNet
-from rtpd.types import AgentId
+from rtpd.storage.agent_id import AgentId
 
 LARGEST_LOSS = 1e12  # a healthy one stays below about 1e3, even with unclipped rewards
 MOST_ROLLBACKS = 3  # of one run; each halves the learning rates

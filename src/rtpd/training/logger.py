@@ -1,10 +1,8 @@
 """What a run writes down and tells while it goes on: metrics, warnings, evaluations."""
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
 from typing import Any
 
 import msgspec
@@ -12,23 +10,20 @@ import numpy as np
 
 from rtpd.agents.evaluate import compare, play, untaught_of
 from rtpd.config.settings import Config
-from rtpd.envs import is_atari
 from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
 from rtpd.learning.teachers import schedule_of
 from rtpd.networks.policy import Policy
+from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.system.formatting import count
-from rtpd.system.interrupt import PATIENCE_SECONDS
 from rtpd.system.memory import gigabytes, peak_bytes, program_bytes
+from rtpd.training.background import Background
+from rtpd.training.health import HealthWarnings
 from rtpd.training.monitor import Monitor
-from rtpd.types import TEACHER, AgentId
 
 RECENT_EPISODES = 20
-TICK_SECONDS = 0.2  # between two looks at whether to hurry
-COLLAPSED_SPREAD = 0.01
-PATIENCE_UPDATES = 5_000  # early on the teacher itself may not tell states apart
 
 Rows = dict[str, dict[str, Any]]
 
@@ -45,9 +40,8 @@ class RunLogger:
         self.frames_per_step = frames_per_step
         self.recent = {name: deque[float](maxlen=RECENT_EPISODES) for name in players}
         self.episodes = 0
-        self._warned: set[str] = set()
-        self._evaluating: Future[Rows] | None = None
-        self._give_up = threading.Event()
+        self.health = HealthWarnings(config, self.warn)
+        self._evaluating = Background[Rows]()
         self.start(0, 0.0)
 
     def start(self, step: int, seconds: float) -> None:
@@ -127,12 +121,6 @@ class RunLogger:
         for monitor in self.monitors:
             monitor.warn(text)
 
-    def warn_once(self, text: str) -> None:
-        """The same, but never the same twice."""
-        if text not in self._warned:
-            self._warned.add(text)
-            self.warn(text)
-
     def book(self, player: str, total: float) -> None:
         """Count an episode of the training and its unclipped return."""
         self.recent[player].append(total)
@@ -172,9 +160,7 @@ class RunLogger:
             record.teachers = teachers
         self._record(record)
         for name, row in students.items():
-            if row.spread is not None:
-                self._warn_if_collapsed(name, row, updates)
-                self._warn_if_constant(str(AgentId.parse(name).teacher), row, updates)
+            self.health.check_student(name, row, updates)
 
     def _metrics(self, means: Mapping[str, dict[str, float]]) -> dict[str, AgentMetrics]:
         """What a line of training says of every agent: its means, and its return if it plays."""
@@ -185,37 +171,18 @@ class RunLogger:
         return found
 
     def begin_evaluation(self, policies: dict[str, Policy], episodes: int, step: int) -> None:
-        """Let agents play in a thread of their own, after `end_evaluation` of the one before."""
-        found, seconds = Future[Rows](), self.seconds
-        self._evaluating = found
-
-        def work() -> None:
-            try:
-                rows = self.evaluation(policies, episodes, step, seconds, self._give_up.is_set)
-                found.set_result(rows)
-            except BaseException as error:  # for `end_evaluation` to raise
-                found.set_exception(error)
-
-        # A daemon: an env that never returns must not keep the process from ending.
-        threading.Thread(target=work, name="evaluation", daemon=True).start()
+        """Let agents play beside the training, after `end_evaluation` of those before."""
+        args = (policies, episodes, step, self.seconds)
+        self._evaluating.begin(lambda stop: self.evaluation(*args, stop))
 
     def end_evaluation(self, hurry: Callable[[], bool] = lambda: False) -> Rows | None:
         """Wait for the evaluation going on, if any, for its rows; raises what went wrong in it.
 
         Once `hurry()` holds, only for a few seconds; None if it is not over then.
         """
-        evaluating, self._evaluating = self._evaluating, None
-        if evaluating is None:
-            return None
-        while not evaluating.done() and not hurry():
-            wait([evaluating], TICK_SECONDS)
-        if not wait([evaluating], PATIENCE_SECONDS).done:
-            self._give_up.set()
-            self.warn("an evaluation was given up, since the run is to end")
-            wait([evaluating], 2 * PATIENCE_SECONDS)  # to leave JAX in order, if it still answers
-            return None
-        given_up = isinstance(evaluating.exception(), KeyboardInterrupt)
-        return None if given_up else evaluating.result()
+        return self._evaluating.end(
+            hurry, lambda: self.warn("an evaluation was given up, since the run is to end")
+        )
 
     def evaluation(
         self, policies: dict[str, Policy], episodes: int, step: int, seconds: float,
@@ -248,9 +215,7 @@ class RunLogger:
 
     def close(self) -> None:
         """See the evaluation going on to an end and give the terminal back."""
-        self._give_up.set()
-        if self._evaluating:
-            wait([self._evaluating], 3 * PATIENCE_SECONDS)
+        self._evaluating.close()
         for monitor in self.monitors:
             monitor.close()
 
@@ -260,39 +225,3 @@ class RunLogger:
         self.run.append(line)
         for monitor in self.monitors:
             monitor.record(line)
-
-    def warn_if_clipped(self, env: str, reward: np.ndarray) -> None:
-        """Once per env outside Atari, at the first reward [E] whose size learning does not see."""
-        td = not self.config.teacher.is_frozen or any(":kl-td" in s for s in self.config.students)
-        if not (td and self.config.teacher.clip_rewards) or is_atari(env) or env in self._warned:
-            return
-        largest = reward[np.abs(reward).argmax()]
-        if abs(largest) > 1:
-            self._warned.add(env)
-            self.warn(
-                f"{env} gives a reward of {largest:g}, and rewards are clipped to -1..1 for "
-                "learning: --teacher.no-clip-rewards learns from their sizes"
-            )
-
-    def _warn_if_constant(self, teacher: str, row: AgentMetrics, updates: int) -> None:
-        """Once per teacher: the same action in every state, so that nothing else can be learnt."""
-        early = updates < PATIENCE_UPDATES and not self.config.teacher.is_frozen
-        if (row.constant_agreement or 0.0) < 1.0 or early or teacher in self._warned:
-            return
-        self._warned.add(teacher)
-        self.warn(
-            f"{teacher} takes the same action in all states looked at: students learn no more"
-        )
-
-    def _warn_if_collapsed(self, name: str, row: AgentMetrics, updates: int) -> None:
-        """Once per student: the same output for every state, long after the start."""
-        flat = row.spread is not None and not row.spread >= COLLAPSED_SPREAD
-        if not flat or updates < PATIENCE_UPDATES or name in self._warned:
-            return
-        self._warned.add(name)
-        self.warn(
-            f"{name} has collapsed: {100 * row.spread:.2g} % of its outputs' variance lies "
-            f"between states, advantage kept {row.advantage_kept:.2f} (a constant policy has "
-            f"{row.constant_advantage_kept:.2f}), dead units {100 * (row.dead or 0):.0f} %; "
-            "see docs/architecture.md, 'When a student collapses'"
-        )

@@ -13,11 +13,13 @@ from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import cost, qnet
 from rtpd.networks.heads import Scalar
 from rtpd.networks.policy import Policy
+from rtpd.storage.agent_id import TEACHER
+from rtpd.storage.manifest import AgentInfo
 from rtpd.types import EnvSpec, Preprocess, num_parameters
 
 
-def describe(learner: Learner) -> dict[str, dict[str, Any]]:
-    """Net, parameters and share of its teacher's, by name; ConfigError if one cannot be built.
+def describe(learner: Learner) -> dict[str, AgentInfo]:
+    """What every agent is, by name, teachers first; ConfigError if one cannot be built.
 
     Of a student of several games, the parameters are those it needs for one of them.
     """
@@ -30,18 +32,24 @@ def describe(learner: Learner) -> dict[str, dict[str, Any]]:
     for game in learner.specs:
         teacher, students = found[game]
         total = num_parameters(teacher)
-        about = {"net": _teacher_facts(learner, game)["net"], "parameters": total, "share": 1.0}
-        about["multiply_adds"] = cost.multiply_adds(teacher, learner.specs[game])
-        agents[learner.agent(game, "teacher")] = about
+        agents[learner.agent(game, TEACHER)] = AgentInfo(
+            net=_teacher_facts(learner, game)["net"],
+            parameters=total,
+            share=1.0,
+            multiply_adds=cost.multiply_adds(teacher, learner.specs[game]),
+        )
         for student in learner.students:
-            count = num_parameters(students[student.name])
-            facts = {"net": student.net, "parameters": count, "share": count / total}
-            facts["multiply_adds"] = cost.multiply_adds(students[student.name], learner.specs[game])
-            facts |= {"loss": student.loss} | ({"int8": True} if student.int8 else {})
-            own: dict[str, Any] = {"settings": list(student.overrides)} if student.overrides else {}
-            if student.short != student.name:
-                own["short"] = learner.agent(game, student.short)
-            agents[learner.agent(game, student.name)] = facts | own
+            net, is_short = students[student.name], student.short == student.name
+            agents[learner.agent(game, student.name)] = AgentInfo(
+                net=student.net,
+                parameters=num_parameters(net),
+                share=num_parameters(net) / total,
+                multiply_adds=cost.multiply_adds(net, learner.specs[game]),
+                loss=student.loss,
+                int8=student.int8,
+                settings=list(student.overrides),
+                short=None if is_short else learner.agent(game, student.short),
+            )
     return agents
 
 
@@ -54,13 +62,13 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
             agent, teaches = learner.agent(game, name), name == "teacher"
             facts = {
                 "agent": agent,
-                "net": about[agent]["net"],
-                "loss": about[agent].get("loss"),
+                "net": about[agent].net,
+                "loss": about[agent].loss,
                 "teacher": learner.config.teacher.algorithm,
                 "dueling": False,
                 "norm": False,
                 "num_outputs": net.num_outputs,
-                **({"int8": True} if about[agent].get("int8") else {}),
+                **({"int8": True} if about[agent].int8 else {}),
                 **provenance,
             }
             if teaches:
@@ -69,6 +77,15 @@ def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[s
             preprocess = copied(seen.sees if teaches else seen.preprocess)
             agents[agent] = Policy(copied(net), preprocess, learner.specs[game], facts, head)
     return agents
+
+
+def teachers_to_rank(state: LearnerState) -> dict[str, qnet.QNet]:
+    """Copies of the teachers' nets as they act, by game, of which students follow the best."""
+    return {
+        game: copied(qnet.without_noise(teacher.train.acting))
+        for game, teacher in state.teachers.items()
+        if teacher.best is not None
+    }
 
 
 def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:

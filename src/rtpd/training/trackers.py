@@ -1,7 +1,7 @@
 """Trackers: other tools that are told what metrics.jsonl is told, which stays the truth.
 
-To add one, write a `Tracker` and add a line to `TRACKERS`. All write into the run folder and send
-nothing, unless the user has told the tool to (WANDB_MODE=online).
+To add one, write a `Tracker` with `open`, `log` and `end`, and add a line to `TRACKERS`. All write
+into the run folder and send nothing, unless the user has told the tool to (WANDB_MODE=online).
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 from rtpd.errors import ConfigError, RequestError, unknown
 from rtpd.storage.files import inside, sha256
@@ -29,7 +29,7 @@ class Tracker(Monitor):
         """RequestError if the tool is not installed; nothing is written before the run starts."""
         self.is_open = False
         try:
-            self._load()
+            self.load()
         except ImportError:
             raise RequestError(
                 f"--track {self.name} needs '{self.package}': pip install {self.package}"
@@ -50,7 +50,7 @@ class Tracker(Monitor):
         run = Run.open(Path(info["run"]))
         self.folder = run.path
         inside(self.folder, self.name)
-        self._open(run.manifest)
+        self.open(run.manifest)
         self.is_open = True
         for record in run.records():
             if record.get("kind") in ("train", "eval"):
@@ -60,27 +60,26 @@ class Tracker(Monitor):
         """Pass on a record's numbers, against agent steps."""
         numbers = dict(_numbers(record, record["kind"]))
         step = int(numbers.pop(f"{record['kind']}/step"))
-        self._log(numbers, step)
+        self.log(numbers, step)
 
     def close(self) -> None:
         """Flush what was written."""
         if self.is_open:
             self.is_open = False
-            self._end()
+            self.end()
 
-    def _load(self) -> None:
-        """Import the tool."""
-        raise NotImplementedError
+    def load(self) -> None:
+        """Import the tool; ImportError if it is not installed."""
 
-    def _open(self, manifest: dict[str, Any]) -> None:
+    def open(self, manifest: dict[str, Any]) -> None:
         """Begin, without what an earlier part of the run has told."""
         raise NotImplementedError
 
-    def _log(self, numbers: dict[str, float], step: int) -> None:
+    def log(self, numbers: dict[str, float], step: int) -> None:
         """Take the numbers of one record."""
         raise NotImplementedError
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Flush and close."""
         raise NotImplementedError
 
@@ -90,22 +89,26 @@ class TensorBoard(Tracker):
 
     package = "tensorboardX"
 
-    def _load(self) -> None:
+    @override
+    def load(self) -> None:
         from tensorboardX import SummaryWriter
 
         self._new = SummaryWriter
 
-    def _open(self, manifest: dict[str, Any]) -> None:
+    @override
+    def open(self, manifest: dict[str, Any]) -> None:
         del manifest
         for events in (self.folder / "tensorboard").glob("events.out.tfevents.*"):
             events.unlink()
         self._writer = self._new(str(self.folder / "tensorboard"))
 
-    def _log(self, numbers: dict[str, float], step: int) -> None:
+    @override
+    def log(self, numbers: dict[str, float], step: int) -> None:
         for path, value in numbers.items():
             self._writer.add_scalar(path, value, step)
 
-    def _end(self) -> None:
+    @override
+    def end(self) -> None:
         self._writer.close()
 
 
@@ -117,12 +120,14 @@ class Wandb(Tracker):
 
     package = "wandb"
 
-    def _load(self) -> None:
+    @override
+    def load(self) -> None:
         import wandb
 
         self._wandb = wandb
 
-    def _open(self, manifest: dict[str, Any]) -> None:
+    @override
+    def open(self, manifest: dict[str, Any]) -> None:
         mode = os.environ.get("WANDB_MODE", "offline")
         what = [manifest.get(key) for key in ("started", "command", "machine", "seed")]
         name = sha256(json.dumps(what).encode())[:16]
@@ -139,10 +144,12 @@ class Wandb(Tracker):
             settings=self._wandb.Settings(silent=True, console="off"),
         )
 
-    def _log(self, numbers: dict[str, float], step: int) -> None:
+    @override
+    def log(self, numbers: dict[str, float], step: int) -> None:
         self._run.log(numbers, step=step)
 
-    def _end(self) -> None:
+    @override
+    def end(self) -> None:
         self._run.finish()
 
 
@@ -151,11 +158,13 @@ class Trackio(Tracker):
 
     package = "trackio"
 
-    def _load(self) -> None:
+    @override
+    def load(self) -> None:
         if find_spec("trackio") is None:
             raise ImportError("trackio")
 
-    def _open(self, manifest: dict[str, Any]) -> None:
+    @override
+    def open(self, manifest: dict[str, Any]) -> None:
         project, name, own = "rtpd", self.folder.name, str((self.folder / "trackio").absolute())
         os.environ.setdefault("TRACKIO_DIR", own)
         import trackio  # which reads TRACKIO_DIR now
@@ -169,10 +178,12 @@ class Trackio(Tracker):
             project=project, name=name, config=manifest["config"], resume="never"
         )
 
-    def _log(self, numbers: dict[str, float], step: int) -> None:
+    @override
+    def log(self, numbers: dict[str, float], step: int) -> None:
         self._trackio.log(numbers, step=step)
 
-    def _end(self) -> None:
+    @override
+    def end(self) -> None:
         self._trackio.finish()
 
 

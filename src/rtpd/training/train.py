@@ -14,33 +14,25 @@ from rtpd.agents import store
 from rtpd.config.loading import from_dict, load_config, to_dict
 from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
-from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
 from rtpd.networks.policy import Policy
 from rtpd.storage import checkpoint
+from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.files import contents, sha256
-from rtpd.storage.manifest import AgentInfo, Manifest, Resumption, Rollback
+from rtpd.storage.manifest import Manifest, Resumption, Rollback
+from rtpd.storage.provenance import now, provenance
 from rtpd.storage.records import RollbackRecord
-from rtpd.storage.run_folder import (
-    STARTING,
-    Run,
-    check_free,
-    claim,
-    locked,
-    next_folder,
-    now,
-    provenance,
-)
+from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, next_folder
 from rtpd.system import cpu, memory
 from rtpd.system.process import settled
 from rtpd.training import snapshots, validation
-from rtpd.training.collector import emulators, replay_columns, replay_rows
+from rtpd.training.collector import emulators, replay_of
 from rtpd.training.divergence import MOST_ROLLBACKS
 from rtpd.training.monitor import Monitor
 from rtpd.training.trackers import trackers
 from rtpd.training.trainer import Trainer
 from rtpd.training.validation import default_preset
-from rtpd.types import TEACHER, AgentId, EnvSpec, VectorEnv
+from rtpd.types import EnvSpec, VectorEnv
 
 
 @settled()
@@ -103,14 +95,13 @@ def begin(
         for game, teacher in policies.items():
             validation.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
         learner = Learner(settings, specs, policies)
-        agents = {name: AgentInfo(**info) for name, info in snapshots.describe(learner).items()}
         manifest = Manifest(
             status=STARTING,
             id=uuid.uuid4().hex,
             preset=preset,
             seed=settings.seed,
             frames_per_step=next(iter(specs.values())).frames_per_step,
-            agents=agents,
+            agents=snapshots.describe(learner),
             config=to_dict(settings),
             **provenance(_device()),
             **(about or {}),
@@ -251,14 +242,7 @@ def _weights(run: Run, name: str) -> str:
 
 def check_memory(settings: Config, specs: Mapping[str, EnvSpec]) -> int:
     """ConfigError unless the replays fit what is free; returns their bytes."""
-    rows = replay_rows(settings)
-    needed = sum(
-        ring.num_bytes(
-            rows, settings.num_envs, spec.frame_shape, spec.frame_dtype,
-            **replay_columns(settings, spec),
-        )
-        for spec in specs.values()
-    )  # fmt: skip
+    needed = sum(replay_of(settings, spec).num_bytes for spec in specs.values())
     reserve = memory.program_bytes(len(specs) * settings.num_envs)
     memory.check_replay(needed, memory.free_bytes(), settings.replay.capacity, reserve)
     return needed

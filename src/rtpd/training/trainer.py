@@ -9,12 +9,9 @@ envs start anew from a seed of (seed, step), in a run that goes on as in one tha
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
-import jax.random as jr
 
 from rtpd.agents import acting, store
 from rtpd.agents.evaluate import random_scores
@@ -22,21 +19,22 @@ from rtpd.config.loading import to_dict
 from rtpd.config.settings import Config
 from rtpd.envs.baselines import has_baseline
 from rtpd.learning import replay as ring
-from rtpd.learning.teachers.base import BestNet
-from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
 from rtpd.networks.policy import Policy
-from rtpd.storage.run_folder import Run, now
-from rtpd.system import compute, memory
+from rtpd.storage.agent_id import AgentId
+from rtpd.storage.provenance import now
+from rtpd.storage.run_folder import Run
+from rtpd.system import memory
 from rtpd.system.formatting import count
 from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
-from rtpd.training import checkpointing, divergence, snapshots, validation
+from rtpd.training import checkpointing, divergence, snapshots
 from rtpd.training.checkpointing import Progress
 from rtpd.training.collector import Collector
+from rtpd.training.compiled import CompiledLearner
 from rtpd.training.logger import RunLogger
 from rtpd.training.monitor import Monitor
-from rtpd.types import AgentId, Preprocess, VectorEnv
+from rtpd.types import VectorEnv
 
 
 class Trainer:
@@ -61,20 +59,9 @@ class Trainer:
         frames = next(iter(specs.values())).frames_per_step
         self.logger = RunLogger(run, settings, frames, self._players(), monitors)
         self.progress = Progress(learn_from=settings.replay.warmup_steps)
-        unseen = {game: snapshots.neutral(spec) for game, spec in specs.items()}
-        self.state = jax.jit(self.learner.init)(jr.key(settings.seed), unseen)
-        self.totals, self.updates_logged = self.learner.zero_metrics(), 0
+        self.compiled = CompiledLearner(self.learner, self.replays)
         self.saved_step, self.stop, self.epsilon = -1, Interruption(), 1.0
-        self._update = compute.jit(self.learner.update, settings.compute, donate_argnums=(0, 1))
-        self._consolidate = compute.jit(
-            self.learner.consolidate, settings.compute, donate_argnums=(0, 1)
-        )
-        self._plan = compute.jit(self.learner.plan, settings.compute)
-        self.rollout = jax.tree.map(
-            lambda like: jnp.zeros(like.shape, like.dtype),
-            jax.eval_shape(self.learner.plan, self.state, self.replays),
-        )
-        self._diagnose = compute.jit(self.learner.diagnose, settings.compute)
+        self._evaluated: dict[str, qnet.QNet] = {}  # each game's teacher, where the best counts
 
     def _players(self) -> list[str]:
         """Every agent that drives some envs, by the name it has in the run."""
@@ -152,7 +139,7 @@ class Trainer:
                 ended = collector.receive()
             for name, total in ended:
                 self.logger.book(self.learner.agent(game, name), total)
-            self.logger.warn_if_clipped(collector.spec.name, collector.timestep.reward)
+            self.logger.health.check_rewards(collector.spec.name, collector.timestep.reward)
             collector.store()
         self.progress.step = after
         self.choose()
@@ -167,7 +154,7 @@ class Trainer:
         """Once the one before is over; not if the run is to end."""
         self._end_evaluation()
         if not self.stop.asked:
-            self._evaluated = policies
+            self._evaluated = snapshots.teachers_to_rank(self.compiled.state)
             self.logger.begin_evaluation(policies, episodes, self.progress.step)
 
     def _may_consolidate(self, seconds: float) -> bool:
@@ -181,7 +168,7 @@ class Trainer:
         """Let the teachers rest from here on, and see how far real time alone has come."""
         self._log()  # no mean reaches over this step
         self.progress.consolidating = True
-        self.totals = self.learner.zero_metrics(consolidating=True)
+        self.compiled.clear_sums(consolidating=True)
         students = {
             name: agent
             for name, agent in self._policies().items()
@@ -209,40 +196,21 @@ class Trainer:
         """Dispatch one update of every teacher and every student; of students while those rest."""
         progress = self.progress
         if progress.consolidating:
-            for _ in range(self.config.consolidation.updates):
-                self.state, self.totals = self._consolidate(self.state, self.totals, self.replays)
-            progress.updates += 1
-            return
-        made = progress.updates - progress.updates_before
-        if made % self.learner.schedule.updates_per_rollout == 0:
-            self.rollout = self._plan(self.state, self.replays)
-        self.state, self.totals, priorities = self._update(
-            self.state, self.totals, self.replays, self.rollout
-        )
-        for game, collector in self.collectors.items():
-            collector.replay = collector.replay._replace(priority=priorities[game])
+            self.compiled.consolidate(self.replays)
+        else:
+            made = progress.updates - progress.updates_before
+            if made % self.learner.schedule.updates_per_rollout == 0:
+                self.compiled.plan(self.replays)
+            priorities = self.compiled.update(self.replays)
+            for game, collector in self.collectors.items():
+                collector.replay = collector.replay._replace(priority=priorities[game])
         progress.updates += 1
 
     def _end_warmup(self) -> None:
         """Freeze what frames are centred on and scaled by, and compile the update."""
-        found = {game: self._preprocess(collector) for game, collector in self.collectors.items()}
-        self.state = eqx.tree_at(
-            lambda state: [state.teachers[game].preprocess for game in found],
-            self.state,
-            list(found.values()),
-        )
+        self.compiled.set_preprocess({game: c.preprocess() for game, c in self.collectors.items()})
         self.progress.warmed_up = True
         self.logger.phase("compiling the update")
-
-    def _preprocess(self, collector: Collector) -> Preprocess:
-        """As the settings say, or as the warm-up has shown."""
-        mean, std = jax.jit(ring.frame_statistics)(collector.replay)
-        centre = validation.parse_centre(self.config.centre)
-        scale = validation.parse_scale(self.config.scale)
-        return Preprocess(
-            mean if centre is None else jnp.full(collector.spec.frame_shape, centre, jnp.float32),
-            std if scale is None else jnp.full(collector.spec.scale_shape, scale, jnp.float32),
-        )
 
     def choose(self) -> None:
         """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy.
@@ -255,8 +223,9 @@ class Trainer:
             self.epsilon = acting.linear_epsilon(
                 step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
             )
+        state = self.compiled.state
         for game, collector in self.collectors.items():
-            collector.choose(self.state.teachers[game], self.state.students, step, self.epsilon)
+            collector.choose(state.teachers[game], state.students, step, self.epsilon)
 
     def restart_envs(self) -> None:
         """Start every env anew: the boundary."""
@@ -264,7 +233,7 @@ class Trainer:
             for collector in self.collectors.values():
                 collector.restart(self.progress.step)
                 for text in getattr(collector.env, "warnings", ()):
-                    self.logger.warn_once(f"{collector.spec.name} {text}")
+                    self.logger.health.warn_once(f"{collector.spec.name} {text}")
         self.choose()
 
     def _over(self) -> bool:
@@ -277,21 +246,11 @@ class Trainer:
 
     def _log(self) -> None:
         """Write a line of metrics: means since the last one, and how the students follow."""
-        progress = self.progress
-        sums = {name: float(total) for name, total in jax.device_get(self.totals).items()}
-        count, self.updates_logged = progress.updates - self.updates_logged, progress.updates
-        self.totals = self.learner.zero_metrics(consolidating=progress.consolidating)
-        if progress.consolidating:
-            count *= self.config.consolidation.updates
-        means: dict[str, dict[str, float]] = {}
-        for path, total in sums.items() if count else ():
-            name, _, metric = path.rpartition("/")
-            means.setdefault(name, {})[metric] = total / count
-        key = jr.fold_in(jr.fold_in(jr.key(self.config.seed), 2), progress.step)
-        following = count and self.state.students
-        found = self._diagnose(self.state, self.replays, key) if following else {}
-        for name, row in jax.device_get(found).items():
-            means.setdefault(name, {}).update({m: float(value) for m, value in row.items()})
+        progress, means = self.progress, self.compiled.means()
+        self.compiled.clear_sums(consolidating=progress.consolidating)
+        if means and self.compiled.state.students:
+            for name, row in self.compiled.following(self.replays, progress.step).items():
+                means.setdefault(name, {}).update(row)
         self.logger.training(
             progress.step, self.epsilon, progress.updates, means,
             consolidating=progress.consolidating,
@@ -302,7 +261,7 @@ class Trainer:
         """Copies of all agents as they are now."""
         return snapshots.policies(
             self.learner,
-            self.state,
+            self.compiled.state,
             environment=to_dict(self.config)["environment"],
             seed=self.config.seed,
             step=self.progress.step,
@@ -318,20 +277,18 @@ class Trainer:
         rows = self.logger.end_evaluation(lambda: self.stop.asked)
         if not rows:
             return
-        for game, teacher in self.state.teachers.items():
+        for game, net in self._evaluated.items():
             name, best = self.learner.agent(game, "teacher"), self.progress.best
-            if teacher.best is not None and rows[name]["mean"] > best.get(name, -math.inf):
+            if rows[name]["mean"] > best.get(name, -math.inf):
                 best[name] = rows[name]["mean"]
-                net = cast("qnet.QNet", copied(self._evaluated[name].net))
-                kept = BestNet(net, jnp.ones((), bool))
-                self.state = eqx.tree_at(lambda s, g=game: s.teachers[g].best, self.state, kept)
+                self.compiled.follow_best(game, net)
 
     def _save(self) -> None:
         """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
         # A line of metrics first, so that means never reach over a checkpoint: the sums they come
         # from are not saved. What has diverged is not saved either.
         self._log()
-        divergence.check_weights(self.progress.step, self._trained())
+        divergence.check_weights(self.progress.step, self.compiled.trained)
         self._end_evaluation()
         self.logger.phase("saving a checkpoint")
         for collector in self.collectors.values():
@@ -347,15 +304,9 @@ class Trainer:
         self.folder.note(step=progress.step, saved=now())
         checkpointing.remove_old(self.folder, progress.step)
 
-    def _trained(self) -> dict[str, qnet.QNet]:
-        """The net of every teacher and student as it is trained: no average of it."""
-        teachers, agent = self.state.teachers, self.learner.agent
-        trained = {agent(game, "teacher"): t.train for game, t in teachers.items()}
-        return {name: state.net for name, state in (trained | self.state.students).items()}
-
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
-        learning = {"state": self.state, "rollout": self.rollout}
+        learning = {"state": self.compiled.state, "rollout": self.compiled.rollout}
         return learning | ({"replay": self.replays} if self.config.replay.save else {})
 
     def restore(self) -> None:
@@ -369,13 +320,12 @@ class Trainer:
             self.folder.cut(lambda record: False)
             return
         tree, self.progress = found
-        self.state, self.rollout = tree["state"], tree["rollout"]
+        self.compiled.state, self.compiled.rollout = tree["state"], tree["rollout"]
         # One that goes on for longer than it was to has its teacher learn again.
         rested = self.progress.consolidating
         self.progress.consolidating &= self._may_consolidate(self.progress.seconds)
-        self.totals = self.learner.zero_metrics(consolidating=self.progress.consolidating)
+        self.compiled.clear_sums(consolidating=self.progress.consolidating)
         self.saved_step = self.progress.step
-        self.updates_logged = self.progress.updates
         for name, recent in self.progress.recent_returns.items():
             self.logger.recent[name].extend(recent)
         self.logger.episodes = self.progress.episodes
@@ -385,7 +335,7 @@ class Trainer:
                 collector.replay = tree["replay"][game]
             if rested and not self.progress.consolidating:
                 # The rollout of before the rest has been written over.
-                self.rollout = self._plan(self.state, self.replays)
+                self.compiled.plan(self.replays)
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates

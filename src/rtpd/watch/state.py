@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from rtpd.errors import shortened
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.manifest import Manifest
 from rtpd.storage.records import METRICS
 from rtpd.storage.run_folder import Run
@@ -16,7 +17,6 @@ from rtpd.system.formatting import clean, duration, eta_text, percent, show
 from rtpd.system.formatting import score as score_text
 from rtpd.system.formatting import share as share_text
 from rtpd.training.progress import is_flat, of_teacher, progress
-from rtpd.types import AgentId
 from rtpd.watch.metrics import Metrics, thinned
 
 

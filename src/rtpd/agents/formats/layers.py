@@ -15,6 +15,7 @@ import jax.random as jr
 import numpy as np
 
 from rtpd.errors import RequestError
+from rtpd.learning.teachers import POLICY
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Logits, Scalar
 from rtpd.networks.policy import Policy
@@ -142,7 +143,7 @@ def policy(
         "agent": "teacher",
         "net": net_text(layers),
         "loss": None,
-        "teacher": "dqn" if gives_q else "policy",  # one output per action, however it learnt
+        "teacher": "dqn" if gives_q else POLICY,  # one output per action, however it learnt
         "dueling": False,
         "norm": False,
         "activation": activation,

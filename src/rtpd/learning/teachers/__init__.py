@@ -2,38 +2,45 @@
 
 `base`, `off_policy`, `on_policy` and `frozen` are how a teacher finds its minibatches; an
 `Algorithm` is the mathematics of one paper, per example. To add a teacher: its file, and its line
-of `TEACHERS`.
+of `TEACHERS`, from which it is imported on demand: what is listed must not wait for JAX.
 """
 
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, NamedTuple
+
 from rtpd.config.settings import Config
+from rtpd.errors import RtpdError
 from rtpd.learning.schedule import UpdateSchedule
-from rtpd.learning.student_spec import StudentSpec
-from rtpd.learning.teachers.base import Algorithm, Teacher
-from rtpd.learning.teachers.c51 import C51
-from rtpd.learning.teachers.dqn import DQN
-from rtpd.learning.teachers.frozen import FrozenTeacher
-from rtpd.learning.teachers.munchausen import Munchausen
-from rtpd.learning.teachers.pqn import PQN
-from rtpd.learning.teachers.qr_dqn import QRDQN
-from rtpd.networks.heads import Logits, ValueHead
-from rtpd.networks.policy import Policy
-from rtpd.types import EnvSpec
 
-TEACHERS: dict[str, Algorithm] = {
-    "dqn": DQN(double=False, paper="Mnih et al. 2015"),
-    "double-dqn": DQN(double=True),
-    "munchausen": Munchausen(),
-    "c51": C51(),
-    "qr-dqn": QRDQN(),
-    "rainbow": C51(double=True, paper="Hessel et al. 2018"),
-    "pqn": PQN(),
-}
+if TYPE_CHECKING:
+    from rtpd.learning.student_spec import StudentSpec
+    from rtpd.learning.teachers.base import Algorithm, Teacher
+    from rtpd.networks.heads import ValueHead
+    from rtpd.networks.policy import Policy
+    from rtpd.types import EnvSpec
 
-HEADS: dict[str, ValueHead] = {
-    **{name: algorithm.head for name, algorithm in TEACHERS.items()},
-    "policy": Logits(),
+
+class TeacherEntry(NamedTuple):
+    """What is known of a teacher before its class is imported, which is held to it."""
+
+    where: str  # of its `Algorithm`: "module:Class"
+    paper: str
+    on_policy: bool = False  # learns from rollouts rather than from a replay
+    atoms: int = 1  # outputs of its net for each action
+
+
+TEACHERS = {
+    "dqn": TeacherEntry("rtpd.learning.teachers.dqn:DQN", "Mnih et al. 2015"),
+    "double-dqn": TeacherEntry("rtpd.learning.teachers.dqn:DoubleDQN", "van Hasselt et al. 2016"),
+    "munchausen": TeacherEntry(
+        "rtpd.learning.teachers.munchausen:Munchausen", "Vieillard et al. 2020"
+    ),
+    "c51": TeacherEntry("rtpd.learning.teachers.c51:C51", "Bellemare et al. 2017", atoms=51),
+    "qr-dqn": TeacherEntry("rtpd.learning.teachers.qr_dqn:QRDQN", "Dabney et al. 2018", atoms=200),
+    "rainbow": TeacherEntry("rtpd.learning.teachers.c51:Rainbow", "Hessel et al. 2018", atoms=51),
+    "pqn": TeacherEntry("rtpd.learning.teachers.pqn:PQN", "Gallici et al. 2024", on_policy=True),
 }
-"""How the outputs of a teacher on disk are read; `policy` is one of logits, trained elsewhere."""
+POLICY = "policy"  # what is written of a teacher that other programs trained and that gives logits
 
 
 def is_on_policy(name: str) -> bool:
@@ -41,13 +48,29 @@ def is_on_policy(name: str) -> bool:
     return name in TEACHERS and TEACHERS[name].on_policy
 
 
-def algorithm_of(name: str) -> Algorithm:
+def algorithm_of(name: str) -> "Algorithm":
     """What the teacher of this name learns by.
 
     A frozen teacher that is still to be trained, as in a suite that is being checked, counts as a
     DQN: only the shapes of its net are asked for then.
+
+    Raises:
+        RtpdError: if its line of `TEACHERS` says otherwise than its class.
     """
-    return DQN() if name == "frozen" else TEACHERS[name]
+    entry = TEACHERS["dqn" if name == "frozen" else name]
+    algorithm: Algorithm = resolve_name(entry.where)()
+    said, found = entry[2:], (algorithm.on_policy, algorithm.head.atoms)
+    if said != found:
+        names = "on_policy, atoms"
+        raise RtpdError(f"TEACHERS['{name}']: {names} are {said}, those of its class {found}")
+    return algorithm
+
+
+def head_of(name: str) -> "ValueHead":
+    """How the outputs of a teacher on disk are read: one of `TEACHERS`, or `POLICY`."""
+    from rtpd.networks.heads import Logits
+
+    return Logits() if name == POLICY else algorithm_of(name).head
 
 
 def schedule_of(config: Config) -> UpdateSchedule:
@@ -56,9 +79,14 @@ def schedule_of(config: Config) -> UpdateSchedule:
 
 
 def make_teacher(
-    config: Config, spec: EnvSpec, students: tuple[StudentSpec, ...], policy: Policy | None = None
-) -> Teacher:
+    config: Config,
+    spec: "EnvSpec",
+    students: "tuple[StudentSpec, ...]",
+    policy: "Policy | None" = None,
+) -> "Teacher":
     """The teacher of one game; `policy` is that of a frozen one."""
     if policy is not None:
+        from rtpd.learning.teachers.frozen import FrozenTeacher
+
         return FrozenTeacher(config, spec, students, policy)
     return algorithm_of(config.teacher.algorithm).teacher(config, spec, students)

@@ -7,43 +7,32 @@ of it. How a minibatch is found and learnt from is the subclass's: `off_policy` 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd.config.settings import Config, Follow, Targets
 from rtpd.learning import replay as ring
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.schedule import UpdateSchedule
 from rtpd.learning.student_spec import StudentSpec
+from rtpd.learning.teachers.state import Rollout, TeacherState, TeacherUpdate
 from rtpd.learning.train_state import (
     DistillationBatch,
-    DistillationBatches,
-    Metrics,
     Minibatch,
     Target,
-    TrainState,
-    copied,
-    descend,
-    named_key,
-    optimizer,
-    update_ema,
 )
-from rtpd.networks import architectures, qnet
+from rtpd.networks import qnet
 from rtpd.networks.heads import ValueHead
 from rtpd.system import compute
 from rtpd.types import EnvSpec, Preprocess, Transitions
-
-TeacherLoss = Callable[[qnet.QNet], tuple[Array, tuple[Array, Array]]]
-"""The mean loss of a minibatch; the net's outputs [B Q], and the size of its TD errors [B]."""
 
 
 class Algorithm(ABC):
@@ -51,11 +40,6 @@ class Algorithm(ABC):
 
     on_policy: ClassVar[bool]  # learns from rollouts rather than from a replay
     layer_norm: ClassVar[bool] = False  # of its net's hidden dense layer
-
-    @property
-    @abstractmethod
-    def paper(self) -> str:
-        """Whose it is."""
 
     @property
     @abstractmethod
@@ -67,46 +51,6 @@ class Algorithm(ABC):
         self, config: Config, spec: EnvSpec, students: tuple[StudentSpec, ...]
     ) -> "Teacher":
         """The teacher of one game that learns so."""
-
-
-class Rollout(NamedTuple):
-    """T steps of E envs in the replay, what they are learnt towards, and in which order."""
-
-    rows: Int[Array, " T+1"]  # of the replay; the last one only bootstraps
-    returns: Float[Array, " T*E"]  # env by env within a row
-    order: Int[Array, "U B"]  # of U updates, indices into `returns`
-
-
-class BestNet(NamedTuple):
-    """The weights that scored best in an evaluation so far."""
-
-    net: qnet.QNet  # without noise
-    known: Bool[Array, ""]  # whether there has been an evaluation
-
-
-class TeacherState(eqx.Module):
-    """A teacher in training, and what its game looks like."""
-
-    train: TrainState
-    target: qnet.QNet | None  # bootstraps it, unless its own net does
-    preprocess: Preprocess  # of its students, and its own unless it is frozen
-    key: PRNGKeyArray
-    best: BestNet | None = None  # what students follow, if they are to follow the best
-    teacher_preprocess: Preprocess | None = None  # of a frozen teacher, which came with its own
-
-    @property
-    def sees(self) -> Preprocess:
-        """What the teacher itself makes of frames."""
-        return self.preprocess if self.teacher_preprocess is None else self.teacher_preprocess
-
-
-class TeacherUpdate(NamedTuple):
-    """What an update of a teacher leaves behind."""
-
-    state: TeacherState
-    batches: DistillationBatches
-    metrics: Metrics
-    priority: Float[Array, "C E"] | None = None  # of the replay, where it has any
 
 
 @dataclass(frozen=True)
@@ -283,87 +227,3 @@ class Teacher(ABC):
     def q_values(self, net: qnet.QNet, x: Array) -> Float[Array, "B A"]:
         """Q-values, or logits, of a teacher's net on states as it sees them."""
         return jax.vmap(self.head)(net(x))
-
-
-@dataclass(frozen=True)
-class LearningTeacher(Teacher):
-    """A teacher that learns: descends a loss, and lets students follow on its own minibatch."""
-
-    algorithm: Algorithm
-
-    @property
-    def head(self) -> ValueHead:
-        """From the outputs of the teacher's net to its Q-values."""
-        return self.algorithm.head
-
-    @property
-    def schedule(self) -> UpdateSchedule:
-        """When it learns."""
-        return UpdateSchedule(self.config, self.algorithm.on_policy)
-
-    @property
-    def _rule(self) -> optax.GradientTransformation:
-        return optimizer(self.config.teacher.optimizer, self.schedule.updates)
-
-    def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
-        """A fresh teacher; what it draws from does not depend on which other games there are."""
-        td, spec, atoms = self.config.teacher, self.spec, self.head.atoms
-        net = architectures.build(
-            td.net, spec, atoms * spec.num_actions, key=named_key(key, "teacher"),
-            dueling=td.dueling, atoms=atoms, norm=self.algorithm.layer_norm, noisy=td.noisy,
-        )  # fmt: skip
-        ema = copied(net) if td.ema_decay else None
-        best = BestNet(copied(qnet.without_noise(net)), jnp.zeros((), bool))
-        return TeacherState(
-            TrainState(net, self._rule.init(net), ema),
-            self._first_target(net),
-            preprocess,
-            named_key(key, "updates"),
-            best if "best" in self._followed else None,
-        )
-
-    def _first_target(self, net: qnet.QNet) -> qnet.QNet | None:
-        """The target net at the start, None for who bootstraps from its own."""
-        return None
-
-    def _improve(
-        self, train: TrainState, loss: TeacherLoss
-    ) -> tuple[TrainState, Float[Array, "B A"], Float[Array, " B"], Metrics]:
-        """Descend; also the Q-values before it, the size of the TD errors, and metrics."""
-        (value, (outputs, td_error)), gradient = jax.value_and_grad(loss, has_aux=True)(train.net)
-        net, opt_state = descend(self._rule, train, gradient)
-        ema = train.ema
-        if ema is not None:
-            ema = update_ema(ema, net, self.config.teacher.ema_decay)
-        q = jax.vmap(self.head)(outputs)
-        metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
-        return TrainState(net, opt_state, ema), q, td_error, metrics
-
-    def _batches(
-        self, state: TeacherState, batch: Minibatch, q: Float[Array, "B A"], replay: ring.Replay,
-        key: PRNGKeyArray,
-    ) -> DistillationBatches:  # fmt: skip
-        """The teacher's own minibatch as far as it goes, then further ones of the replay."""
-        # The barrier keeps XLA from fusing the students' work into the teacher's, which would
-        # change the teacher's rounding with the number of students. Frames are behind one already.
-        q = jax.lax.optimization_barrier(jax.lax.stop_gradient(q))
-        size, found = self.config.replay.batch_size, []
-        for i, wanted in enumerate(self._wanted):
-            if i < max(1, len(q) // size):
-                own = self._part(slice(i * size, (i + 1) * size), batch, q, state)
-                found.append(dict.fromkeys(wanted, own))
-            else:
-                found.append(self._replayed(wanted, state, replay, jr.fold_in(key, i)))
-        return found
-
-    def _part(
-        self, part: slice, batch: Minibatch, q: Array, state: TeacherState
-    ) -> DistillationBatch:
-        """A part of the teacher's own minibatch; its latest answers are there already."""
-        batch, latest = jax.tree.map(lambda a: a[part], (batch, q))
-        targets: dict[Follow, Target] = {
-            whose: jax.lax.stop_gradient(self._target(state, batch.x, whose))
-            for whose in self._followed
-        }
-        targets["latest"] = self._as_target(latest)
-        return DistillationBatch(batch, targets)

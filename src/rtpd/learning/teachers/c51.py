@@ -20,8 +20,6 @@ from rtpd.networks.heads import Categorical
 class C51(DQN):
     """Learns the distribution of the return as probabilities of 51 fixed values."""
 
-    double: bool = False
-    paper: str = "Bellemare et al. 2017"
     head: Categorical = Categorical()
 
     def loss(
@@ -52,3 +50,10 @@ class C51(DQN):
         values = jnp.clip(values, -self.head.limit, self.head.limit)
         distance = jnp.abs(values[None, :] - self.head.support[:, None]) / gap
         return jnp.clip(1 - distance, 0.0, 1.0) @ chances
+
+
+@dataclass(frozen=True)
+class Rainbow(C51):
+    """C51 whose bootstrap action is chosen by the online net."""
+
+    double: bool = True

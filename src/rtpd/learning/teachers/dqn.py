@@ -16,8 +16,7 @@ from rtpd.networks.heads import Scalar, ValueHead
 class DQN(OffPolicyAlgorithm):
     """Q-learning from a replay; `double` lets the online net choose the bootstrap action."""
 
-    double: bool = True
-    paper: str = "van Hasselt et al. 2016"
+    double: bool = False
     head: ValueHead = Scalar()
 
     def loss(
@@ -42,6 +41,13 @@ class DQN(OffPolicyAlgorithm):
         action, reward, discount = transition
         best = jnp.argmax(bootstrap.online if self.double else bootstrap.target)
         return jax.lax.stop_gradient(reward + discount * bootstrap.target[best]) - outputs[action]
+
+
+@dataclass(frozen=True)
+class DoubleDQN(DQN):
+    """The online net chooses the bootstrap action, the target net values it."""
+
+    double: bool = True
 
 
 def td_loss(error: Float[Array, "..."], kind: Literal["huber", "mse"]) -> Float[Array, "..."]:

@@ -9,7 +9,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from rtpd.learning import replay as ring
 from rtpd.learning.schedule import UpdateSchedule
-from rtpd.learning.teachers.base import Rollout, Teacher, TeacherState, TeacherUpdate
+from rtpd.learning.teachers.base import Teacher
+from rtpd.learning.teachers.state import Rollout, TeacherState, TeacherUpdate
 from rtpd.learning.train_state import TrainState, copied, named_key
 from rtpd.networks.heads import ValueHead
 from rtpd.networks.policy import Policy

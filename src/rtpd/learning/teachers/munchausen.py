@@ -19,8 +19,6 @@ class Munchausen(DQN):
     alone earns the bonus; the paper's returns are of one step.
     """
 
-    double: bool = False
-    paper: str = "Vieillard et al. 2020"
     needs_current: ClassVar[bool] = True
     temperature: float = 0.03
     scale: float = 0.9  # alpha

@@ -13,15 +13,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from rtpd.config.settings import Config
 from rtpd.learning import replay as ring
 from rtpd.learning.student_spec import StudentSpec
-from rtpd.learning.teachers.base import (
-    Algorithm,
-    LearningTeacher,
-    Rollout,
-    Teacher,
-    TeacherLoss,
-    TeacherState,
-    TeacherUpdate,
-)
+from rtpd.learning.teachers.base import Algorithm, Teacher
+from rtpd.learning.teachers.learning_teacher import LearningTeacher, TeacherLoss
+from rtpd.learning.teachers.state import Rollout, TeacherState, TeacherUpdate
 from rtpd.learning.train_state import Minibatch, copied, update_target
 from rtpd.networks import qnet
 from rtpd.networks.qnet import QNet

@@ -13,15 +13,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from rtpd.config.settings import Config
 from rtpd.learning import replay as ring
 from rtpd.learning.student_spec import StudentSpec
-from rtpd.learning.teachers.base import (
-    Algorithm,
-    LearningTeacher,
-    Rollout,
-    Teacher,
-    TeacherLoss,
-    TeacherState,
-    TeacherUpdate,
-)
+from rtpd.learning.teachers.base import Algorithm, Teacher
+from rtpd.learning.teachers.learning_teacher import LearningTeacher, TeacherLoss
+from rtpd.learning.teachers.state import Rollout, TeacherState, TeacherUpdate
 from rtpd.learning.train_state import Minibatch
 from rtpd.networks import qnet
 from rtpd.types import EnvSpec

@@ -21,7 +21,6 @@ from rtpd.networks.heads import Scalar, ValueHead
 class PQN(OnPolicyAlgorithm):
     """Q-learning towards Q(lambda) returns of the newest rollout, in several epochs."""
 
-    paper: str = "Gallici et al. 2024"
     head: ValueHead = Scalar()
     layer_norm: ClassVar[bool] = True
 

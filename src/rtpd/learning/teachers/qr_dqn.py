@@ -16,8 +16,6 @@ from rtpd.networks.heads import Quantile
 class QRDQN(DQN):
     """Learns the distribution of the return as 200 quantiles of equal weight."""
 
-    double: bool = False
-    paper: str = "Dabney et al. 2018"
     head: Quantile = Quantile()
 
     def loss(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtpd.types import AgentId
+from rtpd.storage.agent_id import AgentId
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
-"""What `rtpd ls` says of runs."""
+"""What trackers are told: every number, each step once, and nothing that changes the training."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -10,8 +8,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from rtpd.cli.main import main
-from rtpd.report.listing import runs
-from rtpd.storage.run_folder import Run, locked
+from rtpd.storage.run_folder import Run
 from rtpd.training.trackers import trackers
 
 FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkpoint-steps 0
@@ -20,52 +17,15 @@ FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkp
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A finished run, and copies of it in other states."""
-    path = tmp_path_factory.mktemp("runs")
-    assert main(["train", "probe/endless", *FLAGS, "--quiet", "--out", str(path / "done")]) == 0
-    for name, status in (("deep/gone", "running"), ("stopped", "interrupted")):
-        shutil.copytree(path / "done", path / name)
-        file = path / name / "manifest.json"
-        about = json.loads(file.read_text()) | {"status": status}
-        file.write_text(json.dumps(about))
-    (path / "bad").mkdir()
-    (path / "bad" / "manifest.json").write_text("{")
+def alone(tmp_path_factory):
+    """A run that no tracker is told of."""
+    path = tmp_path_factory.mktemp("runs") / "alone"
+    assert main(["train", "probe/endless", *FLAGS, "--quiet", "--out", str(path)]) == 0
     return path
 
 
-def states(folder):
-    return {row["run"]: row["state"] for row in runs(folder)}
-
-
-def test_every_run_is_found_with_its_state(folder):
-    found = {"done": "finished", "deep/gone": "killed", "stopped": "interrupted", "bad": "damaged"}
-    assert states(folder) == found
-    with locked(folder / "deep/gone"):  # by this process: it runs
-        assert states(folder) == found | {"deep/gone": "running"}
-
-
-def test_scores_are_those_of_the_last_evaluation(folder):
-    row = next(row for row in runs(folder) if row["run"] == "done")
-    lines = Run.open(folder / "done").records()
-    last = [line for line in lines if line["kind"] == "eval"][-1]["agents"]
-    assert row["teacher"] == last["teacher"]["mean"]
-    assert row["students"] == {"mlp4": last["mlp4"]["mean"]}
-    assert row["env"] == "probe/endless" and row["step"] >= 400
-
-
-def test_the_command_line_lists_them(folder, capsys):
-    assert main(["ls", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert all(word in said for word in ("done", "killed", "100 %", "mlp4", "--resume"))
-    assert main(["ls", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == runs(folder)
-    assert main(["ls", str(folder / "none")]) == 2
-    assert "none" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
-def test_a_tracker_is_told_every_number_and_training_is_the_same(name, tmp_path, folder):
+def test_a_tracker_is_told_every_number_and_training_is_the_same(name, tmp_path, alone):
     pytest.importorskip({"tensorboard": "tensorboardX"}.get(name, name))
     run = tmp_path / "run"
     command = ["train", "probe/endless", *FLAGS, "--quiet", "--out", run, "--track", name]
@@ -77,7 +37,7 @@ def test_a_tracker_is_told_every_number_and_training_is_the_same(name, tmp_path,
     told = b"".join(p.read_bytes() for p in (run / name).rglob("*") if p.is_file())
     for path in ("train/students/mlp4/agreement", "eval/agents/teacher/mean"):
         assert path.encode() in told, path
-    kept = [p / "agents/mlp4.safetensors" for p in (run, folder / "done")]
+    kept = [p / "agents/mlp4.safetensors" for p in (run, alone)]
     assert kept[0].read_bytes() == kept[1].read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"run"}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rtpd.errors import RtpdError, clean, shortened
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.records import METRICS, EvalRecord, RollbackRecord, Score, read_records
 from rtpd.storage.run_folder import STARTING, Run, find, is_running
-from rtpd.types import AgentId
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
