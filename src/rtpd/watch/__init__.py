@@ -48,9 +48,7 @@ def serving(run: Runs, port: int = 0) -> Generator[str]:
             thread.join()
 
 
-def watch(
-    run: Runs, *, port: int = 0, browse: bool = False, tell: Callable[[str], None]
-) -> None:
+def watch(run: Runs, *, port: int = 0, browse: bool = False, tell: Callable[[str], None]) -> None:
     """Serve run folders until Ctrl-C or SIGTERM.
 
     Args:

@@ -5,6 +5,7 @@ import { nearest, short, ticks } from "/scale.js";
 
 const HEIGHT = 270;
 const PAD = { top: 30, right: 10, bottom: 40 };
+let charts = 0; // made so far
 const STEPS = { label: "agent steps", form: short, unit: "" };
 
 // A chart of series {name, look, kind, points: [[x, value]], errors: [value]}: kind "line", "dots"
@@ -14,7 +15,7 @@ const STEPS = { label: "agent steps", form: short, unit: "" };
 export class Chart {
   constructor(title, note, { label, form = short, range = null, empty = "nothing yet" }) {
     Object.assign(this, { label, form, range, empty, kinds: ["line", "dots"], series: [], at: null });
-    Object.assign(this, { axis: STEPS, references: [] });
+    Object.assign(this, { axis: STEPS, references: [], id: `plot-${charts++}` });
     this.svg = shape("svg", { role: "img", "aria-label": title });
     this.legend = element("ul", { class: "legend" });
     const caption = element("figcaption", {}, element("b", {}, title), ` ${note}`);
@@ -82,8 +83,16 @@ export class Chart {
     this.scales(width);
     this.line = shape("line", { class: "pointer", y1: PAD.top, y2: HEIGHT - PAD.bottom, x1: -9, x2: -9 });
     const curves = this.series.map((one) => this.curve(one));
-    this.svg.replaceChildren(...this.axes(width), ...this.compared(width), ...curves, this.line);
+    const inside = shape("g", { "clip-path": `url(#${this.id})` }, ...curves);
+    this.svg.replaceChildren(this.clip(width), ...this.axes(width), ...this.compared(width), inside, this.line);
     this.tell();
+  }
+
+  // Curves may leave a fixed axis, but not the space between the axes.
+  clip(width) {
+    const size = { width: width - this.left, height: HEIGHT - PAD.top - PAD.bottom + 8 };
+    const area = shape("rect", { x: this.left - 4, y: PAD.top - 4, ...size });
+    return shape("clipPath", { id: this.id }, area);
   }
 
   axes(width) {
@@ -105,12 +114,15 @@ export class Chart {
     return made;
   }
 
-  // A dotted line and its name for each reference on the axis.
+  // A dotted line and its name for each reference on the axis; names where curves seldom are:
+  // of the first, which they start from, at the end.
   compared(width) {
-    return this.references.filter((one) => one.shown).map(({ name, value }) => {
+    return this.references.filter((one) => one.shown).map((one) => {
+      const { name, value } = one;
       const y = this.y(value);
       const above = y - 5 < PAD.top + 8 ? y + 14 : y - 5;
-      const text = shape("text", { x: width - PAD.right, y: above, "text-anchor": "end" }, `${name} ${this.form(value)}`);
+      const [x, side] = one === this.references[0] ? [width - PAD.right, "end"] : [this.left + 4, "start"];
+      const text = shape("text", { x, y: above, "text-anchor": side }, `${name} ${this.form(value)}`);
       const line = shape("line", { x1: this.left, x2: width - PAD.right, y1: y, y2: y });
       return shape("g", { class: "reference" }, line, text);
     });

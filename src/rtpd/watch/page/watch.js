@@ -47,7 +47,7 @@ function table(agents, several) {
     if (agent.flat) name.push(element("b", { class: "differs" }, " !"));
     const cells = COLUMNS.map(([, told], i) => element("td", { class: i && "n" }, told(agent)));
     const first = several ? [element("td", {}, run.run)] : [];
-    return element("tr", { class: agent.teacher && "teacher" }, ...first, element("td", {}, ...name), ...cells);
+    return element("tr", { class: agent.teacher && "teacher" }, ...first, element("td", { class: "name", title: agent.name }, ...name), ...cells);
   });
   byId("agents").replaceChildren(element("thead", {}, element("tr", {}, ...top)), element("tbody", {}, ...rows));
   byId("flat").hidden = !agents.some(({ agent }) => agent.flat);
