@@ -1,5 +1,6 @@
 """Several runs on one page, what curves are compared with, and what is said of how far a run is."""
 
+import json
 import os
 import platform
 
@@ -30,7 +31,7 @@ def pair(tmp_path):
 
 
 def test_curves_of_two_runs_do_not_mix(pair):
-    alone = [State(run.path).look() for run in pair]
+    alone = [json.loads(json.dumps(State(run.path).look())) for run in pair]
     with serving([run.path for run in pair]) as url:
         assert told(url, "/runs.json") == {"runs": ["slow", "quick"]}
         answers = [told(url, run=n) for n in (0, 1)]
@@ -195,8 +196,8 @@ def test_two_runs_in_a_browser(tmp_path):
         try:
             browser.look(1280)
             browser.call("Page.navigate", url=url)
-            browser.wait(f"{TEXT}.includes('500 of 10,000 steps')")
             browser.wait("document.querySelectorAll('.legend li').length > 0")
+            assert browser.value(f"{TEXT}.includes('500 of 10,000 steps')")
             returns, advantage = browser.value(LEGEND)
             assert f"{clean(EVIL)}: teacher 300" in returns and "quick: teacher 166.7" in returns
             assert f"quick: {EVIL} " in advantage and "human 14.6" in browser.value(TEXT)
@@ -218,6 +219,7 @@ def test_two_runs_in_a_browser(tmp_path):
             some = browser.value(drawn)
             browser.value(CHOOSE.format("axis", "steps"))
             assert browser.value(drawn) != some
+            browser.value("document.getElementById('games').scrollIntoView()")
             browser.value(CHOOSE.format("from", "1"))
             browser.wait("document.querySelectorAll('#cast input').length == 3")
             browser.wait("document.querySelectorAll('.card').length == 2")

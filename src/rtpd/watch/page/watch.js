@@ -47,7 +47,7 @@ function table(agents, several) {
     if (agent.flat) name.push(element("b", { class: "differs" }, " !"));
     const cells = COLUMNS.map(([, told], i) => element("td", { class: i && "n" }, told(agent)));
     const first = several ? [element("td", {}, run.run)] : [];
-    return element("tr", { class: agent.teacher && "teacher" }, ...first, element("td", { class: "name", title: agent.name }, ...name), ...cells);
+    return element("tr", { class: agent.teacher && "teacher" }, ...first, element("td", { class: "name" }, ...name), ...cells);
   });
   byId("agents").replaceChildren(element("thead", {}, element("tr", {}, ...top)), element("tbody", {}, ...rows));
   byId("flat").hidden = !agents.some(({ agent }) => agent.flat);
@@ -71,7 +71,7 @@ function draw(told, several) {
 // What is known of a run, and what is to be asked of it.
 class Watched {
   constructor(name, index, several) {
-    Object.assign(this, { index, key: several ? `run-${index}` : "", seen: "", run: null });
+    Object.assign(this, { name, index, key: several ? `run-${index}` : "", seen: "", run: null });
     this.head = new Head(name, this.key);
   }
 
@@ -79,6 +79,7 @@ class Watched {
   async look() {
     const run = await ask(`/run.json?run=${this.index}&seen=${encodeURIComponent(this.seen)}`);
     if (run.gone) return run;
+    if (run.run && run.run !== this.name) location.reload(); // another rtpd watch answers now
     this.head.warn(run);
     const fresh = !run.trouble && run.version !== this.seen;
     this.seen = run.trouble ? "" : run.version;
@@ -107,12 +108,20 @@ async function begin() {
   }
 }
 
+// Another rtpd watch may answer now, of other runs.
+async function renew(watched) {
+  const { runs } = await ask("/runs.json");
+  if (runs && runs.join("\n") !== watched.map(({ name }) => name).join("\n")) location.reload();
+}
+
 async function follow() {
   const watched = await begin();
+  let gone = null;
   for (;;) {
     await shown();
+    if (gone) await renew(watched);
     const answers = await Promise.all(watched.map((one) => one.look()));
-    const gone = answers.find((answer) => answer.gone);
+    gone = answers.find((answer) => answer.gone);
     say(byId("trouble"), gone?.trouble);
     if (answers.some((answer) => answer.fresh)) draw(watched.filter((one) => one.run), watched.length > 1);
     await sleep(gone ? 5 * PERIOD : PERIOD);
