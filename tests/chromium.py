@@ -11,9 +11,8 @@ import shutil
 import subprocess
 import time
 
-PROGRAM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = (
     "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run",
     "--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking",

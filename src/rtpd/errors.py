@@ -99,7 +99,11 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, on one printable line; its type if it says nothing."""
+    return clean(shortened(str(error).strip(), MOST_CHARACTERS)) or type(error).__name__
+
+
 def error_line(error: BaseException) -> str:
     """The one line by which the command line reports an error."""
-    text = shortened(str(error).strip(), MOST_CHARACTERS)
-    return f"rtpd: error: {clean(text) or type(error).__name__}"
+    return f"rtpd: error: {one_line(error)}"

@@ -453,6 +453,21 @@ def test_only_one_program_is_compiled_for_the_update(tmp_path, monkeypatch):
     assert jax.default_backend() == "cpu"
 
 
+def test_who_plays_in_an_evaluation_is_saved_when_it_begins(tmp_path):
+    run, saved = tmp_path / "run", []
+
+    class Look(Monitor):
+        def record(self, record):
+            if record["kind"] == "eval":
+                files = [run / "agents" / f"{name}.json" for name in record["agents"]]
+                steps = {json.loads(file.read_text())["step"] for file in files}
+                saved.append((record["step"], steps))
+
+    often = EvaluationConfig(period_steps=200, episodes=1, final_episodes=1)
+    train(replace(SMALL, evaluation=often), out=run, monitor=Look())
+    assert len(saved) == 3 and all(steps == {step} for step, steps in saved)
+
+
 def test_evaluations_after_the_first_compile_nothing(tmp_path):
     """Else memory grows with every one: compiled programs are kept."""
     compiled, seen = [], []

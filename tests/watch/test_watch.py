@@ -1,7 +1,6 @@
 """A run in the browser: what is served to whom, what it says of a run that changes, who plays."""
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -15,65 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import pytest
 from chromium import PROGRAM, Chromium
 from hypothesis import given
 from hypothesis import strategies as st
+from watched import EVIL, PONG, agent, ask, eval_line, new_run, told, train_line
 
 from rtpd.agents.play import play
-from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
-from rtpd.networks import architectures
-from rtpd.networks.policy import Policy
-from rtpd.storage.run_folder import Run
-from rtpd.types import EnvSpec, Preprocess
 from rtpd.watch import pool, server, serving
 from rtpd.watch.metrics import MOST_POINTS, Metrics, thinned
 from rtpd.watch.pool import ShowPool
 from rtpd.watch.server import PAGES, Server
-
-PONG = EnvSpec("ale/pong", 6, (84, 84), action_meanings=("NOOP", "FIRE", "UP", "DOWN", "A", "B"))
-EVIL = "<img src=x onerror=alert(1)>"
-SHORT = {"max_episode_frames": 240}  # 60 agent steps
-
-
-def agent(run, name, seed=0, step=100, spec=PONG):
-    """A fresh net, saved as an agent of the run."""
-    net = architectures.build("net0.1", spec, spec.num_actions, key=jr.key(seed))
-    about = {"agent": name, "net": "net0.1", "teacher": "dqn", "dueling": False, "norm": False}
-    about |= {"num_outputs": spec.num_actions, "environment": SHORT, "step": step}
-    preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.float32(255))
-    save(run.agent_path(name), Policy(net, preprocess, spec, about))
-
-
-def new_run(path, names=("teacher", "net0.1"), env="ale/pong", saved=True):
-    """A run folder as `rtpd train` makes it, but nothing has learnt."""
-    about = {n: {"net": "net0.1", "parameters": 1605, "share": 0.5, "loss": "kl"} for n in names}
-    settings = {"env": env, "steps": 10_000, "checkpoint_steps": 100, "environment": SHORT}
-    run = Run.create(path, {"status": "running", "seed": 3, "agents": about, "config": settings})
-    for seed, name in enumerate(names if saved else ()):
-        agent(run, name, seed)
-    return run
-
-
-def train_line(step, students=("net0.1",), **more):
-    """A line of training, its numbers made of its step."""
-    row = {"advantage_kept": (step % 97) / 97, "constant_advantage_kept": 0.25, "spread": 0.5}
-    line = {"kind": "train", "step": step, "seconds": step / 7, "steps_per_second": 50.5}
-    line["teacher"] = {"loss": 0.1, "return": step / 3 if step > 200 else None}
-    return line | {"students": dict.fromkeys(students, row)} | more
-
-
-def eval_line(step, names=("teacher", "net0.1")):
-    row = {"episodes": 3, "mean": step / 9, "standard_error": 0.5, "percent_of_teacher": 99.0}
-    row |= {"percent_interval": [90.0, 101.5], "returns": [1.0, 2.0, 3.0]}
-    return {"kind": "eval", "step": step, "seconds": 1.0, "agents": dict.fromkeys(names, row)}
 
 
 @pytest.fixture(scope="module")
@@ -89,28 +45,6 @@ def run(tmp_path_factory):
 def url(run):
     with serving(run.path) as address:
         yield address
-
-
-def ask(url, path="/", method="GET", hosts=None, **headers):
-    """Status, headers and body of one request, its path sent as it stands."""
-    where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
-    connection.putrequest(method, path, skip_host=hosts is not None)
-    for host in hosts or ():
-        connection.putheader("Host", host)
-    for name, value in headers.items():
-        connection.putheader(name.replace("_", "-"), value)
-    connection.endheaders()
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, answer.headers, body
-
-
-def told(url, path="/run.json", **query):
-    status, _, body = ask(url, f"{path}?{urlencode(query, doseq=True)}")
-    assert status == 200
-    return json.loads(body)
 
 
 def test_every_page_is_served_under_a_strict_policy(url):
@@ -209,7 +143,7 @@ def test_slow_connections_hold_few_threads_and_none_for_long(run, monkeypatch):
 
 
 def test_it_listens_on_this_machine_alone(run):
-    server = Server(run.path, 0)
+    server = Server({"pong-1": run.path}, 0)
     try:
         assert server.socket.getsockname()[0] == "127.0.0.1"
     finally:
@@ -236,7 +170,9 @@ def test_the_page_is_told_what_the_metrics_say(run, url):
     assert student["score"] == "55.6 ± 0.5" and student["of_teacher"] == "99 % (90 to 102)"
     assert teacher["trained"] == "300.0" and student["advantage"] == "28 %"
     assert answer["status"] == "running" and answer["done"] == 0.09
-    assert {"ale/pong", "seed 3", "900 of 10,000 steps", "50 steps/s"} <= set(answer["facts"])
+    assert answer["progress"] == "900 of 10,000 steps (9 %), running, ETA 3 min"
+    assert {"ale/pong", "seed 3", "50 steps/s"} <= set(answer["facts"])
+    assert answer["clock"] == [[0, 0.0], *([t["step"], t["seconds"]] for t in train)]
 
 
 def test_what_a_page_has_seen_is_not_sent_again_until_there_is_more(tmp_path):
@@ -360,6 +296,8 @@ def test_a_game_is_the_one_that_rtpd_play_plays_and_leaves_no_trace(run, url, mo
             assert next(iter(greedy)) == moment["plays"] and set(greedy) == set(names)
             assert moment["agree"] == (len(set(greedy.values())) == 1)
             for asked in moment["agents"]:
+                # A student's outputs are no values that its teacher's could be compared with.
+                assert isinstance(asked["value"], float) == (asked["name"] == "teacher")
                 assert np.argmax(asked["bars"]) == asked["best"] and max(asked["bars"]) == 1
             kept = (moment["action"], moment["total"], moment["last"], list(greedy.values()))
             shown[moment["plays"]].append(kept)
@@ -498,6 +436,16 @@ MARKED = """[...document.querySelectorAll('.card')].every((card) => {
 })"""
 
 
+# A teacher's value is named, a student has none; a bar says what it is.
+LABELLED = """[...document.querySelectorAll('.card')].every((card) => {
+  const values = [...card.querySelectorAll('thead small')].map((one) => one.textContent).sort();
+  const bars = [...card.querySelectorAll('.fill')].map((one) => one.getAttribute('aria-label'));
+  return values[0] === '' && /^Q -?\\d+\\.\\d\\d$/.test(values[1])
+    && bars.every((text) => /^[A-Z]+: \\d+ %(, greedy)?$/.test(text))
+    && bars.filter((text) => text.endsWith('100 %, greedy')).length === 2;
+})"""
+
+
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 def test_the_page_in_a_browser(tmp_path):
     run = new_run(tmp_path / "run <b>1", ("teacher", EVIL))
@@ -511,6 +459,7 @@ def test_the_page_in_a_browser(tmp_path):
             browser.call("Page.navigate", url=url)
             browser.wait(f"{CARDS} == 2 && {TEXT}.includes('600 of 10,000 steps')")
             assert browser.value(f"{TEXT}.includes({EVIL!r}) && {TEXT}.includes('run <b>1')")
+            assert browser.value(f"{TEXT}.includes('random play -20.7')")
             assert browser.value("document.querySelectorAll('figure polyline').length") == 4
             assert browser.value("document.querySelectorAll('.screen[src^=\"data:\"]').length") == 2
             background = "getComputedStyle(document.body).backgroundColor"
@@ -521,6 +470,7 @@ def test_the_page_in_a_browser(tmp_path):
                 f"{TEXT}.includes('900 of 10,000 steps') && {TEXT}.includes('100.0 ± 0.5')"
             )
             assert browser.value(MARKED) and browser.value(f"!{TEXT}.includes('differ')")
+            assert browser.value(LABELLED)
             agent(run, EVIL, seed=9, step=200)  # takes over
             browser.wait(f"{TEXT}.includes('after 100 steps') && {TEXT}.includes('differ')")
             browser.value("document.getElementById('pause').click()")

@@ -164,15 +164,15 @@ class PlayCommand(Command):
 
 @dataclass(frozen=True)
 class WatchCommand(Command):
-    """Show a run in the browser, while it trains or afterwards, until Ctrl-C.
+    """Show runs in the browser, while they train or afterwards, until Ctrl-C.
 
     Learning curves, the advantage that students keep, the table of agents, and the agents at play
-    side by side with their Q-values. The page is for this machine alone; the run folder is only
-    read.
+    side by side. Several runs share their charts and the table. The page is for this machine
+    alone; the run folders are only read.
     """
 
-    run: tyro.conf.Positional[Path]
-    """run folder"""
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """run folder, or up to 4 to compare"""
     port: int = 0
     """where the page is served; 0: 8686, or a free one if that is taken"""
     open: bool = False
@@ -187,7 +187,7 @@ class WatchCommand(Command):
 
         keep_compiled()
         watch(
-            self.run,
+            self.runs,
             port=self.port,
             browse=self.open,
             tell=_address,

@@ -71,11 +71,12 @@ COMMANDS = {
   rtpd play zoo:pong/net1.7 --versus zoo:pong/net0.5 --steps 400 --out pong.webp""",
     ),
     "watch": Entry(
-        "watch RUN",
-        "a run in the browser: curves, and its agents at play",
+        "watch RUN...",
+        "runs in the browser: curves, and agents at play",
         "rtpd.cli.agents:WatchCommand",
         """examples:
   rtpd watch runs/pong-1
+  rtpd watch runs/pong-1 runs/pong-2   # compared in the same charts
   rtpd watch runs/pong-1 --port 9000 --open
   ssh -L 8686:127.0.0.1:8686 HOST      # then the address that was printed there""",
     ),

@@ -85,6 +85,7 @@ class Manifest(msgspec.Struct, omit_defaults=True, kw_only=True):
     step: Count | None = None  # of the last checkpoint
     saved: str | None = None
     ended: str | None = None
+    failure: str | None = None  # what has ended it, in one line, if its status is "failed"
     seconds: float | None = None  # of training
     peak_bytes: Count | None = None
 

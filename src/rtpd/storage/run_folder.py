@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rtpd.errors import RequestError, RtpdError, RunError, typed, unknown
+from rtpd.errors import RequestError, RtpdError, RunError, one_line, typed, unknown
 from rtpd.storage.files import (
     appended,
     contents,
@@ -133,12 +133,15 @@ class Run:
     @contextmanager
     def noting_its_end(self) -> Generator[None]:
         """Whatever ends what runs inside, the manifest does not go on to say "running"."""
+        self.manifest.pop("failure", None)  # of a run that is resumed
         try:
             yield
         except BaseException as error:
             if self.manifest.get("status") == "running":
-                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                self.note(status=status, ended=now())
+                if isinstance(error, KeyboardInterrupt):
+                    self.note(status="interrupted", ended=now())
+                else:
+                    self.note(status="failed", ended=now(), failure=one_line(error))
             raise
 
     def note(self, **entries: Any) -> None:  # noqa: ANN401

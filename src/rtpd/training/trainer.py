@@ -151,9 +151,11 @@ class Trainer:
             self.logger.phase("training")
 
     def _begin_evaluation(self, policies: dict[str, Policy], episodes: int) -> None:
-        """Once the one before is over; not if the run is to end."""
+        """Once the one before is over; not if the run is to end. Who plays in it is saved."""
         self._end_evaluation()
         if not self.stop.asked:
+            divergence.check_weights(self.progress.step, self.compiled.trained)
+            self._save_agents(policies)
             self._evaluated = snapshots.teachers_to_rank(self.compiled.state)
             self.logger.begin_evaluation(policies, episodes, self.progress.step)
 
@@ -299,10 +301,14 @@ class Trainer:
         if progress.step != self.saved_step:
             checkpointing.write(self.folder, self.config, progress, self._saved())
             self.saved_step = progress.step
-        for name, agent in self._policies().items():
-            store.save(self.folder.agent_path(name), agent)
+        self._save_agents(self._policies())
         self.folder.note(step=progress.step, saved=now())
         checkpointing.remove_old(self.folder, progress.step)
+
+    def _save_agents(self, policies: dict[str, Policy]) -> None:
+        """Write agents, to be seen at play and evaluated from now on."""
+        for name, agent in policies.items():
+            store.save(self.folder.agent_path(name), agent)
 
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""

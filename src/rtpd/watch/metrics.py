@@ -27,6 +27,7 @@ class Metrics:
         # the best constant policy keeps of it, "score" the mean return of an evaluation.
         self.curves: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
         self.errors: dict[str, list[float | None]] = defaultdict(list)  # of the scores
+        self.clock: list[Point] = [(0, 0.0)]  # at which step, how many seconds of training
 
     @property
     def version(self) -> tuple[int, int]:
@@ -59,6 +60,7 @@ class Metrics:
                 self.errors[name].append(score.standard_error)
         elif isinstance(record, TrainRecord):
             self.last = record
+            self.clock.append((record.step, record.seconds))
             self.rows |= record.agents
             for name, agent in record.agents.items():
                 told = (agent.mean_return, agent.advantage_kept, agent.constant_advantage_kept)

@@ -1,7 +1,7 @@
-"""One run over HTTP, for browsers on this machine alone.
+"""A run, or a few, over HTTP, for browsers on this machine alone.
 
 The page and its scripts are files of this package, known by their whole addresses: no address
-leads to any other file. What is told of the run is JSON, which the scripts show as text.
+leads to any other file. What is told of the runs is JSON, which the scripts show as text.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -32,9 +33,10 @@ PAGES = {
     "/style.css": ("report/style.css", "text/css"),
     "/watch.css": ("watch/page/watch.css", "text/css"),
     "/watch.js": ("watch/page/watch.js", "text/javascript"),
-    "/chart.js": ("watch/page/chart.js", "text/javascript"),
-    "/games.js": ("watch/page/games.js", "text/javascript"),
-    "/elements.js": ("watch/page/elements.js", "text/javascript"),
+    **{
+        f"/{name}.js": (f"watch/page/{name}.js", "text/javascript")
+        for name in ("card", "chart", "curves", "elements", "games", "head", "scale")
+    },
     "/icon.svg": ("watch/page/icon.svg", "image/svg+xml"),
 }
 POLICY = (
@@ -42,6 +44,7 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+TOLD = ("/runs.json", "/run.json", "/games.json")
 MOST_CONNECTIONS = 256
 HEAD_SECONDS = 15.0  # for the head of a request, from its connection or the answer before
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -56,14 +59,16 @@ HEADERS = {
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a run folder until it is shut down."""
+    """Serves run folders until it is shut down."""
 
     request_queue_size = 128  # that may wait to be taken in
 
-    def __init__(self, run: Path, port: int) -> None:
-        """Listen at once; OSError if the port is taken."""
-        self.shows = ShowPool(run)
-        self._state, self._lock = State(run), threading.Lock()
+    def __init__(self, runs: Mapping[str, Path], port: int) -> None:
+        """Listen at once, for runs by what the page calls them; OSError if the port is taken."""
+        self.runs = list(runs)
+        self.shows = [ShowPool(run) for run in runs.values()]
+        self._states = [State(run, name) for name, run in runs.items()]
+        self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._due: dict[socket.socket, float] = {}  # when the head of a request must be there
         super().__init__((ADDRESS, port), Handler)
@@ -73,14 +78,15 @@ class Server(ThreadingHTTPServer):
         """The page's address."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
-    def look(self, seen: str) -> dict[str, Any]:
-        """What `State.look` tells, to one page at a time."""
+    def look(self, run: int, seen: str) -> dict[str, Any]:
+        """What `State.look` tells of one of the runs, to one page at a time."""
         with self._lock:
-            return self._state.look(seen)
+            return self._states[run].look(seen)
 
     def service_actions(self) -> None:
         """Called twice a second by `serve_forever`, and after each connection."""
-        self.shows.tidy()
+        for shows in self.shows:
+            shows.tidy()
         now = time.monotonic()
         for connection, due in list(self._due.items()):
             if now > due:
@@ -121,7 +127,8 @@ class Server(ThreadingHTTPServer):
     def server_close(self) -> None:
         """Also end the games."""
         super().server_close()
-        self.shows.close()
+        for shows in self.shows:
+            shows.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """A page that goes away in the middle of an answer is no event."""
@@ -158,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         if url.path in PAGES:
             name, kind = PAGES[url.path]
             return self._send(HTTPStatus.OK, files("rtpd").joinpath(name).read_bytes(), kind)
-        if url.path not in ("/run.json", "/games.json"):
+        if url.path not in TOLD:
             return self._send(HTTPStatus.NOT_FOUND, b"there is no such page", "text/plain")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             return self._send(HTTPStatus.FORBIDDEN, b"another site asks", "text/plain")
@@ -170,13 +177,17 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
         """What is told; {"trouble": one line} for what cannot be, since it may be soon."""
         server = cast(Server, self.server)
-        seen = query.get("seen", ["0"])[-1]
+        seen, run = (query.get(name, ["0"])[-1] for name in ("seen", "run"))
         try:
+            if path == "/runs.json":
+                return {"runs": [clean(name) for name in server.runs]}
+            if not (re.fullmatch(r"[0-9]", run) and int(run) < len(server.runs)):
+                raise RequestError(f"run={run[:40]!r}: allowed: 0 to {len(server.runs) - 1}")
             if path == "/run.json":
-                return server.look(seen)
+                return server.look(int(run), seen)
             if not re.fullmatch(r"\d{1,15}", seen):
                 raise RequestError(f"seen={seen[:40]!r} is no number of a step")
-            return server.shows.next(tuple(query.get("agent", ())), int(seen))
+            return server.shows[int(run)].next(tuple(query.get("agent", ())), int(seen))
         except RtpdError as error:
             return {"trouble": clean(error)}
         except Exception as error:  # an env is anyone's code

@@ -12,6 +12,7 @@ from rtpd.agents.play.game import Cast, Moment, Tally, check_alike, moments
 from rtpd.agents.play.picture import actions_of
 from rtpd.agents.sources import agents_of
 from rtpd.errors import clean
+from rtpd.storage.agent_id import AgentId
 
 EPSILON, SEED = 0.05, 1
 
@@ -60,10 +61,11 @@ class Show:
 
 
 def _told(name: str, moment: Moment, tally: Tally) -> dict[str, Any]:
+    """What the page shows of a moment; of a student no value, since its outputs are logits."""
     agents = [
         {
             "name": agent,
-            "value": float(q.max()),
+            "value": float(q.max()) if AgentId.parse(agent).is_teacher else None,
             "best": int(q.argmax()),
             "bars": (1 - moment.behind[agent]).tolist(),  # the longest is the greedy action's
         }

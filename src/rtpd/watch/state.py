@@ -8,16 +8,19 @@ from typing import Any
 
 import msgspec
 
+from rtpd import envs
+from rtpd.envs.baselines import baselines
 from rtpd.errors import shortened
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.manifest import Manifest
 from rtpd.storage.records import METRICS
 from rtpd.storage.run_folder import Run
-from rtpd.system.formatting import clean, duration, eta_text, percent, show
+from rtpd.system.formatting import clean, duration, percent, show
 from rtpd.system.formatting import score as score_text
 from rtpd.system.formatting import share as share_text
-from rtpd.training.progress import is_flat, of_teacher, progress
+from rtpd.training.progress import is_flat, of_teacher
 from rtpd.watch.metrics import Metrics, thinned
+from rtpd.watch.status import ACTIVE, Status, status_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class AgentRow:
 
     name: str
     game: str  # "" if the run has one
+    env: str  # the same as ale/GAME: runs that have it in common share their charts
     teacher: bool
     net: str
     parameters: str
@@ -42,9 +46,9 @@ class AgentRow:
 class State:
     """A run folder, looked at again and again."""
 
-    def __init__(self, path: Path) -> None:
-        """Nothing is read yet."""
-        self.path = path
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        """Nothing is read yet; `name` is what the page calls the run, by default its folder's."""
+        self.path, self.name = path, name or path.resolve().name
         self.metrics = Metrics(path / METRICS)
 
     def look(self, seen: str = "") -> dict[str, Any]:
@@ -56,22 +60,26 @@ class State:
         manifest = folder.about
         self.metrics.read()
         saved = folder.agents
-        version = f"{hash((str(folder.manifest), saved, self.metrics.version)):x}"
-        written, running = self.metrics.written, manifest.status == "running"
+        status = status_of(folder, self.metrics.last)
+        seen_now = str(folder.manifest), saved, self.metrics.version, status.word
+        version = f"{hash(seen_now):x}"
+        written, running = self.metrics.written, status.word == "running"
         age = None if written is None else max(time.time() - written, 0.0)
         news = {"version": version, "running": running, "age": age}
         if version == seen:
             return news
         return {
             **news,
-            "run": clean(self.path.resolve().name),
-            **_head(manifest, self.metrics),
+            "run": clean(self.name),
+            **_head(manifest, self.metrics, status),
+            "references": _references(manifest),
             "agents": [asdict(row) for row in self._rows(manifest, saved)],
             "curves": self._curves(manifest.agents),
+            "clock": thinned(self.metrics.clock),
         }
 
     def _rows(self, manifest: Manifest, saved: tuple[str, ...]) -> list[AgentRow]:
-        rows = []
+        rows, games = [], _envs(manifest)
         for name, about in manifest.agents.items():
             agent = AgentId.parse(name)
             now = self.metrics.rows.get(name)
@@ -82,6 +90,7 @@ class State:
                 AgentRow(
                     name=name,
                     game=agent.game,
+                    env=_short(games.get(agent.game, agent.game)),
                     teacher=agent.is_teacher,
                     net=_short(about.net + (f", {about.loss}" if about.loss else "")),
                     parameters=show(about.parameters or None),
@@ -113,25 +122,41 @@ def _short(text: str) -> str:
     return clean(shortened(text, 100))
 
 
-def _head(manifest: Manifest, metrics: Metrics) -> dict[str, Any]:
+def _envs(manifest: Manifest) -> dict[str, str]:
+    """The envs of a run by what its agents call them, see `AgentId.game`."""
+    names = manifest.settings.env.split("+")
+    return {envs.short(name): name for name in names} if len(names) > 1 else {"": names[0]}
+
+
+def _references(manifest: Manifest) -> dict[str, dict[str, float]]:
+    """By env, the mean returns that curves are compared with, where they are known."""
+    found = {}
+    for env in _envs(manifest).values():
+        known = baselines().get(env.removeprefix("ale/"))
+        if known:
+            found[_short(env)] = {"random play": known.random, "human": known.human}
+        elif env in manifest.random_scores:
+            found[_short(env)] = {"random play": manifest.random_scores[env]}
+    return found
+
+
+def _head(manifest: Manifest, metrics: Metrics, status: Status) -> dict[str, Any]:
     """What stands above the curves."""
     settings, last = manifest.settings, metrics.last
-    record = msgspec.to_builtins(last) if last else {}
-    limits = {"steps": settings.steps, "minutes": settings.minutes}
-    done, eta = progress(limits, record)
     facts = [settings.env, manifest.preset and f"preset {manifest.preset}"]
     facts += [f"seed {manifest.seed}" if manifest.seed is not None else None]
     facts += [f"distilled from {manifest.distilled_from}" if manifest.distilled_from else None]
-    facts += [f"{show(record.get('step'))} of {show(settings.steps)} steps" if last else None]
-    facts += [f"{duration(record.get('seconds'))} of training" if last else None]
-    if manifest.status == "running" and last:
-        facts += [show(last.steps_per_second, unit=" steps/s"), f"ETA {eta_text(eta)}"]
+    if status.word in ACTIVE and last:
+        facts += [f"{duration(last.seconds)} of training"]
+        facts += [show(last.steps_per_second, unit=" steps/s")]
+    every = f" (every {show(settings.checkpoint_steps)} steps)"
     return {
         "env": _short(settings.env),
-        "status": _short(manifest.status),
-        "done": done,
+        "status": status.word,
+        "progress": status.line,
+        "done": status.done,
         "facts": [_short(fact) for fact in facts if fact],
-        "agents_come": f"every {show(settings.checkpoint_steps)} steps"
+        "agents_come": "with each evaluation and each checkpoint" + every
         if settings.checkpoint_steps
-        else "at the end",
+        else "with each evaluation, and at the end",
     }

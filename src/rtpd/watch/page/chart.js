@@ -1,58 +1,21 @@
-// Curves over agent steps: SVG at the size of the page, redrawn when either changes.
+// Curves over steps or time: SVG at the size of the page, redrawn when either changes.
 
 import { element, shape } from "/elements.js";
+import { nearest, short, ticks } from "/scale.js";
 
-const HEIGHT = 250;
-const PAD = { top: 10, right: 10, bottom: 24 };
+const HEIGHT = 270;
+const PAD = { top: 30, right: 10, bottom: 40 };
+let charts = 0; // made so far
+const STEPS = { label: "agent steps", form: short, unit: "" };
 
-// Round numbers from `low` to `high`, about `count` of them.
-export function ticks(low, high, count) {
-  const rough = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(i * step);
-  return found;
-}
-
-export function short(value) {
-  const size = Math.abs(value);
-  const [divisor, unit] = size >= 1e6 ? [1e6, "M"] : size >= 1e3 ? [1e3, "k"] : [1, ""];
-  return `${+(value / divisor).toPrecision(4)}${unit}`;
-}
-
-// Each point with the mean of its neighbours' values, so that a trend shows through the noise.
-export function smooth(points) {
-  const reach = Math.floor(points.length / 60);
-  const sums = [0];
-  for (const [, value] of points) sums.push(sums.at(-1) + value);
-  return points.map(([step], i) => {
-    const first = Math.max(0, i - reach);
-    const end = Math.min(points.length, i + reach + 1);
-    return [step, (sums[end] - sums[first]) / (end - first)];
-  });
-}
-
-// The point nearest to a step; points are in the order of their steps.
-function nearest(points, step) {
-  let low = 0;
-  let high = points.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (points[middle][0] < step) low = middle + 1;
-    else high = middle;
-  }
-  const before = points[low - 1];
-  return before && step - before[0] < points[low][0] - step ? before : points[low];
-}
-
-// A chart of series {name, look, kind, points: [[step, value]], errors: [value]}: kind "line", "dots"
-// (a line with a dot and its error at every point), "thin", "faint" or "dashed". The legend tells the
-// values of those in `kinds`. `form` makes text of a value, `range` fixes the axis, `empty` stands
-// where there is no curve.
+// A chart of series {name, look, kind, points: [[x, value]], errors: [value]}: kind "line", "dots"
+// (a line with a dot and its error at every point), "thin", "faint" or "dotted"; a curve of one
+// point is a dot. The legend tells the values of those in `kinds`. `label` says what the values
+// are, `form` makes text of one, `range` fixes the axis, `empty` stands where there is no curve.
 export class Chart {
-  constructor(title, note, { form = short, range = null, empty = "nothing yet" } = {}) {
-    Object.assign(this, { form, range, empty, kinds: ["line", "dots"], series: [], at: null });
+  constructor(title, note, { label, form = short, range = null, empty = "nothing yet" }) {
+    Object.assign(this, { label, form, range, empty, kinds: ["line", "dots"], series: [], at: null });
+    Object.assign(this, { axis: STEPS, references: [], id: `plot-${charts++}` });
     this.svg = shape("svg", { role: "img", "aria-label": title });
     this.legend = element("ul", { class: "legend" });
     const caption = element("figcaption", {}, element("b", {}, title), ` ${note}`);
@@ -62,36 +25,49 @@ export class Chart {
     this.svg.addEventListener("pointerleave", () => this.point(null));
   }
 
-  show(series) {
+  // `axis` says what x is: {label, form, unit}; `references` are values to compare with, by name.
+  show(series, axis = STEPS, references = {}) {
+    if (axis !== this.axis) this.at = null;
+    this.axis = axis;
     this.series = series.filter((one) => one.points.length);
+    this.references = Object.entries(references).map(([name, value]) => ({ name, value }));
     this.draw();
   }
 
-  scales(width) {
-    const steps = this.series.flatMap((one) => [one.points[0][0], one.points.at(-1)[0]]);
-    const first = Math.min(0, ...steps);
-    const last = Math.max(1, ...steps);
-    let [low, high] = this.range ?? [Infinity, -Infinity];
-    if (!this.range) {
-      for (const { points, errors } of this.series) {
-        points.forEach(([, value], i) => {
-          low = Math.min(low, value - (errors?.[i] ?? 0));
-          high = Math.max(high, value + (errors?.[i] ?? 0));
-        });
-      }
-      if (high - low < 1e-9) [low, high] = [low - 1, high + 1];
-      const room = 0.04 * (high - low);
-      [low, high] = [low - room, high + room];
+  // The values that the axis spans: those of all curves, and the first reference. Others are
+  // outside unless at least half of the height is left to the curves.
+  span() {
+    let [low, high] = [Infinity, -Infinity];
+    for (const { points, errors } of this.series) {
+      points.forEach(([, value], i) => {
+        low = Math.min(low, value - (errors?.[i] ?? 0));
+        high = Math.max(high, value + (errors?.[i] ?? 0));
+      });
     }
+    this.references.forEach(({ value }, i) => {
+      const wider = [Math.min(low, value), Math.max(high, value)];
+      if (i === 0 || wider[1] - wider[0] <= 2 * (high - low)) [low, high] = wider;
+    });
+    if (high - low < 1e-9) [low, high] = [low - 1, high + 1];
+    const room = 0.04 * (high - low);
+    return [low - room, high + room];
+  }
+
+  scales(width) {
+    const ends = this.series.flatMap((one) => [one.points[0][0], one.points.at(-1)[0]]);
+    const first = Math.min(0, ...ends);
+    const last = Math.max(...ends) > first ? Math.max(...ends) : first + 1;
+    const [low, high] = this.range ?? this.span();
     this.marks = ticks(low, high, 5);
     const longest = Math.max(...this.marks.map((mark) => this.form(mark).length));
     this.left = 12 + 7 * longest;
     const wide = Math.max(width - this.left - PAD.right, 1);
     const tall = HEIGHT - PAD.top - PAD.bottom;
-    this.x = (step) => this.left + (wide * (step - first)) / (last - first);
+    this.x = (x) => this.left + (wide * (x - first)) / (last - first);
     this.y = (value) => PAD.top + tall * (1 - (value - low) / (high - low));
-    this.step = (x) => first + ((x - this.left) / wide) * (last - first);
+    this.back = (x) => first + ((x - this.left) / wide) * (last - first);
     this.times = ticks(first, last, Math.max(2, Math.floor(wide / 90)));
+    for (const one of this.references) one.shown = low <= one.value && one.value <= high;
   }
 
   draw() {
@@ -107,12 +83,23 @@ export class Chart {
     this.scales(width);
     this.line = shape("line", { class: "pointer", y1: PAD.top, y2: HEIGHT - PAD.bottom, x1: -9, x2: -9 });
     const curves = this.series.map((one) => this.curve(one));
-    this.svg.replaceChildren(...this.axes(width), ...curves, this.line);
+    const inside = shape("g", { "clip-path": `url(#${this.id})` }, ...curves);
+    this.svg.replaceChildren(this.clip(width), ...this.axes(width), ...this.compared(width), inside, this.line);
     this.tell();
   }
 
+  // Curves may leave a fixed axis, but not the space between the axes.
+  clip(width) {
+    const size = { width: width - this.left, height: HEIGHT - PAD.top - PAD.bottom + 8 };
+    const area = shape("rect", { x: this.left - 4, y: PAD.top - 4, ...size });
+    return shape("clipPath", { id: this.id }, area);
+  }
+
   axes(width) {
-    const made = [];
+    const made = [
+      shape("text", { class: "axis", x: 0, y: 14 }, this.label),
+      shape("text", { class: "axis", x: width - PAD.right, y: HEIGHT - 5, "text-anchor": "end" }, this.axis.label),
+    ];
     for (const mark of this.marks) {
       const y = this.y(mark);
       made.push(shape("line", { class: "grid", x1: this.left, x2: width - PAD.right, y1: y, y2: y }));
@@ -121,41 +108,59 @@ export class Chart {
     for (const time of this.times) {
       const x = this.x(time);
       const side = x > width - 30 ? "end" : time === 0 ? "start" : "middle";
-      made.push(shape("text", { x, y: HEIGHT - 6, "text-anchor": side }, short(time)));
+      const text = this.axis.form(time);
+      made.push(shape("text", { x, y: HEIGHT - PAD.bottom + 17, "text-anchor": side }, text));
     }
     return made;
   }
 
+  // A dotted line and its name for each reference on the axis; names where curves seldom are:
+  // of the first, which they start from, at the end.
+  compared(width) {
+    return this.references.filter((one) => one.shown).map((one) => {
+      const { name, value } = one;
+      const y = this.y(value);
+      const above = y - 5 < PAD.top + 8 ? y + 14 : y - 5;
+      const [x, side] = one === this.references[0] ? [width - PAD.right, "end"] : [this.left + 4, "start"];
+      const text = shape("text", { x, y: above, "text-anchor": side }, `${name} ${this.form(value)}`);
+      const line = shape("line", { x1: this.left, x2: width - PAD.right, y1: y, y2: y });
+      return shape("g", { class: "reference" }, line, text);
+    });
+  }
+
   curve({ look, kind, points, errors }) {
-    const at = points.map(([step, value]) => `${this.x(step).toFixed(1)},${this.y(value).toFixed(1)}`);
+    const at = points.map(([x, value]) => `${this.x(x).toFixed(1)},${this.y(value).toFixed(1)}`);
     const group = shape("g", { class: `curve ${kind} ${look}` });
     group.append(shape("polyline", { points: at.join(" ") }));
-    if (kind !== "dots") return group;
-    points.forEach(([step, value], i) => {
-      const x = this.x(step);
+    if (kind !== "dots" && points.length > 1) return group;
+    points.forEach(([place, value], i) => {
+      const x = this.x(place);
       const error = errors?.[i] ?? 0;
       const ends = { x1: x, x2: x, y1: this.y(value - error), y2: this.y(value + error) };
-      group.append(shape("line", { class: "error", ...ends }));
-      group.append(shape("circle", { cx: x, cy: this.y(value), r: 2.6 }));
+      if (error) group.append(shape("line", { class: "error", ...ends }));
+      group.append(shape("circle", { cx: x, cy: this.y(value), r: kind === "dots" ? 2.6 : 2.2 }));
     });
     return group;
   }
 
   point(x) {
-    this.at = x === null ? null : this.step(x);
+    if (!this.series.length) return;
+    this.at = x === null ? null : this.back(x);
     this.line?.setAttribute("x1", x ?? -9);
     this.line?.setAttribute("x2", x ?? -9);
     this.tell();
   }
 
-  // The values at the pointer, else the last ones.
+  // The values at the pointer, else the last ones; and what lies beyond the axis.
   tell() {
     const entries = this.series.filter((one) => this.kinds.includes(one.kind)).map((one) => {
       const found = this.at === null ? one.points.at(-1) : nearest(one.points, this.at);
-      const value = `${this.form(found[1])}${this.at === null ? "" : ` at ${short(found[0])}`}`;
+      const place = this.at === null ? "" : ` at ${this.axis.form(found[0])}${this.axis.unit}`;
       const swatch = element("i", { class: `swatch ${one.look}` });
-      return element("li", {}, swatch, `${one.name} `, element("b", {}, value));
+      return element("li", {}, swatch, `${one.name} `, element("b", {}, `${this.form(found[1])}${place}`));
     });
-    this.legend.replaceChildren(...entries);
+    const outside = this.references.filter((one) => !one.shown).map(({ name, value }) =>
+      element("li", { class: "note" }, `${name} ${this.form(value)}, beyond this axis`));
+    this.legend.replaceChildren(...entries, ...outside);
   }
 }

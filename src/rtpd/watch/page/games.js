@@ -1,88 +1,15 @@
 // Agents at play: a card for each, a step whenever the one before has been shown for long enough.
 
+import { Card } from "/card.js";
 import { ask, byId, element, say, shown, sleep } from "/elements.js";
 
 const MOST = 3; // as many as the server plays
-const RECENT = 150; // steps in the strip of agreement
 const PATIENCE = 15 * 60 * 1000; // ms without anybody at the page, after which the game pauses
-
-class Card {
-  constructor(name, names, actions, look) {
-    this.bars = new Map();
-    this.picture = element("img", { class: "screen", alt: `what ${name} sees`, hidden: "" });
-    this.blank = element("p", { class: "note" }, "no picture: this env cannot draw itself here");
-    this.badge = element("span", { class: "badge" });
-    this.facts = element("p", { class: "note" });
-    this.strip = element("canvas", { class: "strip", width: RECENT, height: 1, "aria-hidden": "true" });
-    this.recent = [];
-    const heads = names.map((other) => {
-      const value = element("span");
-      this.bars.set(other, { value, cells: [] });
-      const swatch = element("i", { class: `swatch ${look.get(other)}` });
-      return element("th", { scope: "col", title: other }, other, element("small", {}, swatch, value));
-    });
-    this.rows = actions.map((action) => {
-      const cells = names.map((other) => {
-        const fill = element("i", { class: `fill ${look.get(other)}` });
-        const cell = element("td", { class: "bar" }, fill);
-        this.bars.get(other).cells.push([cell, fill]);
-        return cell;
-      });
-      return element("tr", {}, element("th", { scope: "row" }, action), ...cells);
-    });
-    const corner = element("td");
-    corner.style.width = `${Math.max(...actions.map((action) => action.length)) + 3}ch`;
-    const top = element("tr", {}, corner, ...heads);
-    const table = element("table", { class: "bars" }, element("thead", {}, top), element("tbody", {}, ...this.rows));
-    const asked = element("div", { class: "asked" }, table);
-    asked.style.flexBasis = `calc(${corner.style.width} + ${3 * names.length}rem)`;
-    const title = element("h3", {}, `${name} plays `, this.badge);
-    const body = element("div", { class: "stage" }, this.picture, asked);
-    this.node = element("article", { class: "card" }, title, this.blank, body, this.facts, this.strip);
-    this.together = names.length > 1;
-    this.strip.hidden = this.badge.hidden = !this.together;
-  }
-
-  show(moment) {
-    this.picture.hidden = !moment.picture;
-    if (moment.picture) this.picture.src = moment.picture;
-    this.blank.hidden = !!moment.picture;
-    this.rows.forEach((row, i) => row.classList.toggle("done", i === moment.action));
-    for (const { name, value, best, bars } of moment.agents) {
-      const { cells, value: node } = this.bars.get(name);
-      node.textContent = value === null ? "" : value.toFixed(2);
-      cells.forEach(([cell, fill], i) => {
-        fill.style.width = `${Math.max(2, 100 * (bars[i] ?? 0))}%`;
-        cell.classList.toggle("best", i === best);
-        cell.classList.toggle("differs", i === best && !moment.agree);
-      });
-    }
-    const end = moment.last ? ", its last" : "";
-    let facts = `episode ${moment.episode}, step ${moment.step.toLocaleString("en")}${end}, return ${moment.total}`;
-    if (this.together) {
-      const agreement = (100 * moment.agreement).toFixed(0);
-      facts += `; agreed on ${agreement} % of ${moment.steps.toLocaleString("en")} steps`;
-      this.badge.textContent = moment.agree ? "agree" : "differ";
-      this.badge.classList.toggle("differs", !moment.agree);
-      this.node.classList.toggle("differs", !moment.agree);
-      this.drawStrip(moment.agree);
-    }
-    this.facts.textContent = facts;
-  }
-
-  // The last steps from left to right: a mark where the agents differed.
-  drawStrip(agree) {
-    this.recent = [...this.recent, agree].slice(-RECENT);
-    const pen = this.strip.getContext("2d");
-    pen.clearRect(0, 0, RECENT, 1);
-    pen.fillStyle = getComputedStyle(this.strip).color;
-    this.recent.forEach((same, i) => same || pen.fillRect(i, 0, 1, 1));
-  }
-}
 
 export class Games {
   constructor() {
     Object.assign(this, { names: [], chosen: false, look: new Map(), cards: null, seen: 0, once: false });
+    Object.assign(this, { runs: [], run: 0, colour: null });
     this.paused = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.inView = false;
     this.touched = performance.now();
@@ -97,6 +24,11 @@ export class Games {
       this.once = true;
       this.wake();
     });
+    byId("from").addEventListener("change", () => {
+      Object.assign(this, { run: Number(byId("from").value), chosen: false, cards: null, seen: 0 });
+      byId("cards").replaceChildren();
+      this.cast(this.runs, this.colour);
+    });
     for (const kind of ["pointermove", "keydown", "touchstart", "scroll"]) {
       addEventListener(kind, () => (this.touched = performance.now()), { passive: true });
     }
@@ -110,10 +42,17 @@ export class Games {
     this.wake();
   }
 
-  // Who can play now. Until somebody chooses: the teacher and its first student.
-  cast(run, look) {
+  // Who can play now. Until somebody chooses: the first run's teacher and its first student.
+  // `runs`: {run, index} each, `colour` tells the class of an agent.
+  cast(runs, colour) {
+    Object.assign(this, { runs, colour });
+    if (!runs.some(({ index }) => index === this.run)) this.run = runs[0].index;
+    const { run } = runs.find(({ index }) => index === this.run);
+    const look = new Map(run.agents.map((agent) => [agent.name, colour(agent)]));
+    this.offer();
     const saved = run.agents.filter((agent) => agent.saved);
-    const old = JSON.stringify([this.all, [...this.look]]);
+    const old = JSON.stringify([this.all, [...this.look], this.shown]);
+    this.shown = this.run;
     this.all = saved.map(({ name, game, teacher }) => ({ name, game, teacher }));
     this.look = look;
     byId("controls").hidden = !saved.length;
@@ -124,11 +63,22 @@ export class Games {
       const game = saved[0]?.game;
       this.names = saved.filter((agent) => agent.game === game).slice(0, 2).map((agent) => agent.name);
     } else this.names = kept;
-    if (JSON.stringify([this.all, [...look]]) !== old) {
+    if (JSON.stringify([this.all, [...look], this.shown]) !== old) {
       this.cards = null;
       this.choices();
     }
     this.wake();
+  }
+
+  // Which run they are from, where there are several.
+  offer() {
+    const listed = this.runs.map(({ run, index }) =>
+      element("option", { value: index, selected: index === this.run && "" }, run.run));
+    const told = listed.map((one) => one.textContent).join("\n");
+    if (byId("from").dataset.told !== told) byId("from").replaceChildren(...listed);
+    byId("from").dataset.told = told;
+    byId("from").value = this.run;
+    byId("source").hidden = this.runs.length < 2;
   }
 
   choices() {
@@ -167,16 +117,20 @@ export class Games {
     }
   }
 
+  asked() {
+    return [this.run, ...this.names].join("\n");
+  }
+
   async play() {
     for (;;) {
       await this.turn();
       this.once = false;
       const start = performance.now();
-      const asked = this.names.join("\n");
+      const asked = this.asked();
       const query = this.names.map((name) => `agent=${encodeURIComponent(name)}`);
       if (!this.cards) say(byId("stuck"), "the game begins ...");
-      const answer = await ask(`/games.json?seen=${this.seen}&${query.join("&")}`);
-      if (asked !== this.names.join("\n")) continue;
+      const answer = await ask(`/games.json?run=${this.run}&seen=${this.seen}&${query.join("&")}`);
+      if (asked !== this.asked()) continue;
       say(byId("stuck"), answer.trouble);
       byId("stuck").classList.toggle("trouble", !!answer.trouble);
       if (answer.trouble) await sleep(3000);

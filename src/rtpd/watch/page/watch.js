@@ -1,10 +1,12 @@
-// The page: asks for the run every two seconds, and draws what has changed.
+// The page: asks for its runs every two seconds, and draws what has changed.
 
-import { Chart, smooth } from "/chart.js";
+import { Curves } from "/curves.js";
 import { ask, byId, element, say, shown, sleep } from "/elements.js";
 import { Games } from "/games.js";
+import { Head } from "/head.js";
 
 const PERIOD = 2000; // ms
+const COLOURS = 6; // of students
 const COLUMNS = [
   ["net", (agent) => agent.net],
   ["parameters", (agent) => agent.parameters],
@@ -16,111 +18,113 @@ const COLUMNS = [
 ];
 
 const games = new Games();
-const charts = new Map(); // by game: [returns, advantage]
-let seen = "";
+const curves = new Curves();
 
-// One look an agent, the same everywhere: the teacher in the colour of the text.
-function looks(agents) {
+// One colour an agent, the same everywhere and in all runs: the teacher in that of the text.
+// Students that come new with a run take colours that it has used least.
+function colours(runs) {
   const found = new Map();
-  const students = {};
-  for (const { name, game, teacher } of agents) {
-    const number = teacher ? 0 : (students[game] = (students[game] ?? 0) + 1);
-    found.set(name, teacher ? "teacher" : `student-${(number - 1) % 6}`);
+  for (const { agents } of runs) {
+    for (const game of new Set(agents.map((agent) => agent.game))) {
+      const used = Array(COLOURS).fill(0);
+      const names = agents.filter((agent) => agent.game === game && !agent.teacher).map((agent) => agent.name);
+      for (const name of names) if (found.has(name)) used[found.get(name)]++;
+      for (const name of names.filter((one) => !found.has(one))) {
+        found.set(name, used.indexOf(Math.min(...used)));
+        used[found.get(name)]++;
+      }
+    }
   }
-  return found;
+  return (agent) => (agent.teacher ? "teacher" : `student-${found.get(agent.name)}`);
 }
 
-function head(run) {
-  say(byId("run"), run.run);
-  say(byId("status"), run.status);
-  byId("status").className = `badge ${run.running ? "running" : ""}`;
-  say(byId("facts"), run.facts.join(" · "));
-  byId("done").hidden = !run.running || run.done === null;
-  byId("done").value = run.done ?? 0;
-  document.title = `${run.run} · rtpd watch`;
-}
-
-function table(agents, look) {
-  const first = element("th", {}, "agent");
-  const top = element("tr", {}, first, ...COLUMNS.map(([title], i) => element("th", { class: i && "n" }, title)));
-  const rows = agents.map((agent) => {
-    const name = [element("i", { class: `swatch ${look.get(agent.name)}` }), agent.name];
+function table(agents, several) {
+  const titles = [...(several ? ["run", "agent"] : ["agent"]), ...COLUMNS.map(([title]) => title)];
+  const text = several ? 3 : 2; // columns of words, before those of numbers
+  const top = titles.map((title, i) => element("th", { class: i >= text && "n" }, title));
+  const rows = agents.map(({ run, agent, look }) => {
+    const name = [element("i", { class: `swatch ${look}` }), agent.name];
     if (agent.flat) name.push(element("b", { class: "differs" }, " !"));
-    const cells = COLUMNS.map(([, text], i) => element("td", { class: i && "n" }, text(agent)));
-    return element("tr", { class: agent.teacher && "teacher" }, element("td", {}, ...name), ...cells);
+    const cells = COLUMNS.map(([, told], i) => element("td", { class: i && "n" }, told(agent)));
+    const first = several ? [element("td", {}, run.run)] : [];
+    return element("tr", { class: agent.teacher && "teacher" }, ...first, element("td", { class: "name" }, ...name), ...cells);
   });
-  byId("agents").replaceChildren(element("thead", {}, top), element("tbody", {}, ...rows));
-  byId("flat").hidden = !agents.some((agent) => agent.flat);
+  byId("agents").replaceChildren(element("thead", {}, element("tr", {}, ...top)), element("tbody", {}, ...rows));
+  byId("flat").hidden = !agents.some(({ agent }) => agent.flat);
 }
 
-function chartsOf(game) {
-  if (charts.has(game)) return charts.get(game);
-  const title = (what) => (game ? `${what}, ${game}` : what);
-  const percent = (value) => `${Math.round(100 * value)} %`;
-  const made = [
-    new Chart(
-      title("Mean return"),
-      "over agent steps. Dots: evaluations ± standard error. Thin: episodes of the training, with its random actions.",
-      { empty: "no episode has ended yet" },
-    ),
-    new Chart(
-      title("Advantage kept"),
-      "what a student’s actions keep of its teacher’s advantage over random ones, by the teacher’s values. Dashed: what the best single action would keep. Both smoothed.",
-      { form: percent, range: [0, 1], empty: "no student has learnt yet" },
-    ),
-  ];
-  charts.set(game, made);
-  byId("curves").append(element("div", { class: "figures" }, ...made.map((chart) => chart.node)));
-  return made;
+function draw(told, several) {
+  const colour = colours(told.map(({ run }) => run));
+  const agents = told.flatMap(({ run, key }) =>
+    run.agents.map((agent) => ({
+      run,
+      agent,
+      title: several ? `${run.run}: ${agent.name}` : agent.name,
+      look: `${colour(agent)} ${key}`,
+    })),
+  );
+  curves.show(agents);
+  table(agents, several);
+  games.cast(told.map(({ run, index }) => ({ run, index })), colour);
 }
 
-function curves(run, look) {
-  const told = (what, name) => run.curves[what]?.[name] ?? [];
-  for (const game of new Set(run.agents.map((agent) => agent.game))) {
-    const agents = run.agents.filter((agent) => agent.game === game);
-    const series = (what, kind) =>
-      agents.map(({ name }) => {
-        const errors = what === "score" ? told("error", name) : [];
-        return { name, look: look.get(name), kind, points: told(what, name), errors };
-      });
-    const [returns, advantage] = chartsOf(game);
-    returns.kinds = Object.keys(run.curves.score ?? {}).length ? ["dots"] : ["thin"];
-    returns.show([...series("return", "thin"), ...series("score", "dots")]);
-    const smoothed = (what, kind) =>
-      series(what, kind).map((one) => ({ ...one, points: smooth(one.points) }));
-    advantage.show([
-      ...series("advantage", "faint"),
-      ...smoothed("constant", "dashed"),
-      ...smoothed("advantage", "line"),
-    ]);
+// What is known of a run, and what is to be asked of it.
+class Watched {
+  constructor(name, index, several) {
+    Object.assign(this, { name, index, key: several ? `run-${index}` : "", seen: "", run: null });
+    this.head = new Head(name, this.key);
   }
-  for (const [game, made] of charts) {
-    const there = run.agents.some((agent) => agent.game === game);
-    made.forEach((chart) => (chart.node.hidden = !there));
+
+  // Whether there is anything else to see now; "gone" if nobody answers.
+  async look() {
+    const run = await ask(`/run.json?run=${this.index}&seen=${encodeURIComponent(this.seen)}`);
+    if (run.gone) return run;
+    if (run.run && run.run !== this.name) location.reload(); // another rtpd watch answers now
+    this.head.warn(run);
+    const fresh = !run.trouble && run.version !== this.seen;
+    this.seen = run.trouble ? "" : run.version;
+    if (fresh) {
+      this.run = run;
+      this.head.show(run);
+    }
+    return { fresh };
   }
 }
 
-// A word if a run that should be going on has written nothing for a while.
-function quiet({ running, age }) {
-  if (!running || age === null || age < 120) return null;
-  return `nothing new for ${Math.floor(age / 60)} min: it may be evaluating, or have been killed (rtpd train --resume goes on with it)`;
+async function begin() {
+  for (;;) {
+    const { runs: names, trouble } = await ask("/runs.json");
+    say(byId("trouble"), trouble);
+    if (names) {
+      const several = names.length > 1;
+      byId("title").hidden = !several;
+      byId("title").textContent = `${names.length} runs`;
+      document.title = `${names.join(" · ")} · rtpd watch`;
+      const watched = names.map((name, index) => new Watched(name, index, several));
+      byId("heads").replaceChildren(...watched.map(({ head }) => head.node));
+      return watched;
+    }
+    await sleep(PERIOD);
+  }
+}
+
+// Another rtpd watch may answer now, of other runs.
+async function renew(watched) {
+  const { runs } = await ask("/runs.json");
+  if (runs && runs.join("\n") !== watched.map(({ name }) => name).join("\n")) location.reload();
 }
 
 async function follow() {
+  const watched = await begin();
+  let gone = null;
   for (;;) {
     await shown();
-    const run = await ask(`/run.json?seen=${encodeURIComponent(seen)}`);
-    say(byId("trouble"), run.trouble ?? quiet(run));
-    if (run.trouble) seen = "";
-    else if (run.version !== seen) {
-      const look = looks(run.agents);
-      head(run);
-      curves(run, look);
-      table(run.agents, look);
-      games.cast(run, look);
-      seen = run.version;
-    }
-    await sleep(run.gone ? 5 * PERIOD : PERIOD);
+    if (gone) await renew(watched);
+    const answers = await Promise.all(watched.map((one) => one.look()));
+    gone = answers.find((answer) => answer.gone);
+    say(byId("trouble"), gone?.trouble);
+    if (answers.some((answer) => answer.fresh)) draw(watched.filter((one) => one.run), watched.length > 1);
+    await sleep(gone ? 5 * PERIOD : PERIOD);
   }
 }
 
