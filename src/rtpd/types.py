@@ -6,7 +6,7 @@ Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -33,7 +33,7 @@ class AgentId:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "AgentId":
         """From its text form; any text is one."""
         game, _, name = text.rpartition("/")
         return cls(game, name)
