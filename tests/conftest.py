@@ -18,7 +18,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import hypothesis  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+
+# Before anything imports rtpd: in the rooms of arrays, what is passed and returned has the shape
+# and type that its annotation says, or the test fails. An int passes for a float, as for ty.
+ROOMS = ("types", "envs", "networks", "learning", "agents", "training", "export", "report.stats")
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+jaxtyping.install_import_hook([f"rtpd.{room}" for room in ROOMS], CHECKER)
 
 # The first example compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("rtpd", deadline=None, derandomize=True)

@@ -6,7 +6,7 @@ Units: a *step* (agent step) is one action in one env; it lasts `frames_per_step
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -67,6 +67,7 @@ class Timestep(NamedTuple):
     last: Bool[np.ndarray, " E"]  # this frame ends an episode; the action sent next is ignored
 
 
+@runtime_checkable
 class VectorEnv(Protocol):
     """E copies of an environment, stepped together; `send` returns at once where it can."""
 
@@ -90,6 +91,7 @@ class VectorEnv(Protocol):
         ...
 
 
+@runtime_checkable
 class Screen(Protocol):
     """Pictures u8[H W 3] of one env for people: another copy of it, kept in step."""
 

@@ -1,5 +1,7 @@
 """What a person types and reads: outputs, exit codes, one line for every error."""
 
+import contextlib
+import io
 import json
 import shlex
 import subprocess
@@ -24,10 +26,17 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cli") / "run"
-    assert main(["train", *TINY, "--out", str(path), "--quiet"]) == 0
-    return path
+def quiet_run(tmp_path_factory):
+    """The folder of a run, and what `rtpd train --quiet` has printed of it."""
+    path, printed = tmp_path_factory.mktemp("cli") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        assert main(["train", *TINY, "--out", str(path), "--quiet"]) == 0
+    return path, printed.getvalue()
+
+
+@pytest.fixture
+def run(quiet_run):
+    return quiet_run[0]
 
 
 def test_training_tells_progress_a_table_and_what_to_type_next(tmp_path, capsys):
@@ -39,9 +48,8 @@ def test_training_tells_progress_a_table_and_what_to_type_next(tmp_path, capsys)
     assert "finished: 400 steps" in output
 
 
-def test_quiet_is_quiet(run, capsys):
-    del run
-    assert capsys.readouterr().out == ""
+def test_quiet_is_quiet(quiet_run):
+    assert quiet_run[1] == ""
 
 
 def test_evaluate_prints_a_table_or_json(run, capsys):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 import pytest
 
 from rtpd import envs
@@ -28,7 +29,7 @@ from rtpd.learning.replay_shape import ReplayShape
 from rtpd.learning.student_spec import parse_students
 from rtpd.learning.teachers import TEACHERS, algorithm_of, make_teacher, schedule_of
 from rtpd.learning.teachers.state import BestNet
-from rtpd.learning.train_state import copied, optimizer
+from rtpd.learning.train_state import copied, named_key, optimizer
 from rtpd.learning.update import Learner
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Logits, Scalar
@@ -418,6 +419,58 @@ def test_students_follow_the_best_teacher_once_there_is_one(pixels):
         x, found = learning.diagnostic_batch(judged, replay, jr.key(2), 16)
         np.testing.assert_array_equal(found["best"].logits, expected(x))
         np.testing.assert_array_equal(found["latest"].logits, state.train.net(x))
+
+
+def test_a_prioritised_replay_is_told_what_was_learnt_and_how_much_of_it_counts():
+    """One update: the TD errors of its minibatch become the priorities, the weights its loss."""
+    replay, spec = filled_replay("probe/match", rows=60, prioritised=True)
+    uneven = jnp.asarray(np.random.default_rng(3).uniform(10, 20, replay.priority.shape))
+    replay = replay._replace(priority=uneven.astype(jnp.float32))
+    teacher = teacher_in(config("dqn", priority=0.5), spec)
+    state = teacher.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
+    found = jax.jit(teacher.update)(state, jnp.int32(0), replay)
+    row, env = np.nonzero(found.priority != replay.priority)
+    assert 0 < len(row) <= teacher.config.replay.batch_size
+    seen = ring.transitions(replay, jnp.asarray(row), jnp.asarray(env), **teacher.windows)
+    q, next_q = (teacher.q_values(state.train.net, state.preprocess(o)) for o in (seen[0], seen[4]))
+    target = seen.reward + seen.discount * next_q.max(axis=1)
+    td_error = np.abs(target - q[np.arange(len(row)), seen.action])
+    np.testing.assert_allclose(found.priority[row, env], td_error, rtol=1e-3, atol=1e-4)
+    drawn = teacher._draw(jnp.int32(0), replay, jr.split(state.key, 4)[0])
+    losses = optax.losses.huber_loss(found.priority[drawn.row, drawn.env])
+    expected = jnp.mean(drawn.weight * losses)
+    np.testing.assert_allclose(found.metrics["loss"], expected, rtol=1e-3)
+    assert abs(found.metrics["loss"] / jnp.mean(losses) - 1) > 0.05
+
+
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+def test_an_action_that_was_ignored_teaches_nothing(teacher):
+    replay, spec = filled_replay("probe/match", rows=60)
+    ignored = replay._replace(
+        action=jnp.where(replay.last, (replay.action + 1) % spec.num_actions, replay.action),
+        reward=jnp.where(replay.last, replay.reward + 5, replay.reward),
+    )
+    assert replay.last.any()
+    nets = [teacher_of(learn(config(teacher), spec, r, 3)).train.net for r in (replay, ignored)]
+    jax.tree.map(np.testing.assert_array_equal, *nets)
+
+
+def test_a_named_key_depends_on_the_name_and_on_nothing_else():
+    keys = [named_key(jr.key(seed), name) for seed, name in ((0, "a"), (0, "b"), (1, "a"))]
+    assert len({jr.key_data(key).tobytes() for key in keys}) == 3
+    assert named_key(jr.key(0), "a") == keys[0]
+
+
+@pytest.mark.parametrize(("done", "exponent"), [(0, 0.4), (0.5, 0.7), (1, 1.0), (2, 1.0)])
+def test_importance_weights_undo_the_priorities_in_the_end(done, exponent):
+    replay, spec = filled_replay("probe/match", rows=60, prioritised=True)
+    uneven = jnp.asarray(np.random.default_rng(3).uniform(1, 20, replay.priority.shape))
+    replay = replay._replace(priority=uneven.astype(jnp.float32))
+    teacher = teacher_in(config("dqn", priority=0.5), spec)
+    updates = jnp.int32(round(done * teacher.schedule.updates))
+    drawn = teacher._draw(updates, replay, jr.key(0))
+    expected = replay.priority[drawn.row, drawn.env] ** (-0.5 * exponent)
+    np.testing.assert_allclose(drawn.weight, expected / expected.max(), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("gap", [0.0, 2.0]), ("certainty", [0.0, 2.0])])

@@ -239,6 +239,29 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint_of_the_same_step(saved,
     assert_same(checkpoint.load(saved, tree())[0], tree())
 
 
+def test_what_has_its_name_is_on_disk(saved, monkeypatch):
+    """Flushed before each rename: the file, or all of a folder; after it: the list of names."""
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def flushed(handle):
+        fsync(handle)
+        done.append(os.fstat(handle).st_ino)
+
+    def renamed(source, target):
+        parts = [*source.iterdir(), source] if source.is_dir() else [source]
+        assert {path.name for path in parts if path.stat().st_ino not in done} == set()
+        replace(source, target)
+        done.append("renamed")
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    checkpoint.save(saved.with_name("0000000024"), tree(seed=1), META)
+    assert done[-2:] == ["renamed", saved.parent.stat().st_ino]
+    done.clear()
+    files.write_json(saved.parent / "manifest.json", META)
+    assert done[1:] == ["renamed", saved.parent.stat().st_ino]
+
+
 def test_the_newest_checkpoint_comes_first(tmp_path):
     for step in (5, 0, 40, 300):
         checkpoint.save(tmp_path / f"{step:010d}", {"x": jnp.int32(step)}, {})

@@ -109,3 +109,14 @@ def test_a_rollout_keeps_what_the_teacher_answered_to_what_it_saw():
         for i in range(4):
             x = teacher.preprocess(lane.replay.frames[row, i][None, None])
             np.testing.assert_allclose(lane.replay.q[row, i], teacher.train.net(x)[0], rtol=1e-5)
+
+
+def test_envs_start_anew_from_a_seed_of_the_run_and_of_the_step(monkeypatch):
+    env, seeds = envs.make("probe/swap", 8, EnvOptions()), []
+    learner, reset = Learner(MIXED, {"swap": env.spec}), env.reset
+    monkeypatch.setattr(env, "reset", lambda seed: (seeds.append(seed), reset(seed))[1])
+    for run_seed, step in ((0, 0), (0, 8), (1, 0), (0, 0)):
+        settings = replace(MIXED, seed=run_seed)
+        lane = Collector(settings, env, learner.teachers["swap"], learner.action_slices["swap"])
+        lane.restart(step)
+    assert seeds[0] == seeds[3] and len(set(seeds)) == 3

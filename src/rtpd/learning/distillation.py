@@ -13,8 +13,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+Values = Float[Array, " A"]
+Loss = Float[Array, ""]
 
-def kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
+
+def kl(student_q: Values, teacher_q: Values, temperature: ArrayLike) -> Loss:
     """KL(softmax(teacher / T) || softmax(student)), nats: Rusu et al. 2015, arXiv:1511.06295.
 
     The temperature is on the teacher's side alone: the student's outputs are logits, not values.
@@ -23,25 +26,25 @@ def kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
     return jnp.sum(jnp.exp(target) * (target - jax.nn.log_softmax(student_q)))
 
 
-def reverse_kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
+def reverse_kl(student_q: Values, teacher_q: Values, temperature: ArrayLike) -> Loss:
     """KL(softmax(student) || softmax(teacher / T)), nats: mode-seeking (Czarnecki et al. 2019)."""
     student = jax.nn.log_softmax(student_q)
     return jnp.sum(jnp.exp(student) * (student - jax.nn.log_softmax(teacher_q / temperature)))
 
 
-def nll(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
+def nll(student_q: Values, teacher_q: Values, temperature: ArrayLike) -> Loss:
     """-log softmax(student)[argmax teacher], nats (Rusu et al. 2015). No temperature."""
     del temperature
     return -jax.nn.log_softmax(student_q)[jnp.argmax(teacher_q)]
 
 
-def mse(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
+def mse(student_q: Values, teacher_q: Values, temperature: ArrayLike) -> Loss:
     """Mean over actions of (student - teacher)^2, in Q squared (Rusu et al. 2015)."""
     del temperature
     return jnp.mean(jnp.square(student_q - teacher_q))
 
 
-def scaled_kl(student_q: Array, teacher_q: Array, temperature: Array) -> Array:
+def scaled_kl(student_q: Values, teacher_q: Values, temperature: ArrayLike) -> Loss:
     """T * KL(softmax(teacher / T) || softmax(student / T)), in units of Q.
 
     With the temperature on both sides the optimum is the teacher's own values (up to a constant),

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -40,7 +40,7 @@ class Runs:
     values: Float[np.ndarray, "... R"]
 
     @classmethod
-    def of(cls, scores: Scores) -> Self:
+    def of(cls, scores: Scores) -> "Runs":
         """Take in {game: one finite number per run}."""
         if not scores:
             raise RequestError("no games: scores of at least one are needed")
@@ -64,7 +64,7 @@ class Runs:
         total = math.lcm(*self.counts.tolist())
         return np.repeat([float(total // n) for n in self.counts.tolist()], self.counts)
 
-    def resample(self, samples: int, rng: np.random.Generator) -> Self:
+    def resample(self, samples: int, rng: np.random.Generator) -> "Runs":
         """Draw as many runs within each game, with replacement, `samples` times: [samples R]."""
         counts = np.repeat(self.counts, self.counts)
         starts = np.repeat(np.cumsum(self.counts) - self.counts, self.counts)

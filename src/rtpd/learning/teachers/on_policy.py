@@ -97,8 +97,8 @@ class OnPolicyTeacher(LearningTeacher):
         return TeacherUpdate(state, batches, metrics, replay.priority)
 
     def _returns(
-        self, state: TeacherState, replay: ring.Replay, rows: Int[Array, " T+1"]
-    ) -> Float[Array, "T E"]:
+        self, state: TeacherState, replay: ring.Replay, rows: Int[Array, " R"]
+    ) -> Float[Array, "R-1 E"]:
         """What a rollout is learnt towards; its last row only bootstraps.
 
         Its values are those that it was played by. Where some are missing, as after the warm-up or
@@ -111,7 +111,7 @@ class OnPolicyTeacher(LearningTeacher):
             x = self.preprocessed(state.preprocess, obs)
             return jnp.max(self.q_values(state.train.acting, x), axis=1)
 
-        def evaluated() -> Float[Array, "T+1 E"]:
+        def evaluated() -> Float[Array, "R E"]:
             return jax.lax.map(evaluate, rows)
 
         if replay.q is None:
