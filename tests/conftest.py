@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def optimised(monkeypatch):
-    """Programs of `jax.jit` are optimised as users' are: for laws of rounding, and for long runs."""
+    """Programs of `jax.jit` are optimised as users' are, for laws of rounding and long runs."""
     plain = jax.jit
 
     def jit(*args, compiler_options=None, **options):
