@@ -64,9 +64,14 @@ def records(run, kind):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run and its summary; nobody may change it."""
+    """A finished run with two checkpoints, and its summary; copy it to change it."""
     path = tmp_path_factory.mktemp("runs") / "cart"
-    return path, train(SMALL, out=path)
+    return path, train(replace(SMALL, checkpoint_steps=400), out=path)
+
+
+@pytest.fixture
+def path(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "run")
 
 
 def test_a_run_folder_holds_what_was_asked_and_what_came_of_it(finished):
@@ -285,6 +290,7 @@ def test_games_that_no_student_can_share_are_refused(tmp_path, env, students, pi
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_the_teacher_of_a_pong_training_is_bit_identical_whatever_follows_it(tmp_path):
     families = (), ("net25:kl", "net7:mse", "net4:nll", "net0.5:kl-td", "net0.1:kl:int8")
     weights = []
@@ -316,15 +322,13 @@ def test_a_finished_folder_is_not_overwritten(finished):
     assert (finished[0] / "manifest.json").read_bytes() == before
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(path):
     class Listener(Monitor):
         said = ""
 
         def warn(self, text):
             self.said += text
 
-    path = tmp_path / "run"
-    train(replace(SMALL, checkpoint_steps=400), out=path)
     newest = path / "checkpoints" / "0000000600" / "arrays.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1] + b"!")
     listener = Listener()
@@ -336,7 +340,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
     assert steps == sorted(set(steps))  # nothing appears twice
 
 
-def test_a_run_that_goes_on_on_another_kind_of_cpu_says_so_in_one_line(tmp_path, monkeypatch):
+def test_a_run_that_goes_on_on_another_kind_of_cpu_says_so_in_one_line(path, monkeypatch):
     class Listener(Monitor):
         def __init__(self):
             self.warnings = []
@@ -344,12 +348,11 @@ def test_a_run_that_goes_on_on_another_kind_of_cpu_says_so_in_one_line(tmp_path,
         def warn(self, text):
             self.warnings.append(text)
 
-    train(SMALL, out=tmp_path / "run")
     here, elsewhere = Listener(), Listener()
-    resume(tmp_path / "run", steps=640, monitor=here)
+    resume(path, steps=640, monitor=here)
     assert here.warnings == []
     monkeypatch.setattr(cpu, "features", lambda: frozenset({"avx2", "fma", "sse"}))
-    resume(tmp_path / "run", steps=680, monitor=elsewhere)
+    resume(path, steps=680, monitor=elsewhere)
     (warning,) = elsewhere.warnings
     assert "this CPU (avx2 fma) is of another kind" in warning and "\n" not in warning
 
