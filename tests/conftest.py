@@ -22,7 +22,6 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis  # noqa: E402
-import jax  # noqa: E402
 import pytest  # noqa: E402
 
 # The first example compiles, so a deadline would measure XLA.
@@ -37,6 +36,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def optimised(monkeypatch):
     """Programs of `jax.jit` are optimised as users' are, for laws of rounding and long runs."""
+    import jax
+
     plain = jax.jit
 
     def jit(*args, compiler_options=None, **options):

@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
     [(name, SMALL.env) for name in ("double-dqn", "pqn", "rainbow")]
     + [("double-dqn", "probe/match+probe/swap"), ("pqn", "probe/pixels")],
 )
-def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env):
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env, request):
     kind = replace(SMALL.teacher, algorithm=teacher)
     longer = replace(SMALL, steps=800, checkpoint_steps=400, teacher=kind, env=env)
     if teacher == "rainbow":  # importance weights that rise until --steps would differ
@@ -128,6 +128,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env)
         kind = replace(kind, noisy=True, dueling=True)
         longer = replace(longer, replay=memory, teacher=kind)
     if env == "probe/pixels":
+        request.getfixturevalue("optimised")
         students = ("conv2-2-2x4:kl:updates=3:targets=stored",)
         kind = replace(kind, net="conv4-4-4x8")
         longer = replace(longer, students=students, teacher=kind, compute="bfloat16")
