@@ -1,5 +1,8 @@
 """What tests share: JAX on the CPU, repeatable Hypothesis, slow tests last, PyTorch's file format.
 
+Most programs run for less time than LLVM would take to optimise them, so it does not; a test that
+asks what users' own programs do takes the fixture `optimised`.
+
 `JAX_PLATFORMS=cuda pytest ...` runs the tests on a GPU. JAX's implicit rank promotion stays
 allowed, since `Preprocess` subtracts a [H W] centre from [... K H W] frames.
 """
@@ -16,6 +19,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE = tempfile.TemporaryDirectory(prefix="rtpd-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -34,6 +38,20 @@ hypothesis.settings.load_profile("rtpd")
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture
+def optimised(monkeypatch):
+    """Programs of `jax.jit` are optimised as users' are, for laws of rounding and long runs."""
+    import jax
+
+    plain = jax.jit
+
+    def jit(*args, compiler_options=None, **options):
+        level = {"xla_backend_optimization_level": 3}  # XLA's default
+        return plain(*args, compiler_options=level | (compiler_options or {}), **options)
+
+    monkeypatch.setattr(jax, "jit", jit)
 
 
 @pytest.fixture(scope="session")

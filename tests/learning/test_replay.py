@@ -17,6 +17,9 @@ ENVS, ROWS = 3, 24
 FRAMES = {"image": ((2, 3), "uint8"), "vector": ((4,), "float32")}
 add = jax.jit(ring.add, donate_argnums=0)
 seal = jax.jit(ring.seal, donate_argnums=0)
+SAMPLED = ("batch_size", "stack", "n_step", "gamma", "clip_reward")
+sample = jax.jit(ring.sample, static_argnames=SAMPLED)
+draw_prioritised = jax.jit(ring.draw_prioritised, static_argnums=(2, 3, 4, 5))
 
 
 class Oracle:
@@ -170,7 +173,7 @@ def numbered(rows, n_step, sealed_after=None, total=16, stack=2):
         )  # fmt: skip
         if t + 1 == sealed_after:
             replay = seal(replay)
-    batch = ring.sample(
+    batch = sample(
         replay, jr.key(0), batch_size=2048, stack=stack, n_step=n_step, gamma=0.5, clip_reward=True
     )
     steps = batch.next_obs[:, -1, 0] - batch.obs[:, -1, 0]
@@ -208,7 +211,7 @@ def test_sampling_depends_on_the_key_alone():
 
     def draw(seed):
         settings = {"stack": 4, "n_step": 1, "gamma": 0.9, "clip_reward": True}
-        return ring.sample(replay, jr.key(seed), batch_size=64, **settings)
+        return sample(replay, jr.key(seed), batch_size=64, **settings)
 
     jax.tree.map(np.testing.assert_array_equal, draw(0), draw(0))
     assert not np.array_equal(draw(0).action, draw(1).action)
@@ -336,7 +339,7 @@ def test_atari_stacks_are_those_of_ale_py(game, max_frames, episodic_life):
     reward, terminal = (np.stack(column) for column in zip(*told, strict=True))
     if game == "breakout":
         assert terminal.any() == episodic_life  # lives are lost before the time is up
-    batch = ring.sample(
+    batch = sample(
         replay, jr.key(5), batch_size=512, stack=4, n_step=1, gamma=0.5, clip_reward=False
     )
     t, e = np.divmod(np.asarray(batch.action), 2)
@@ -368,7 +371,7 @@ def test_prioritised_draws_are_proportional_to_priority(filled, cursor, exponent
     for age in range(stack - 1, filled - n_step):
         row = (cursor - filled + age) % 12
         weight[row] = np.asarray(replay.priority)[row] ** exponent * ~np.asarray(replay.last)[row]
-    row, env, likelier = ring.draw_prioritised(replay, jr.key(1), size, stack, n_step, exponent)
+    row, env, likelier = draw_prioritised(replay, jr.key(1), size, stack, n_step, exponent)
     drawn = np.zeros((12, 3))
     np.add.at(drawn, (np.asarray(row), np.asarray(env)), 1)
     np.testing.assert_allclose(drawn, size * weight / weight.sum(), atol=2)
@@ -382,7 +385,7 @@ def test_equal_priorities_draw_from_the_rows_that_a_uniform_draw_takes():
     replay = replay._replace(priority=jnp.ones((12, 3)))
     row, env = ring.draw(replay, jr.key(0), 2000, 2, 3)
     uniform = set(zip(row.tolist(), env.tolist(), strict=True))
-    row, env, likelier = ring.draw_prioritised(replay, jr.key(0), 2000, 2, 3, 0.5)
+    row, env, likelier = draw_prioritised(replay, jr.key(0), 2000, 2, 3, 0.5)
     assert set(zip(row.tolist(), env.tolist(), strict=True)) == uniform
     np.testing.assert_allclose(likelier, 1, rtol=1e-5)
 

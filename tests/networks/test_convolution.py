@@ -54,6 +54,7 @@ def test_values_and_gradients_are_those_of_jax(size, kernel, stride, padding):
 
 
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding"), CASES)
+@pytest.mark.usefixtures("optimised")
 def test_gradients_in_bfloat16_point_where_those_in_float32_do(size, kernel, stride, padding):
     x, weight = operands(size, kernel, jnp.bfloat16)
     run = compute.jit(lambda x, weight: gradients(convolve, x, weight, stride, padding), "bfloat16")

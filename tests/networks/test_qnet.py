@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import cache
 
 import equinox as eqx
 import jax
@@ -24,12 +25,15 @@ def spec_for(text):
     return VECTOR if isinstance(architectures.parse(text), MlpShape) else IMAGE
 
 
-def build(text, num_outputs=6, seed=0, **options):
+def draw(text, num_outputs=6, seed=0, **options):
     return architectures.build(text, spec_for(text), num_outputs, key=jr.key(seed), **options)
 
 
+build = cache(draw)
+
+
 def count(text, num_outputs):
-    return num_parameters(eqx.filter_eval_shape(build, text, num_outputs))
+    return num_parameters(eqx.filter_eval_shape(draw, text, num_outputs))
 
 
 def example(text, seed=9):

@@ -47,6 +47,7 @@ def test_vectors_are_computed_in_float32():
 
 
 @pytest.mark.parametrize("text", ["net1.7", "nature", "conv8-8-8x64-32", "impala"])
+@pytest.mark.usefixtures("optimised")
 def test_a_net_that_computes_in_bfloat16_answers_in_float32_and_nearly_the_same(text):
     net = architectures.build(text, PONG, 6, key=jr.key(0), norm=True, dueling=True)
     frames = jr.randint(jr.key(1), (4, 4, 84, 84), 0, 256).astype(jnp.uint8)

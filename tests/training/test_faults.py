@@ -113,9 +113,7 @@ def faulty(monkeypatch):
 # ---- two processes -----------------------------------------------------------------------------
 
 
-def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path, capsys):
-    path = tmp_path / "run"
-    train(TINY, out=path)
+def test_a_second_process_is_refused_until_the_first_is_dead(path, capsys):
     hold = "from rtpd.storage.run_folder import locked\nfrom pathlib import Path\nimport time\n"
     hold += f"with locked(Path({str(path)!r})): print('held', flush=True); time.sleep(600)"
     holder = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
@@ -377,9 +375,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(disk, capsys):
     assert main(["evaluate", str(path), "--episodes", "1", "--json"]) == 0
 
 
-def test_a_checkpoint_of_other_settings_is_refused_in_one_line(tmp_path):
-    path = tmp_path / "run"
-    train(TINY, out=path)
+def test_a_checkpoint_of_other_settings_is_refused_in_one_line(path):
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["config"]["teacher"]["net"] = "mlp8"
     (path / "manifest.json").write_text(json.dumps(manifest))

@@ -51,7 +51,7 @@ def scaled_kl(student_q: Values, teacher_q: Values, temperature: ArrayLike) -> L
     so that a TD term on the same outputs does not pull against it; the factor T makes the gradient
     the difference of the two policies, which depends on Q / T alone and has the size of a TD error.
     """
-    return temperature * kl(student_q / temperature, teacher_q, temperature)
+    return jnp.multiply(temperature, kl(student_q / temperature, teacher_q, temperature))
 
 
 class DistillationLoss(NamedTuple):
