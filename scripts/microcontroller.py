@@ -25,7 +25,7 @@ from pathlib import Path
 
 from rtpd.export import export
 from rtpd.storage.files import write_json
-from rtpd.storage.run_folder import provenance
+from rtpd.storage.provenance import provenance
 
 FIRMWARE = Path(__file__).resolve().parents[1] / "examples" / "firmware"
 TOOLS = ("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm", "make", "cc")
