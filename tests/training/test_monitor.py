@@ -241,6 +241,39 @@ def test_the_warm_up_stays_the_phase_until_the_first_update():
     assert live._phase == "training"
 
 
+def test_the_final_evaluation_tells_its_episodes_and_the_time_left():
+    now = [0.0]
+    console = screen(False)
+    live = m.Live(console, lambda: now[0])
+    live.record({**TRAIN, "step": INFO["steps"]})
+    live.phase("final evaluation: 30 episodes an agent")
+    live.playing(0, 60)
+    now[0] = 10.0
+    console.print(live)
+    live.playing(15, 60)
+    console.print(live)
+    first, second = text(console).split("\nale")[-1], text(console)
+    assert "0 of 60 episodes" in first and "0.0 %" in first and "ETA -" in first
+    assert "15 of 60 episodes" in second and "25.0 %" in second and "ETA 30 s" in second
+    assert "ETA 0 s" not in second and "100.0 %" not in second
+
+
+def test_plain_lines_tell_of_it_a_quarter_at_a_time():
+    console = screen(False)
+    plain = m.Plain(console)
+    for played in range(61):
+        plain.playing(played, 60)
+    assert text(console).splitlines() == [
+        f"... final evaluation: {played} of 60 episodes" for played in (15, 30, 45)
+    ]
+
+
+def test_the_summary_tells_training_and_evaluation_apart():
+    said = told(m.Plain, False, summary={**SUMMARY, "evaluation_seconds": 90.0})
+    assert "and 1 min 30 s of final evaluation" in said
+    assert "final evaluation" not in told(m.Plain, False)
+
+
 def test_columns_that_no_agent_has_are_left_out():
     table = p.evaluation_table({"a": {"mean": 1.0}, "b": {"median": None}}, title="")
     assert [str(column.header) for column in table.columns] == [

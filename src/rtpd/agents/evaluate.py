@@ -31,19 +31,22 @@ def play(
     epsilon: float,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
+    told: Callable[[int], None] = lambda played: None,
 ) -> dict[str, EvalResult]:
     """Let each agent play `episodes` whole episodes of its game, all agents at once.
 
     Rewards are unclipped. Every agent starts from the same seeds. A lost life never ends an
     episode here. While one agent's emulators step, the next agent's actions are computed.
-    KeyboardInterrupt once `stop()` holds, as after Ctrl-C.
+    KeyboardInterrupt once `stop()` holds, as after Ctrl-C. `told` hears how many episodes of all
+    agents have ended: at the start, and whenever one does.
     """
     options = replace(options, episodic_life=False)
     runners: dict[str, EpisodeRunner] = {}
     try:
         for name, policy in policies.items():
             runners[name] = EpisodeRunner(policy, options, episodes, seed)
-        active = list(runners.values())
+        active, before = list(runners.values()), 0
+        told(before)
         while active:
             if stop():
                 raise KeyboardInterrupt
@@ -52,6 +55,8 @@ def play(
             for runner in active:
                 runner.receive()
             active = [runner for runner in active if not runner.done]
+            if (played := sum(runner.num_played for runner in runners.values())) > before:
+                told(before := played)
         if stop():
             raise KeyboardInterrupt
     finally:

@@ -50,6 +50,11 @@ class EpisodeRunner:
         """Whether every env has played its episodes."""
         return all(len(e) >= quota for e, quota in zip(self.played, self.quota, strict=True))
 
+    @property
+    def num_played(self) -> int:
+        """How many of its episodes have ended."""
+        return sum(map(len, self.played))
+
     def act(self, epsilon: float) -> Array:
         """Choose actions for the newest frames; of JAX's, returns before they are computed.
 

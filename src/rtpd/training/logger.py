@@ -87,8 +87,13 @@ class RunLogger:
             f"{count(consolidation.updates, 'student update')} in the place of each of its own"
         ]
 
-    def sum_up(self, status: str, step: int, seconds: float, rows: Rows) -> dict[str, Any]:
-        """Tell how it went and what to type next; `rows` is the final evaluation, if any."""
+    def sum_up(
+        self, status: str, step: int, seconds: float, rows: Rows, evaluation_seconds: float
+    ) -> dict[str, Any]:
+        """Tell how it went and what to type next; `rows` is the final evaluation, if any.
+
+        `seconds` are those of training, to which the final evaluation adds its own.
+        """
         folder = self.run.path
         go_on, more = ["rtpd", "train", "--resume", folder], ["--steps", 2 * step]
         if self.config.minutes:
@@ -103,6 +108,7 @@ class RunLogger:
             "step": step,
             "frames": step * self.frames_per_step,
             "seconds": seconds,
+            "evaluation_seconds": evaluation_seconds,
             "peak_bytes": peak_bytes(),
             "agents": {name: about | rows.get(name, {}) for name, about in agents.items()},
             "next": [before + typed(*command) for command in commands],
@@ -186,12 +192,17 @@ class RunLogger:
 
     def evaluation(
         self, policies: dict[str, Policy], episodes: int, step: int, seconds: float,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] = lambda: False, *, tell: bool = False,
     ) -> Rows:  # fmt: skip
         """Play and write a line; `seconds` is the time of training when the agents were copied.
 
-        KeyboardInterrupt once `stop()` holds.
+        KeyboardInterrupt once `stop()` holds. `tell`: the monitors hear how far it is.
         """
+
+        def told(played: int) -> None:
+            for monitor in self.monitors if tell else ():
+                monitor.playing(played, episodes * len(policies))
+
         settings = self.config.evaluation
         results = play(
             policies,
@@ -200,6 +211,7 @@ class RunLogger:
             epsilon=settings.epsilon,
             seed=self.config.seed + 1,
             stop=stop,
+            told=told,
         )
         rows = compare(results, self.run.random_scores, untaught_of(policies))
         scores = {name: Score(**row) for name, row in rows.items()}

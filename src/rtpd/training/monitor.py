@@ -49,6 +49,9 @@ class Monitor:
     def phase(self, text: str) -> None:
         """What is being done now, until the next phase or the next record of training."""
 
+    def playing(self, played: int, of: int) -> None:
+        """So many episodes `of` those of the final evaluation have ended."""
+
     def record(self, record: Row) -> None:
         """One line of metrics.jsonl, of kind "train" or "eval"."""
 
@@ -72,6 +75,7 @@ class Plain(Monitor):
         """`console` is where the lines go."""
         self._console = console
         self._info: Row = {}
+        self._quarters = 0  # of the final evaluation
 
     def _print(self, *lines: str, style: str = "") -> None:
         for line in lines:
@@ -85,6 +89,12 @@ class Plain(Monitor):
     def phase(self, text: str) -> None:
         """Print the phase."""
         self._print(f"... {clean(text)}")
+
+    def playing(self, played: int, of: int) -> None:
+        """Print a line a quarter."""
+        if played < of and 4 * played // of > self._quarters:
+            self._quarters = 4 * played // of
+            self._print(f"... final evaluation: {played:,} of {of:,} episodes")
 
     def record(self, record: Row) -> None:
         """Print the record in one line."""
@@ -100,6 +110,8 @@ class Plain(Monitor):
         steps = show(summary.get("step"), unit=" steps")
         frames = show(summary.get("frames"), unit=" frames")
         how = f"{summary['status']}: {steps}, {frames}, {duration(summary.get('seconds'))}"
+        if summary.get("evaluation_seconds"):
+            how += f" and {duration(summary['evaluation_seconds'])} of final evaluation"
         if summary.get("peak_bytes"):
             how += ", " + show(summary["peak_bytes"] / 1e9, ".2f", " GB of memory")
         self._print("", clean(f"{summary['run']}  {how}"), style="bold")
@@ -115,6 +127,7 @@ class Live(Plain):
         """`clock` gives seconds; tests pass their own."""
         super().__init__(console)
         self._clock, self._phase, self._since = clock, "starting", clock()
+        self._played = 0, 0  # episodes of the final evaluation
         self._train: Row = {}
         self._scores: Row = {}
         self._history: dict[str, list[float]] = {}
@@ -127,7 +140,11 @@ class Live(Plain):
 
     def phase(self, text: str) -> None:
         """Show the phase and for how long it has been going on."""
-        self._phase, self._since = text, self._clock()
+        self._phase, self._since, self._played = text, self._clock(), (0, 0)
+
+    def playing(self, played: int, of: int) -> None:
+        """Show how far it is."""
+        self._played = played, of
 
     def record(self, record: Row) -> None:
         """Take the record into the panel."""
@@ -169,11 +186,16 @@ class Live(Plain):
     def __rich__(self) -> Panel:
         """The panel as it is now; rich calls this from its own thread."""
         done, eta = progress(self._info, self._train)
+        here, (played, of) = self._clock() - self._since, self._played
+        if of:
+            done, eta = played / of, here * (of - played) / played if played else None
         head = Table.grid(padding=(0, 2, 0, 0), expand=True)
         head.add_column(ratio=1)
         bar = ProgressBar(total=1.0, completed=done or 0.0)
         head.add_row(bar, percent(done, ".1f"), f"ETA {eta_text(eta)}")
-        now = f"{clean(self._phase)}, {duration(self._clock() - self._since)}"
+        now = f"{clean(self._phase)}, {duration(here)}"
+        if of:
+            now += f", {played:,} of {of:,} episodes"
         episodes = show(self._train.get("episodes"), unit=" episodes")
         facts = [*record_facts(self._train), episodes, now] if self._train else [now]
         body: list[RenderableType] = [head, Text("   ".join(facts)), "", self._agents()]

@@ -8,6 +8,7 @@ envs start anew from a seed of (seed, step), in a run that goes on as in one tha
 """
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -356,6 +357,7 @@ class Trainer:
         """Save, evaluate unless interrupted, and sum up."""
         progress, rows = self.progress, {}
         self._save()
+        begun = time.monotonic()
         status = "interrupted" if self.stop.asked else "finished"
         if status == "finished":
             episodes = self.config.evaluation.final_episodes
@@ -363,8 +365,9 @@ class Trainer:
             with self.stop.others():
                 rows = self.logger.evaluation(
                     self._policies(), episodes, progress.step, progress.seconds,
-                    stop=lambda: self.stop.asked,
+                    stop=lambda: self.stop.asked, tell=True,
                 )  # fmt: skip
+        played = time.monotonic() - begun if rows else 0.0
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.folder.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
-        return self.logger.sum_up(status, progress.step, progress.seconds, rows)
+        return self.logger.sum_up(status, progress.step, progress.seconds, rows, played)
