@@ -29,7 +29,7 @@ class Policy(eqx.Module):
     provenance: dict = eqx.field(static=True)
     head: ValueHead = eqx.field(static=True, default=Scalar())
 
-    def __call__(self, obs: Array) -> Float[Array, " A"]:
+    def __call__(self, obs: ArrayLike) -> Float[Array, " A"]:
         """Q-values (teacher) or preferences (students) of one observation, raw [K *F]."""
         return self.q_values(jnp.asarray(obs)[None])[0]
 
