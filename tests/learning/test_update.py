@@ -613,18 +613,19 @@ def test_a_rollout_is_learnt_from_as_often_as_it_has_epochs():
         assert sorted(epoch.tolist()) == list(range(24 * 8))
 
 
-def test_the_returns_of_a_rollout_are_those_of_its_rows():
+@pytest.mark.parametrize("clip", [False, True])
+def test_the_returns_of_a_rollout_are_those_of_its_rows(clip):
     """One-step returns from the net's own values, row by row and env by env."""
-    replay, spec = filled_replay("probe/chain", rows=50)
-    learning = teacher_in(config("pqn"), spec)
+    replay, spec = filled_replay("probe/match", rows=50)
+    replay = replay._replace(reward=3 * replay.reward)
+    learning = teacher_in(config("pqn", clip_rewards=clip), spec)
     state = learning.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     rollout = jax.jit(learning.plan)(state, replay)
-    returns = np.asarray(rollout.returns).reshape(24, 8)
-    for t, env in [(0, 0), (5, 3), (23, 7)]:
-        row, after = rollout.rows[t], rollout.rows[t + 1]
-        value = state.train.net(state.preprocess(replay.frames[after, env][None, None])).max()
-        expected = replay.reward[row, env] + GAMMA * value * (1 - replay.terminal[row, env])
-        assert returns[t, env] == pytest.approx(float(expected), abs=1e-5)
+    rows, after = rollout.rows[:-1], replay.frames[rollout.rows[1:]]
+    value = state.train.net(state.preprocess(after.reshape(24 * 8, 1, -1))).max(axis=1)
+    bootstrap = GAMMA * value.reshape(24, 8) * (1 - replay.terminal[rows])
+    reward = np.clip(replay.reward[rows], -1, 1) if clip else replay.reward[rows]
+    np.testing.assert_allclose(rollout.returns.reshape(24, 8), reward + bootstrap, atol=1e-5)
 
 
 def test_a_rollout_is_valued_as_it_was_played_unless_some_values_are_missing():

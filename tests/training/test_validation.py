@@ -7,7 +7,15 @@ from typing import get_args, get_type_hints
 import pytest
 
 from rtpd.config.loading import from_dict
-from rtpd.config.settings import Config, StudentConfig
+from rtpd.config.settings import (
+    Config,
+    ConsolidationConfig,
+    EvaluationConfig,
+    ReplayConfig,
+    RolloutConfig,
+    StudentConfig,
+    TeacherConfig,
+)
 from rtpd.errors import ConfigError, EnvError
 from rtpd.learning.student_spec import parse_students
 from rtpd.ranges import Range
@@ -18,7 +26,7 @@ TEXTS = {
     "net1.7:kl:int8": "net1.7-kl-int8",
     "net1.7:mse": "net1.7-mse",
     "net0.5::temperature=0.1": "net0.5-temperature-0.1",
-    "net0.5:kl:optimizer.learning-rate=1e-3:updates=2": "net0.5-learning-rate-1e-3-updates-2",
+    "net0.5:kl:optimizer.learning_rate=1e-3:updates=2": "net0.5-learning-rate-1e-3-updates-2",
     "net0.5:kl:int8:temperature_unit=gap": "net0.5-int8-temperature-unit-gap",
 }
 
@@ -36,7 +44,7 @@ def test_students_are_named_after_what_tells_them_apart(read_again):
 
 
 def test_a_student_has_the_settings_of_all_and_its_own_over_them():
-    text = "net0.5:kl:optimizer.learning-rate=1e-4:follow=best:updates=3"
+    text = "net0.5:kl:optimizer.learning_rate=1e-4:follow=best:updates=3"
     shared = StudentConfig(temperature=0.5)
     found, other = parse_students(Config(students=(text, "net1.7"), student=shared))
     assert other.settings == shared
@@ -108,3 +116,48 @@ def test_a_student_s_own_numbers_are_checked(own):
         ConfigError, match=rf"^student 'mlp8:kl:{own}': {flag} {value}.*: allowed: "
     ):
         validate(Config(env="probe/chain", students=(f"mlp8:kl:{own}",)))
+
+
+PQN, FROZEN = TeacherConfig("pqn"), TeacherConfig("frozen")
+PRIORITISED, RESTING = ReplayConfig(priority=0.5), ConsolidationConfig(share=0.1)
+BEST = ("mlp8:kl:follow=best",)
+TOGETHER = {
+    "--replay.priority 0.5: teacher 'pqn'": {"teacher": PQN, "replay": PRIORITISED},
+    "--replay.priority 0.5: a frozen": {"teacher": FROZEN, "replay": PRIORITISED},
+    "--consolidate 0.1: a frozen": {"teacher": FROZEN, "consolidation": RESTING},
+    "--rollout.minibatch-size 512 is above the 32 steps of 8 envs": {
+        "teacher": PQN, "rollout": RolloutConfig(steps=32, minibatch_size=512),
+    },
+    "--replay.capacity 100 is below 256": {
+        "replay": ReplayConfig(capacity=100, warmup_steps=300, batch_size=256),
+    },
+    "--replay.warmup-steps 100 is below 256": {
+        "replay": ReplayConfig(warmup_steps=100, batch_size=256),
+    },
+    "student 'mlp8:kl:follow=ema': to follow ema": {"students": ("mlp8:kl:follow=ema",)},
+    "student 'mlp8:kl:follow=best': to follow best needs --evaluation": {
+        "students": BEST, "evaluation": EvaluationConfig(period_steps=0),
+    },
+    "student 'mlp8:kl:follow=best:targets=stored': stored targets are those of the teacher": {
+        "students": (BEST[0] + ":targets=stored",),
+    },
+    "student 'mlp8:kl:follow=best': targets of the consolidation": {
+        "students": BEST, "consolidation": RESTING,
+    },
+    "student 'mlp8:kl-td': a student of several games": {
+        "env": "probe/chain+probe/swap", "students": ("mlp8:kl-td",),
+    },
+    "student 'mlp8:kl:optimizer.learning_rate=1': --on-divergence rollback": {
+        "students": ("mlp8:kl:optimizer.learning_rate=1",), "on_divergence": "rollback",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", TOGETHER)
+def test_settings_that_do_not_go_together_are_refused_in_one_line(said):
+    plain = {"env": "probe/chain", "num_envs": 8, "students": ("mlp8:kl",)}
+    validate(Config(**plain))
+    settings = Config(**(plain | TOGETHER[said]))
+    with pytest.raises(ConfigError) as caught:
+        validate(settings)
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)

@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -122,7 +123,7 @@ def _peaks(policy: Policy, frames: np.ndarray) -> list[np.ndarray]:
     """The largest activation of each channel [O] of each hidden layer on the frames."""
 
     @eqx.filter_jit
-    def largest(net: QNet, part: np.ndarray) -> list[jax.Array]:
+    def largest(net: QNet, part: ArrayLike) -> list[jax.Array]:
         hidden = net.trace(policy.preprocess(jnp.asarray(part)))[1]
         return [h.reshape(-1, h.shape[-1]).max(axis=0) for h in hidden]
 

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from rtpd import envs
@@ -25,7 +26,7 @@ def original_values(policy: Policy, frames: np.ndarray) -> Float[np.ndarray, "N 
     """Q-values by JAX, in parts so that memory stays small."""
 
     @eqx.filter_jit
-    def values(policy: Policy, part: np.ndarray) -> jax.Array:
+    def values(policy: Policy, part: ArrayLike) -> jax.Array:
         return policy.q_values(part)
 
     parts = [np.asarray(values(policy, frames[i : i + 256])) for i in range(0, len(frames), 256)]

@@ -22,8 +22,8 @@ from rtpd.types import EvalResult
 class View(Protocol):
     """Where a game is shown."""
 
-    def show(self, moment: game.Moment) -> bool:
-        """Show one step; whether to go on."""
+    def show(self, moment: game.Moment) -> bool | None:
+        """Show one step; False ends the show."""
         ...
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ def _watch(
             for moment in steps:
                 if stop.asked:
                     return True
-                wanted = all([view.show(moment) for view in views])  # each is shown it
+                wanted = False not in [view.show(moment) for view in views]
                 if played.add(moment):
                     tell(_line(cast, played, episodes))
                 if not wanted or len(played.returns) == episodes or played.steps == most:

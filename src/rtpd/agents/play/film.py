@@ -36,12 +36,11 @@ class Film:
         self._packed: list[bytes] = []
         self._size = (0, 0)
 
-    def show(self, moment: Moment) -> bool:
-        """Keep one step; there is always room for another."""
+    def show(self, moment: Moment) -> None:
+        """Keep one step."""
         picture = draw(self.cast, moment)
         self._size = picture.size
         self._packed.append(zlib.compress(picture.tobytes(), 1))
-        return True
 
     def close(self) -> None:
         """Nothing is open."""

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from rtpd.config.settings import Config
@@ -51,8 +52,8 @@ def lambda_returns(
     last: Bool[Array, " T+1"],
     value: Float[Array, " T+1"],
     *,
-    gamma: float,
-    lam: float,
+    gamma: ArrayLike,
+    lam: ArrayLike,
 ) -> Float[Array, " T"]:
     """Q(lambda) returns of one env over T steps, without importance weights (eq. 5 of the paper).
 
