@@ -86,7 +86,7 @@ def rows(cells: Sequence[Cell], most: int | None = None) -> list[Row]:
 
 
 def kept_rows(study: Study, games: Sequence[str]) -> list[Row]:
-    """The rows of these games; of each procedure those that are told first, where a report has many."""
+    """The rows of these games; where a report has many, those that are told first."""
     every = sum(len(rows(study.of(game))) for game in study.games)
     groups = len({(cell.game, cell.procedure) for cell in study.cells})
     most = None if every <= MOST_ROWS else max(1, MOST_ROWS // groups)

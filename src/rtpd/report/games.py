@@ -13,7 +13,8 @@ from rtpd.system.formatting import percent, share, show
 
 HEAD = (
     "agent and procedure", "% of teacher (95 % over seeds)", "mean return (95 % over seeds)",
-    "human score", "advantage kept", "parameters", "of teacher's size", "seeds", "setting",
+    "human score", "advantage kept", "parameters", "of teacher's size", "multiply-adds a step",
+    "seeds", "setting",
 )  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def _line(row: Result) -> tuple[str, ...]:
         show(curves.final_advantage(row.cell, row.agent), unit=" %"),
         show(row.about.parameters),
         share(row.cell.size(row.agent)),
+        show(row.about.multiply_adds),
         seeds(row.cell.members[row.agent]),
         row.cell.name,
     )

@@ -21,7 +21,7 @@ def with_interval(estimate: stats.Estimate | None, form: str = ",.1f", unit: str
 
 
 def share_of(result: Result) -> str:
-    """% of the teacher with its interval over seeds; the return where there is no teacher at all."""
+    """% of the teacher with its interval over seeds; the return where no teacher was run."""
     if result.share is None and result.cell.procedure == SCRATCH:
         return f"return {with_interval(result.mean)}"
     return with_interval(result.share, ",.0f", " %")
