@@ -1,34 +1,37 @@
 """A report of runs: one HTML page, the same as Markdown, and every figure as a file."""
 
+import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from rtpd.errors import RequestError
+from rtpd.report import answer, games, overall, page, provenance
 from rtpd.report import clip as clips
-from rtpd.report import games, overall, page, provenance
-from rtpd.report.blocks import Block, Heading, Picture, Table, Text
-from rtpd.report.cells import TEACHER, Study, study
+from rtpd.report.blocks import Block, Contents, Details, Heading, Picture, Table, Text, flatten
+from rtpd.report.cells import PROCEDURES, REAL_TIME, SCRATCH, TWO_STAGES
 from rtpd.report.drawing import Palette
 from rtpd.report.gather import gather
-from rtpd.report.words import count, game_name
+from rtpd.report.markdown import markdown
+from rtpd.report.study import Study, study
+from rtpd.report.words import game_name
 from rtpd.storage.files import write_atomic
+from rtpd.system.formatting import count
 from rtpd.system.process import settled
 
-INTERVALS = (
-    "Intervals of mean returns are 95 % percentile bootstrap intervals over seeds; one seed has "
-    "none, and those of few seeds are too narrow. % of teacher is (student - random) / (teacher - "
-    "random) of the mean final returns, with 0 where random was never measured, and left out where "
-    "the teacher is within two standard errors of random play; human score is the same with the "
-    "human in the teacher's place. The final evaluation is the last one of each run."
-)
+FEW_GAMES = 2  # whose sections are unfolded
+WHAT = {
+    REAL_TIME: "students in real time",
+    TWO_STAGES: "students in two stages",
+    SCRATCH: "nets from scratch",
+}
 
 
 class Report(NamedTuple):
-    """What was written, and the main table of each game and setting."""
+    """What was written, and the first table of each game."""
 
     html: Path
     markdown: Path
@@ -52,48 +55,68 @@ def report(
     _check(out, pictures)
     found = study(gather(folders))
     blocks = numbered(compose(found, clip=clip))
-    files = {pictures / b.file: b.data for b in blocks if isinstance(b, Picture)}
-    files[out.with_suffix(".md")] = page.markdown(blocks, pictures.name).encode()
+    files = {pictures / b.file: b.data for b in flatten(blocks) if isinstance(b, Picture)}
+    files[out.with_suffix(".md")] = markdown(blocks, pictures.name).encode()
     files[out] = page.html(blocks).encode()
     pictures.mkdir(exist_ok=True)
     for path, data in files.items():
         write_atomic(path, data)
-    tables = {f"{game_name(c.game)}: {c.setting}": games.main_table([c]) for c in found.cells}
+    tables = {game_name(game): _of_game(game, found) for game in found.games}
     return Report(out, out.with_suffix(".md"), pictures, tables)
 
 
 def compose(found: Study, *, clip: bool = True) -> list[Block]:
-    """Everything that a report says."""
-    palette = Palette(found.students)
+    """Everything that a report says: the answer, then what it is made of."""
+    palette = Palette(found.learners)
     names = ", ".join(map(game_name, found.games))
     seeds = sorted({trial.seed for cell in found.cells for trial in cell.trials})
+    kinds = {cell.procedure for cell in found.cells}
     what = (
-        f"{count(len(found.runs), 'run')} of {count(len(found.games), 'game')} ({names}) under "
-        f"{count(len(found.settings), 'setting')} ({'; '.join(found.settings)}), "
-        f"seeds {', '.join(map(str, seeds))}."
+        f"{count(len(found.runs), 'run')} of {count(len(found.games), 'game')}, "
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: "
+        f"{', '.join(WHAT[procedure] for procedure in PROCEDURES if procedure in kinds)}."
     )
+    over = overall.section(found, palette, "over-games")
+    anchors = {game: f"game-{i}-{slug(game)}" for i, game in enumerate(found.games, 1)}
+    links = [("Over games", "over-games")] if over else []
+    links += [(game_name(game), anchor) for game, anchor in anchors.items()]
+    links.append(("Settings and provenance", "provenance"))
     blocks: list[Block] = [Heading(f"Real-time policy distillation: {names}", 1), Text(what)]
-    blocks += [Text(games.verdict(cell)) for cell in found.cells if cell.students]
-    blocks.append(Text(INTERVALS))
+    blocks += [*answer.section(found), Contents(tuple(links)), *over]
     if clip and (pair := clips.choose(found)) is not None:
-        title = f"{game_name(pair.trial.game)}: {TEACHER} and {pair.student}"
-        text = f"{title}, of {pair.trial.run.path}, from the same start, epsilon {clips.EPSILON}."
-        blocks.append(Picture("clip.webp", clips.film(pair), title, text))
-    for game in found.games:
-        blocks += games.section(game, found, palette)
-    return blocks + overall.section(found, palette) + provenance.section(found)
+        blocks += _clip(pair)
+    few = len(found.games) <= FEW_GAMES
+    blocks += [games.section(g, found, palette, anchors[g], unfolded=few) for g in found.games]
+    return [*blocks, provenance.section(found, "provenance")]
 
 
-def numbered(blocks: Iterable[Block]) -> list[Block]:
+def _clip(pair: clips.Pair) -> list[Block]:
+    title = f"{game_name(pair.trial.game)}: teacher and {pair.student.name}"
+    text = f"{title}, of {pair.trial.run.path}, from the same start, epsilon {clips.EPSILON}."
+    return [Picture("clip.webp", clips.film(pair), title, text, "Both screens, side by side.")]
+
+
+def _of_game(game: str, found: Study) -> Table:
+    """The first table of one game, for a terminal."""
+    own = answer.table(found, [game])
+    return replace(own, head=("game", *own.head), rows=tuple((game, *row) for row in own.rows))
+
+
+def numbered(blocks: Iterable[Block], numbers: Iterator[int] | None = None) -> list[Block]:
     """Give pictures their file names: a number, then what they show in harmless characters."""
-    found, number = [], 0
+    found, numbers = list[Block](), numbers or itertools.count(1)
     for block in blocks:
         if isinstance(block, Picture) and not block.file.endswith(".webp"):
-            number += 1
-            slug = re.sub(r"[^a-z0-9]+", "-", block.file.lower()).strip("-")[:60]
-            block = replace(block, file=f"{number:02d}-{slug}.svg")
+            block = replace(block, file=f"{next(numbers):02d}-{slug(block.file)}.svg")
+        elif isinstance(block, Details):
+            block = replace(block, blocks=tuple(numbered(block.blocks, numbers)))
         found.append(block)
     return found
+
+
+def slug(text: str) -> str:
+    """A name in harmless characters."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
 
 
 def _check(out: Path, pictures: Path) -> None:

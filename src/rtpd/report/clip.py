@@ -12,7 +12,11 @@ from PIL import Image, ImageDraw
 
 from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError, RunError
-from rtpd.report.cells import TEACHER, Cell, Study, Trial, smallest_good
+from rtpd.report.cells import EXPERT, SCRATCH, Result, smallest_good
+from rtpd.report.naming import TAUGHT_BY
+from rtpd.report.study import Study
+from rtpd.report.trials import Trial
+from rtpd.storage.agent_id import AgentId
 from rtpd.storage.run_folder import Run
 
 FRAMES = 400  # agent steps; 27 s at 15 frames a second
@@ -26,23 +30,40 @@ class Pair(NamedTuple):
     """Who plays."""
 
     trial: Trial
-    student: str
+    student: AgentId
+
+    @property
+    def teacher(self) -> AgentId:
+        """The student's."""
+        return self.trial.agents[TAUGHT_BY]
 
 
 def choose(study: Study) -> Pair | None:
-    """Of the Atari runs with saved agents, the one with the best teacher; None if there is none."""
-    pairs = []
+    """The smallest student at 95 % of its teacher in an Atari run that has kept both.
+
+    Of several games the one whose teacher plays best by human score; if no student is as good, the
+    best one; None if no run has kept its agents.
+    """
+    found: list[tuple[bool, float, Pair]] = []
     for cell in study.cells:
-        for trial in cell.trials if cell.game.startswith("ale/") else ():
-            rows = Cell(cell.game, cell.setting, (trial,)).rows
-            best, teacher = smallest_good(rows), trial.final.get(TEACHER)
-            saved = Run.open(trial.run.path).agents
-            if best is None or teacher is None or str(trial.agent(TEACHER)) not in saved:
-                continue
-            if str(trial.agent(best.agent)) in saved:
-                human = next(row.human for row in rows if row.agent == TEACHER) or 0.0
-                pairs.append((human, Pair(trial, best.agent)))
-    return max(pairs, key=lambda pair: pair[0])[1] if pairs else None
+        human = cell.results[TAUGHT_BY].human if TAUGHT_BY in cell.members else None
+        if not cell.game.startswith("ale/") or cell.procedure == SCRATCH:
+            continue
+        kept: list[tuple[Result, Pair]] = []
+        for agent in cell.learners:
+            pairs = (Pair(trial, trial.agents[agent]) for trial in cell.members[agent])
+            pair = next((pair for pair in pairs if _saved(pair)), None)
+            kept += [(cell.results[agent], pair)] if pair else []
+        best = smallest_good(result for result, _ in kept)
+        if best is not None and best.share is not None:
+            pair = next(pair for result, pair in kept if result is best)
+            found.append((best.share.value >= EXPERT, human or 0.0, pair))
+    return max(found, key=lambda row: row[:2])[2] if found else None
+
+
+def _saved(pair: Pair) -> bool:
+    saved = Run.open(pair.trial.run.path).agents
+    return {str(pair.teacher), str(pair.student)} <= set(saved)
 
 
 def film(pair: Pair) -> bytes:
@@ -51,8 +72,8 @@ def film(pair: Pair) -> bytes:
     try:
         known = folder.manifest["config"].get("environment", {})
         options = replace(msgspec.convert(known, EnvOptions), episodic_life=False)
-        names = (TEACHER, pair.student)
-        sides = [(n, _play(folder, str(pair.trial.agent(n)), options)) for n in names]
+        names = (pair.teacher, pair.student)
+        sides = [(agent.name, _play(folder, str(agent), options)) for agent in names]
     except (msgspec.ValidationError, RtpdError) as error:
         raise RunError(f"'{folder.path}': no clip of its agents (--no-clip): {error}") from None
     pictures = [_side_by_side(sides, i) for i in range(FRAMES)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ class RunHistory:
     seed: int
     evaluations: tuple[EvalRecord, ...]
     training: tuple[TrainRecord, ...]
-    settings: dict[str, str]  # flat, as text, without what differs between seeds
+    settings: dict[str, str]  # flat, as text: what makes it another experiment
+    variant: str  # its name in a suite, "" outside of one
 
     @property
     def games(self) -> list[str]:
@@ -48,17 +50,27 @@ class RunHistory:
             return self.manifest.seconds
         return max((line.seconds for line in (*self.evaluations, *self.training)), default=None)
 
-    def fingerprint(self, agent: str) -> str | None:
-        """The digest of an agent's weights and description; None if it was not kept."""
-        try:
-            about = read_json(inside(self.path / "agents", f"{agent}.json"))
-        except RtpdError:
-            return None
-        return about.get("sha256") if isinstance(about, dict) else None
+    @cached_property
+    def fingerprints(self) -> dict[str, str | None]:
+        """The digest of each teacher's weights and description; None if it was not kept."""
+        teachers = [name for name in self.manifest.agents if AgentId.parse(name).is_teacher]
+        return {name: _fingerprint(self.path, name) for name in teachers}
 
 
-# What differs between runs without making them different experiments.
-ASIDE = ("env", "seed", "checkpoint_steps", "log_steps", "environment.threads")
+def _fingerprint(run: Path, agent: str) -> str | None:
+    try:
+        about = read_json(inside(run / "agents", f"{agent}.json"))
+    except RtpdError:
+        return None
+    return about.get("sha256") if isinstance(about, dict) else None
+
+
+# What differs between runs without making them different experiments. The list of students is none
+# of it either: a teacher learns the same whoever follows it, and a student whoever else does.
+ASIDE = (
+    "env", "seed", "students", "checkpoint_steps", "log_steps", "environment.threads",
+    "evaluation.period_steps", "evaluation.episodes", "evaluation.final_episodes",
+)  # fmt: skip
 
 
 def gather(folders: Iterable[Path]) -> list[RunHistory]:
@@ -91,8 +103,9 @@ def read(path: Path) -> RunHistory:
         if not agent.parameters:
             raise RunError(f"'{file}' is damaged: it has no parameters of agent '{name}'")
     evaluations, training = _lines(path / METRICS)
-    settings = _settings(manifest, path)
-    return RunHistory(path, manifest, manifest.seed, evaluations, training, settings)
+    variant = path.parent.name if path.name.startswith("seed-") else ""  # GAME/VARIANT/seed-N
+    settings = _settings(manifest)
+    return RunHistory(path, manifest, manifest.seed, evaluations, training, settings, variant)
 
 
 def _lines(file: Path) -> tuple[tuple[EvalRecord, ...], tuple[TrainRecord, ...]]:
@@ -117,17 +130,18 @@ def _append[Line: (EvalRecord, TrainRecord)](lines: list[Line], line: Line, wher
     lines.append(line)
 
 
-def _settings(manifest: Manifest, path: Path) -> dict[str, str]:
-    """Every setting that makes a run another experiment, as text, over today's defaults.
-
-    A suite's folders GAME/VARIANT/seed-N give it the name of its variant.
-    """
-    found = flat(to_dict(Config())) | flat(manifest.config)
+def _settings(manifest: Manifest) -> dict[str, str]:
+    """Every setting that makes a run another experiment, as text, over today's defaults."""
+    found = defaults() | flat(manifest.config)
     kept = {key: value for key, value in found.items() if key not in ASIDE}
-    kept["variant"] = path.parent.name if path.name.startswith("seed-") else ""
-    kept["procedure"] = "two-stage" if manifest.distilled_from else "real-time"
     kept["games"] = manifest.settings.env if "+" in manifest.settings.env else ""
     return kept
+
+
+@cache
+def defaults() -> dict[str, str]:
+    """Every setting of this rtpd where nobody has set anything, as text."""
+    return flat(to_dict(Config()))
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -148,17 +162,15 @@ def source(run: RunHistory, runs: Iterable[RunHistory]) -> RunHistory | None:
 
     Known by the teacher's fingerprint, so another run in its place is not taken for it.
     """
-    wanted = run.manifest.distilled_from
-    agents = [name for name in run.manifest.agents if AgentId.parse(name).is_teacher]
-    marks = {agent: run.fingerprint(agent) for agent in agents}
-    if wanted is None or not agents or None in marks.values():
+    wanted, marks = run.manifest.distilled_from, run.fingerprints
+    if wanted is None or not marks or None in marks.values():
         return None
     there = Path(wanted)
     elsewhere = (read_or_none(path) for path in (there, there.parent.parent))
     for other in (*runs, *elsewhere):
         if other is None or other.manifest.distilled_from:
             continue
-        if all(other.fingerprint(agent) == mark for agent, mark in marks.items()):
+        if all(other.fingerprints.get(agent) == mark for agent, mark in marks.items()):
             return other
     return None
 

@@ -1,29 +1,57 @@
 """The part of a report that tells how its runs were made."""
 
 import shlex
+from collections import Counter
 
 from rtpd.config.loading import load_config, presets, to_dict
-from rtpd.report.blocks import Block, Facts, Heading, Table, Text
-from rtpd.report.cells import Study, Trial
+from rtpd.report.blocks import Block, Details, Facts, Heading, Table, Text
+from rtpd.report.cells import SCRATCH
 from rtpd.report.gather import RunHistory, flat
+from rtpd.report.naming import TAUGHT_BY, differing
+from rtpd.report.study import Study
+from rtpd.report.trials import Trial, above_chance
 from rtpd.report.words import game_name
 from rtpd.system.formatting import duration, show
 
 
-def section(study: Study) -> list[Block]:
-    """Settings, then every run, then every final evaluation."""
-    blocks: list[Block] = [Heading("Settings and provenance")]
-    if len(study.settings) > 1:
-        head = ("differs", *study.settings)
-        firsts = [runs[0].settings for runs in study.settings.values()]
-        rows = tuple((k, *(f.get(k) or "-" for f in firsts)) for k in study.differing)
-        blocks += [Text("The settings in which runs differ:"), Table(head, rows)]
-    for name, runs in study.settings.items():
-        blocks += [Heading(name, 3), Facts(_facts(runs)), _runs(runs, study)]
-    return [*blocks, Heading("Final evaluations of every run", 3), *_evaluations(study)]
+def section(study: Study, anchor: str) -> Details:
+    """Settings, then every run, then every final evaluation, folded away."""
+    groups = _groups(study)
+    inner: list[Block] = []
+    if len(groups) > 1:
+        inner += [Text("Where runs differ, beside what most of them have:"), _differences(groups)]
+    for name, runs in groups.items():
+        parts = (Facts(_facts(runs)), _runs(runs, study, name))
+        inner.append(Details(Heading(name, 4), parts))
+    evaluations = Details(Heading("Final evaluations of every run", 4), tuple(_evaluations(study)))
+    return Details(Heading("Settings and provenance", 2, anchor), (*inner, evaluations))
 
 
-def _facts(runs: tuple[RunHistory, ...]) -> tuple[tuple[str, str], ...]:
+def _groups(study: Study) -> dict[str, list[RunHistory]]:
+    """Every run, by the names of its game, procedure and setting."""
+    groups: dict[str, list[RunHistory]] = {}
+    for cell in study.cells:
+        name = f"{game_name(cell.game)}, {cell.label}"
+        groups[name] = sorted((trial.run for trial in cell.trials), key=lambda run: run.order)
+    rest = [run for run in study.runs if not run.evaluations]
+    return groups | ({"not evaluated yet": rest} if rest else {})
+
+
+def _differences(groups: dict[str, list[RunHistory]]) -> Table:
+    """Of each group, the settings that are others than the commonest."""
+    tables = {name: runs[0].settings for name, runs in groups.items()}
+    keys = differing([*tables.values()])
+    common = {key: Counter(t.get(key, "") for t in tables.values()).most_common(1)[0][0]
+              for key in keys}  # fmt: skip
+    usual = ", ".join(f"{key} {common[key] or '-'}" for key in keys)
+    rows = [("most", usual)]
+    for name, table in tables.items():
+        other = [f"{k} {table.get(k) or '-'}" for k in keys if table.get(k, "") != common[k]]
+        rows.append((name, ", ".join(other) or "as most"))
+    return Table(("runs", "settings"), tuple(rows), 2, "Where runs differ")
+
+
+def _facts(runs: list[RunHistory]) -> tuple[tuple[str, str], ...]:
     """What the runs of a setting share, or each thing that they do not."""
     manifests = [run.manifest for run in runs]
 
@@ -53,15 +81,16 @@ def _beyond_preset(run: RunHistory) -> str:
     return ", ".join(line for line in other if not line.startswith(("env ", "seed "))) or "nothing"
 
 
-def _runs(runs: tuple[RunHistory, ...], study: Study) -> Table:
+def _runs(runs: list[RunHistory], study: Study, name: str) -> Table:
     head = ("run", "games", "seed", "status", "started (UTC)", "agent steps", "wall time")
+    uncounted = {run.path for run in study.uncounted}
     rows = []
     for run in runs:
         about, notes = run.manifest, [run.manifest.status]
         if not run.evaluations:
             notes.append("no evaluation yet")
-        if run in study.uncounted:
-            notes.append("not counted: another run of this setting and seed has gone further")
+        if run.path in uncounted:
+            notes.append("not counted: another run of this setting and seed went as far or further")
         steps = [line.step for line in (*run.training, *run.evaluations)]
         rows.append(
             (
@@ -70,7 +99,7 @@ def _runs(runs: tuple[RunHistory, ...], study: Study) -> Table:
                 duration(run.seconds),
             )
         )  # fmt: skip
-    return Table(head, tuple(rows), 5)
+    return Table(head, tuple(rows), 5, f"Runs, {name}")
 
 
 def _evaluations(study: Study) -> list[Block]:
@@ -82,24 +111,32 @@ def _evaluations(study: Study) -> list[Block]:
         "run", "game", "agent", "agent steps", "episodes", "mean return ± s.e.",
         "of teacher's return (95 % over episodes)",
     )  # fmt: skip
-    trials = [trial for cell in study.cells for trial in cell.trials]
-    return [Text(about), Table(head, tuple(row for t in trials for row in _lines(t)), 3)]
+    pairs = [(trial, cell) for cell in study.cells for trial in cell.trials]
+    rows = tuple(row for trial, cell in pairs for row in _lines(trial, cell.procedure))
+    return [Text(about), Table(head, rows, 3, "Final evaluations of every run")]
 
 
-def _lines(trial: Trial) -> list[tuple[str, ...]]:
-    rows = []
-    for name in trial.agents:
-        score = trial.final.get(name)
+def _lines(trial: Trial, procedure: str) -> list[tuple[str, ...]]:
+    rows, teacher = [], trial.final(TAUGHT_BY)
+    measures = teacher is not None and above_chance(trial.random_score, [teacher])
+    for agent, name in trial.agents.items():
+        score = trial.final(agent)
         if score is None:
             continue
-        error = "" if score.standard_error is None else f" ± {show(score.standard_error, ',.1f')}"
-        low, high = score.percent_interval or (None, None)
+        many = score.standard_error is not None and score.episodes != 1
+        error = f" ± {show(score.standard_error, ',.1f')}" if many else ""
+        low, high = (score.percent_interval if many else None) or (None, None)
         over = "" if low is None else f" ({show(low)} to {show(high)})"
+        share = show(score.percent_of_teacher, unit=" %") + over
+        own = agent == TAUGHT_BY  # nothing is a share of itself
+        shown = (
+            f"{trial.about(agent).net} from scratch" if own and procedure == SCRATCH else str(name)
+        )
         rows.append(
             (
-                str(trial.run.path), game_name(trial.game), name, show(trial.run.reach),
+                str(trial.run.path), game_name(trial.game), shown, show(trial.run.reach),
                 show(score.episodes), show(score.mean, ",.1f") + error,
-                show(score.percent_of_teacher, unit=" %") + over,
+                share if measures and not own else "-",
             )
         )  # fmt: skip
     return rows

@@ -5,43 +5,44 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtpd.report import stats
-from rtpd.report.cells import Cell, Trial
-from rtpd.system.formatting import duration, show
+from rtpd.report.cells import SCRATCH, Result
+from rtpd.report.naming import steps
+from rtpd.report.trials import Trial
+from rtpd.system.formatting import show
 
 
-def interval(estimate: stats.Estimate, seeds: int, form: str = ",.1f") -> str:
-    """The 95 % interval over seeds; of one seed there is none."""
-    if estimate.interval is None:
-        return "- (1 seed)" if seeds == 1 else "-"
-    low, high = estimate.interval
-    return f"{show(low, form)} to {show(high, form)}"
-
-
-def with_interval(estimate: stats.Estimate | None, form: str = ",.1f") -> str:
-    """A number and its interval."""
+def with_interval(estimate: stats.Estimate | None, form: str = ",.1f", unit: str = "") -> str:
+    """A number and its 95 % interval; of one seed there is none."""
     if estimate is None:
         return "-"
     both = estimate.interval
     tail = f" ({show(both[0], form)} to {show(both[1], form)})" if both else ""
-    return show(estimate.value, form) + tail
+    return show(estimate.value, form, unit) + tail
 
 
-def middle(values: Sequence[float], say: str) -> str:
-    """The median of what several seeds took, with the range; `say` is "steps" or "time"."""
+def share_of(result: Result) -> str:
+    """% of the teacher with its interval over seeds; the return where no teacher was run."""
+    if result.share is None and result.cell.procedure == SCRATCH:
+        return f"return {with_interval(result.mean)}"
+    return with_interval(result.share, ",.0f", " %")
 
-    def one(value: float) -> str:
-        return duration(value) if say == "time" else show(value)
 
+def middle(values: Sequence[float], unit: str) -> str:
+    """The median of what several seeds took, with the range; `unit` is "steps" or "minutes"."""
     if not values:
         return "-"
-    if len(values) == 1:
-        return one(values[0])
-    return f"{one(float(np.median(values)))} ({one(min(values))} to {one(max(values))})"
+    form = steps if unit == "steps" else _minutes
+    said = form(float(np.median(values))) + ("" if unit == "steps" else " min")
+    return said if len(values) == 1 else f"{said} ({form(min(values))} to {form(max(values))})"
 
 
-def seeds(cell: Cell) -> str:
-    """The seeds of a cell; what has not finished is marked."""
-    return ", ".join(f"{trial.seed}{_mark(trial)}" for trial in cell.trials)
+def _minutes(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else show(value)
+
+
+def seeds(trials: Sequence[Trial]) -> str:
+    """The seeds of runs; what has not finished is marked."""
+    return ", ".join(f"{trial.seed}{_mark(trial)}" for trial in trials)
 
 
 def _mark(trial: Trial) -> str:
@@ -54,6 +55,8 @@ def game_name(game: str) -> str:
     return game.removeprefix("ale/")
 
 
-def count(number: int, what: str) -> str:
-    """As in 1 run, 2 runs."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """As in "a, b and 3 more"."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
