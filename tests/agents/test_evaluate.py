@@ -56,9 +56,10 @@ def test_the_same_seed_gives_the_same_episodes_and_another_seed_others():
         options = EnvOptions(max_episode_frames=2000)
         return play({"a": policy()}, options, episodes=2, epsilon=0.3, seed=seed)["a"]
 
-    assert returns(1) == returns(1)
-    assert returns(1).lengths == (500, 500)
-    assert returns(1).returns != returns(2).returns or returns(1) != returns(3)
+    first = returns(1)
+    assert first == returns(1)
+    assert first.lengths == (500, 500)
+    assert first.returns != returns(2).returns or first != returns(3)
 
 
 @pytest.mark.parametrize(
