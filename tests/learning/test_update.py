@@ -205,8 +205,8 @@ def test_learned_q_is_the_known_q(probe, option, teacher, request):
 @pytest.mark.usefixtures("optimised")
 def test_learned_q_is_the_known_q_from_images():
     replay, spec = filled_replay("probe/pixels", rows=60)
-    small = config(net="conv4-4-4x16", target_period_updates=20)
-    found = teacher_of(learn(small, spec, replay, updates=400))
+    small = config(net="conv4-4-4x16", target_period_updates=10)
+    found = teacher_of(learn(small, spec, replay, updates=200))
     sample = jax.jit(teacher_in(small, spec).sample, static_argnums=2)
     batch = sample(replay, jr.key(1), 256)
     q = found.train.net(found.preprocess(batch.obs))
@@ -232,16 +232,16 @@ def answered(replay, spec, q=None):
 
 
 @pytest.mark.parametrize(
-    ("teacher", "extra"),
+    ("precision", "teacher", "extra"),
     [
-        ("double-dqn", {}),
-        ("double-dqn", {"updates": 2}),
-        ("double-dqn", {"follow": "ema", "ema_decay": 0.9}),
-        ("pqn", {"updates": 2, "follow": "ema"}),
-        ("pqn", {"updates": 2, "targets": "stored"}),
+        ("float32", "double-dqn", {}),
+        ("bfloat16", "double-dqn", {}),
+        ("float32", "double-dqn", {"updates": 2}),
+        ("bfloat16", "double-dqn", {"follow": "ema", "ema_decay": 0.9}),
+        ("bfloat16", "pqn", {"updates": 2, "follow": "ema"}),
+        ("float32", "pqn", {"updates": 2, "targets": "stored"}),
     ],
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.usefixtures("optimised")
 def test_the_teacher_is_bit_identical_with_no_student_one_or_five(
     pixels, teacher, extra, precision

@@ -50,6 +50,9 @@ SMALL = Config(
 )
 
 
+SAVED = replace(SMALL, checkpoint_steps=400)
+
+
 def agent_bytes(run):
     folder = run / "agents"
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.safetensors")}
@@ -66,7 +69,7 @@ def records(run, kind):
 def finished(tmp_path_factory):
     """A finished run with two checkpoints, and its summary; copy it to change it."""
     path = tmp_path_factory.mktemp("runs") / "cart"
-    return path, train(replace(SMALL, checkpoint_steps=400), out=path)
+    return path, train(SAVED, out=path)
 
 
 @pytest.fixture
@@ -108,10 +111,10 @@ def test_saved_agents_act(finished):
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp_path):
     path, _ = finished
-    train(SMALL, out=tmp_path / "again")
+    train(SAVED, out=tmp_path / "again")
     assert agent_bytes(tmp_path / "again") == agent_bytes(path)
     assert records(tmp_path / "again", "train") == records(path, "train")
-    train(replace(SMALL, seed=1), out=tmp_path / "other")
+    train(replace(SAVED, seed=1), out=tmp_path / "other")
     assert agent_bytes(tmp_path / "other") != agent_bytes(path)
 
 
@@ -267,7 +270,7 @@ def test_a_run_of_two_games_has_a_teacher_for_each_and_students_of_both(tmp_path
 
 
 def test_students_that_act_are_told_apart_and_feed_the_teacher_too(tmp_path, finished):
-    acting = replace(SMALL, actors="teacher=6,mlp8=2")
+    acting = replace(SAVED, actors="teacher=6,mlp8=2")
     train(acting, out=tmp_path / "run")
     last = records(tmp_path / "run", "train")[-1]
     assert last["students"]["mlp8"]["return"] > 0
