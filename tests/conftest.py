@@ -9,6 +9,7 @@ import os
 import struct
 import tempfile
 import zipfile
+from pathlib import Path
 
 # Before anything imports JAX. Many tests train with the same settings: compile those once, for
 # all workers and the processes that tests start.
@@ -21,11 +22,16 @@ import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
-# Before anything imports rtpd: in the rooms of arrays, what is passed and returned has the shape
-# and type that its annotation says, or the test fails. An int passes for a float, as for ty.
-ROOMS = ("types", "envs", "networks", "learning", "agents", "training", "export", "report.stats")
+# Before anything imports rtpd: in modules that state shapes, what is passed and returned has the
+# shape and type that its annotation says, or the test fails. An int passes for a float, as for ty.
+SOURCE = Path(__file__).parents[1] / "src"
+SHAPED = [
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+    for path in SOURCE.rglob("*.py")
+    if "from jaxtyping import" in path.read_text()
+]
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-jaxtyping.install_import_hook([f"rtpd.{room}" for room in ROOMS], CHECKER)
+jaxtyping.install_import_hook(SHAPED, CHECKER)
 
 # The first example compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("rtpd", deadline=None, derandomize=True)

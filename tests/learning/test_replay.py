@@ -193,9 +193,9 @@ def test_sealing_an_empty_ring_changes_nothing():
 
 def test_sealing_marks_the_newest_row_alone():
     replay = ring.init(4, 2, (1,), "float32")
-    no, zeros = np.zeros(2, bool), np.zeros(2, np.float32)
+    no, noop, zeros = np.zeros(2, bool), np.zeros(2, np.int32), np.zeros(2, np.float32)
     for newest in (0, 1, 2, 3, 0):  # round the ring
-        replay = add(replay, np.zeros((2, 1)), zeros, zeros, no, no, no)
+        replay = add(replay, np.zeros((2, 1)), noop, zeros, no, no, no)
         assert np.flatnonzero(ring.seal(replay).last.all(axis=1)).tolist() == [newest]
         assert ring.seal(replay).last.sum() == 2
 
@@ -388,13 +388,14 @@ def test_equal_priorities_draw_from_the_rows_that_a_uniform_draw_takes():
 
 def test_a_new_row_has_the_highest_priority_and_what_was_learnt_its_surprise():
     replay = ring.init(4, 2, (1,), "float32", prioritised=True)
-    no, zero = jnp.zeros(2, bool), jnp.zeros(2)
-    replay = ring.add(replay, jnp.zeros((2, 1)), zero, zero, no, no, no)
+    no, noop, zero = jnp.zeros(2, bool), jnp.zeros(2, jnp.int32), jnp.zeros(2)
+    frame = jnp.zeros((2, 1))
+    replay = ring.add(replay, frame, noop, zero, no, no, no)
     assert replay.priority.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
     found = ring.updated_priorities(
         replay.priority, jnp.array([0]), jnp.array([1]), jnp.array([5.0])
     )
-    replay = ring.add(replay._replace(priority=found), jnp.zeros((2, 1)), zero, zero, no, no, no)
+    replay = ring.add(replay._replace(priority=found), frame, noop, zero, no, no, no)
     np.testing.assert_allclose(replay.priority, [[1, 5], [5, 5], [0, 0], [0, 0]], rtol=1e-5)
     still_seen = ring.updated_priorities(found, jnp.array([0]), jnp.array([0]), jnp.array([0.0]))
     assert still_seen[0, 0] > 0
