@@ -6,7 +6,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from rtpd.agents.play import game
 from rtpd.agents.play.film import Film
@@ -18,7 +18,6 @@ from rtpd.system.process import settled
 from rtpd.types import EvalResult
 
 
-@runtime_checkable
 class View(Protocol):
     """Where a game is shown."""
 
