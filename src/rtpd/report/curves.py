@@ -13,7 +13,6 @@ from rtpd.report.drawing import FAINT, PERCENT, PROCEDURE_LOOKS, Drawing, Palett
 from rtpd.report.naming import TAUGHT_BY, Agent
 from rtpd.report.study import Study
 from rtpd.report.trials import Curve, Trial
-from rtpd.report.words import game_name
 
 SMOOTH = 9  # lines of training in a moving average, of a quarter of them at most
 POINTS = 200  # of a curve at most
@@ -102,19 +101,20 @@ def returns(title: str, lines: Sequence[Line], palette: Palette) -> Drawing:
     return panel
 
 
-def advantage(game: str, cells: Sequence[Cell], palette: Palette) -> Drawing | None:
-    """What students keep of their teacher's advantage, smoothed; None if no line tells of it."""
+def kept(cells: Sequence[Cell]) -> list[Line]:
+    """What students keep of their teacher's advantage, smoothed, where lines of training tell."""
     lines = []
     for cell in cells:
         for agent in cell.learners if cell.procedure != SCRATCH else ():
             course = common([_kept(trial, agent) for trial in cell.members[agent]])
             if course is not None and len(course.steps) > 1:
                 lines.append(Line(cell, agent, course.smooth()))
-    lines = chosen(lines)
-    if not lines:
-        return None
-    title = f"{game_name(game)}: teacher's advantage kept, {cells[0].procedure}"
-    with drawing(title, _steps(cells[0]), "teacher's advantage kept") as panel:
+    return lines
+
+
+def advantage(title: str, lines: Sequence[Line], palette: Palette) -> Drawing:
+    """What students keep of their teacher's advantage, beside the best constant action."""
+    with drawing(title, _steps(lines[0].cell), "teacher's advantage kept") as panel:
         for line in lines:
             label = f"{line.agent.label} ({line.cell.name})" if line.cell.name else line.agent.label
             _draw(panel.axes, line, palette, label, every=max(1, len(line.course.steps) // 8))

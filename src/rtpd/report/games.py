@@ -5,7 +5,6 @@ from rtpd.report.answer import picture
 from rtpd.report.blocks import Block, Details, Heading, Picture, Table
 from rtpd.report.cells import PROCEDURES, Cell, Result
 from rtpd.report.drawing import Palette
-from rtpd.report.naming import TAUGHT_BY
 from rtpd.report.published import published
 from rtpd.report.study import Study
 from rtpd.report.words import game_name, seeds, share_of, with_interval
@@ -87,19 +86,22 @@ def _caption(lines: list[curves.Line], every: int) -> str:
 
 
 def _advantage(game: str, cells: list[Cell], palette: Palette) -> list[Picture]:
-    panel = curves.advantage(game, cells, palette)
-    if panel is None:
+    """One figure a procedure."""
+    every = curves.kept(cells)
+    lines = curves.chosen(every)
+    if not lines:
         return []
+    title = f"{game_name(game)}: teacher's advantage kept, {cells[0].procedure}"
+    panel = curves.advantage(title, lines, palette)
     caption = (
         "Of the advantage that the teacher's actions have over random ones, by its own values on "
         f"256 replayed states, what a student's actions keep (mean of {curves.SMOOTH} lines of "
         "training). Dotted: the best constant action."
     )
-    agents = [row for cell in cells for row in cell.results.values() if row.agent != TAUGHT_BY]
-    if len(agents) > curves.LINES:
-        caption += f" The {curves.LINES} plainest of {len(agents)} agents; the table has all."
+    if len(lines) < len(every):
+        caption += f" {len(lines)} of {len(every)} agents and settings; the table has all."
     said = "; ".join(
-        f"{row.agent.label}: {show(curves.final_advantage(row.cell, row.agent), unit=' %')}"
-        for row in agents
+        f"{line.agent.label}: {show(curves.final_advantage(line.cell, line.agent), unit=' %')}"
+        for line in lines
     )
     return [picture(panel, f"{game} advantage kept", caption, f"At the end {said}.")]
