@@ -19,7 +19,7 @@ from rtpd.networks.qnet import QNet
 
 
 def outputs(
-    net: QNet, x: Float[Array, "B H W K"], peaks: Sequence[Float[Array, " C"]] = ()
+    net: QNet, x: Float[Array, "B H W K"], peaks: Sequence[Float[Array, " _"]] = ()
 ) -> Float[Array, "B Q"]:
     """Outputs of a minibatch, all of convolutions and dense layers, not dueling.
 
