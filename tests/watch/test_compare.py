@@ -58,7 +58,8 @@ def test_games_are_those_of_the_chosen_run(pair):
         assert steps == [100, 700]
 
 
-def test_runs_of_one_name_are_told_apart_and_none_is_given_twice(tmp_path, capsys):
+def test_runs_of_one_name_are_told_apart_and_none_is_given_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda by: by)  # or all tests after this one would be slow
     first, second = (new_run(tmp_path / name / "pong-1", saved=False).path for name in "ab")
     with serving([first, str(second)]) as url:
         assert told(url, "/runs.json") == {"runs": ["a/pong-1", "b/pong-1"]}
