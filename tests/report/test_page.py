@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from rtpd.report import compose, numbered, report
+from rtpd.report import compose, numbered, report, savings
 from rtpd.report.blocks import Contents, Details, Heading, Picture, Table, flatten
 from rtpd.report.cells import SCRATCH
 from rtpd.report.curves import POINTS, common
@@ -220,6 +220,34 @@ def test_over_games_the_numbers_are_those_of_the_runs(found, written):
     assert row.split(" | ")[1].startswith(f"{geometric:.1f}")
     for name, mean in (("net25", "108.3"), ("net7", "101.7"), ("net4", "84.0")):
         assert f"| {name} (Rusu et al. 2015) | {mean} |" in text
+
+
+def test_what_real_time_saves_is_counted_with_the_teachers_own_steps(tmp_path):
+    """Teachers of 1,000 steps in 4 evaluations; second stages of as many, but two seeds lag."""
+    good, bad = {"teacher": 20, "net1.7": 20}, {"teacher": 20, "net1.7": 0}
+    for env in ("ale/pong", "ale/boxing"):
+        for seed, late in ((0, good), (1, bad)):
+            name = f"{env[4:]}-{seed}"
+            real = made(tmp_path / name, bad, good, good, late, env=env, seed=seed)
+            made(tmp_path / f"{name}-two", good, good, good, good, env=env, seed=seed, of=real)
+    found = study(gather([tmp_path]))
+    pairs = sorted(savings.pairs(found), key=lambda pair: (pair.game, pair.real is None))
+    assert [(p.game, p.real and p.real.steps, p.second.steps) for p in pairs] == [
+        ("ale/boxing", 500, 250), ("ale/boxing", None, 250),
+        ("ale/pong", 500, 250), ("ale/pong", None, 250),
+    ]  # fmt: skip
+    assert pairs[0].steps == 40 and pairs[0].as_long == 25 and pairs[0].second_stage == 25
+    assert pairs[0].seconds == pytest.approx(100 * 300 / (600 + 150))
+    assert pairs[1].steps is None and pairs[1].second_stage == 25
+    _, _, over, by_game = savings.section(found)
+    (row,) = over.rows
+    cells = dict(zip(over.head, row, strict=True))
+    assert cells["steps, as measured"] == cells["time, as measured"] == "40 %"
+    assert cells["seeds that arrived: real time"] == cells["both"] == "2 of 4"
+    assert cells["two stages"] == "4 of 4" and cells["games"] == "2"
+    assert [line[0] for line in by_game.rows] == ["boxing, net1.7", "pong, net1.7"]
+    one = study(gather(sorted(tmp_path.glob("pong-*"))))
+    assert savings.section(one) == []  # a single game says it in its own section
 
 
 # Curves.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtpd.envs.baselines import human_normalised
-from rtpd.report import figures, stats
+from rtpd.report import figures, savings, stats
 from rtpd.report.answer import picture
 from rtpd.report.blocks import Block, Heading, Table, Text
 from rtpd.report.cells import PROCEDURES, Cell
@@ -100,7 +100,7 @@ def section(study: Study, palette: Palette, anchor: str) -> list[Block]:
     ]  # fmt: skip
     table = Table(HEAD, (*map(_line, found), *rows), 1, "Over games", words=1)
     blocks: list[Block] = [Heading("Over games", 2, anchor), Text(ABOUT + SOURCE), table]
-    return blocks + _sizes(found, theirs) + _profile(found, palette)
+    return [*blocks, *_sizes(found, theirs), *_profile(found, palette), *savings.section(study)]
 
 
 def _line(o: Overall) -> tuple[str, ...]:
