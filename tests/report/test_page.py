@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import warnings
 from html import unescape
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from rtpd.report import compose, numbered, report, savings
+from rtpd.report import clip, compose, numbered, report, savings
 from rtpd.report.blocks import Contents, Details, Heading, Picture, Table, flatten
 from rtpd.report.cells import SCRATCH
 from rtpd.report.curves import POINTS, common
@@ -248,6 +249,21 @@ def test_what_real_time_saves_is_counted_with_the_teachers_own_steps(tmp_path):
     assert [line[0] for line in by_game.rows] == ["boxing, net1.7", "pong, net1.7"]
     one = study(gather(sorted(tmp_path.glob("pong-*"))))
     assert savings.section(one) == []  # a single game says it in its own section
+
+
+def test_each_game_shows_its_smallest_good_student_that_was_kept(folder, tmp_path):
+    for run in folder.glob("*/real-time/seed-*"):
+        kept = tmp_path / run.relative_to(folder)
+        shutil.copytree(run, kept)
+        for name in ("teacher", "net1.7", *(["cold"] if "boxing" in run.parts else [])):
+            (kept / "agents" / f"{name}.safetensors").touch()
+    lost = made(tmp_path / "qbert", {"teacher": 9, "net1.7": 9}, env="ale/qbert")
+    found = study(gather([tmp_path]))
+    pairs = {game: clip.choose(game, found) for game in found.games}
+    assert {game: pair and pair.student.name for game, pair in pairs.items()} == {
+        "ale/boxing": "cold", "ale/pong": "net1.7", "ale/qbert": None,
+    }  # fmt: skip
+    assert pairs["ale/pong"].teacher.name == "teacher" and not list(lost.glob("agents/*.s*"))
 
 
 # Curves.

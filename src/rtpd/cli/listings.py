@@ -61,7 +61,7 @@ class ReportCommand(Command):
     out: Path = Path("report.html")
     """the page, NAME.html; report.md and report-figures/ are written beside it"""
     clip: bool = True
-    """let the best teacher and its smallest good student play side by side (Atari)"""
+    """let each game's teacher and its smallest good student play side by side (Atari)"""
 
     @override
     def execute(self) -> int:

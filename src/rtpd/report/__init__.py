@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import NamedTuple
 
 from rtpd.errors import RequestError
 from rtpd.report import answer, games, overall, page, provenance
-from rtpd.report import clip as clips
 from rtpd.report.blocks import Block, Contents, Details, Heading, Picture, Table, Text, flatten
 from rtpd.report.cells import PROCEDURES, REAL_TIME, SCRATCH, TWO_STAGES
+from rtpd.report.clip import clips
 from rtpd.report.drawing import Palette
 from rtpd.report.gather import gather
 from rtpd.report.markdown import markdown
 from rtpd.report.study import Study, study
-from rtpd.report.words import game_name
+from rtpd.report.words import game_name, slug
 from rtpd.storage.files import write_atomic
 from rtpd.system.formatting import count
 from rtpd.system.process import settled
@@ -83,17 +82,11 @@ def compose(found: Study, *, clip: bool = True) -> list[Block]:
     links.append(("Settings and provenance", "provenance"))
     blocks: list[Block] = [Heading(f"Real-time policy distillation: {names}", 1), Text(what)]
     blocks += [*answer.section(found), Contents(tuple(links)), *over]
-    if clip and (pair := clips.choose(found)) is not None:
-        blocks += _clip(pair)
-    few = len(found.games) <= FEW_GAMES
-    blocks += [games.section(g, found, palette, anchors[g], unfolded=few) for g in found.games]
+    few, shown = len(found.games) <= FEW_GAMES, clips(found) if clip else {}
+    for game, anchor in anchors.items():
+        film = [shown[game]] if game in shown else []
+        blocks.append(games.section(game, found, palette, anchor, film, unfolded=few))
     return [*blocks, provenance.section(found, "provenance")]
-
-
-def _clip(pair: clips.Pair) -> list[Block]:
-    title = f"{game_name(pair.trial.game)}: teacher and {pair.student.name}"
-    text = f"{title}, of {pair.trial.run.path}, from the same start, epsilon {clips.EPSILON}."
-    return [Picture("clip.webp", clips.film(pair), title, text, "Both screens, side by side.")]
 
 
 def _of_game(game: str, found: Study) -> Table:
@@ -112,11 +105,6 @@ def numbered(blocks: Iterable[Block], numbers: Iterator[int] | None = None) -> l
             block = replace(block, blocks=tuple(numbered(block.blocks, numbers)))
         found.append(block)
     return found
-
-
-def slug(text: str) -> str:
-    """A name in harmless characters."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
 
 
 def _check(out: Path, pictures: Path) -> None:

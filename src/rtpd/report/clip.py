@@ -1,4 +1,4 @@
-"""A teacher and its smallest good student at the same game, side by side, as animated WebP."""
+"""The teacher of a game and its smallest good student, side by side, as animated WebP."""
 
 import io
 from contextlib import closing
@@ -12,15 +12,18 @@ from PIL import Image, ImageDraw
 
 from rtpd.envs import EnvOptions
 from rtpd.errors import RtpdError, RunError
-from rtpd.report.cells import EXPERT, SCRATCH, Result, smallest_good
+from rtpd.report.blocks import Picture
+from rtpd.report.cells import SCRATCH, Result, smallest_good
 from rtpd.report.naming import TAUGHT_BY
 from rtpd.report.study import Study
 from rtpd.report.trials import Trial
+from rtpd.report.words import game_name, slug
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.run_folder import Run
 
 FRAMES = 400  # agent steps; 27 s at 15 frames a second
-LIMIT = 1_500_000 * 3 // 4  # bytes, since base64 adds a third
+LIMIT = 1_500_000 * 3 // 4  # bytes of one clip, since base64 adds a third
+ALL = 3_000_000  # of all clips of a page
 EPSILON, SEED = 0.05, 1
 SCREEN = (160, 210)
 GAP, LABEL = 12, 20
@@ -38,27 +41,37 @@ class Pair(NamedTuple):
         return self.trial.agents[TAUGHT_BY]
 
 
-def choose(study: Study) -> Pair | None:
+def clips(study: Study) -> dict[str, Picture]:
+    """A clip of each game whose agents were kept; RunError if one is damaged."""
+    pairs = {game: pair for game in study.games if (pair := choose(game, study)) is not None}
+    return {game: _clip(pair, min(LIMIT, ALL // len(pairs))) for game, pair in pairs.items()}
+
+
+def _clip(pair: Pair, limit: int) -> Picture:
+    game = game_name(pair.trial.game)
+    title = f"{game}: teacher and {pair.student.name}"
+    text = f"{title}, of {pair.trial.run.path}, from the same start, epsilon {EPSILON}."
+    name = f"clip-{slug(game)}.webp"
+    return Picture(name, film(pair, limit), title, text, "Both screens, side by side.")
+
+
+def choose(game: str, study: Study) -> Pair | None:
     """The smallest student at 95 % of its teacher in an Atari run that has kept both.
 
-    Of several games the one whose teacher plays best by human score; if no student is as good, the
-    best one; None if no run has kept its agents.
+    If none is as good, the best one; None if no run has kept its agents.
     """
-    found: list[tuple[bool, float, Pair]] = []
-    for cell in study.cells:
-        human = cell.results[TAUGHT_BY].human if TAUGHT_BY in cell.members else None
-        if not cell.game.startswith("ale/") or cell.procedure == SCRATCH:
+    if not game.startswith("ale/"):
+        return None
+    kept: list[tuple[Result, Pair]] = []
+    for cell in study.of(game):
+        if cell.procedure == SCRATCH or TAUGHT_BY not in cell.members:
             continue
-        kept: list[tuple[Result, Pair]] = []
         for agent in cell.learners:
             pairs = (Pair(trial, trial.agents[agent]) for trial in cell.members[agent])
             pair = next((pair for pair in pairs if _saved(pair)), None)
             kept += [(cell.results[agent], pair)] if pair else []
-        best = smallest_good(result for result, _ in kept)
-        if best is not None and best.share is not None:
-            pair = next(pair for result, pair in kept if result is best)
-            found.append((best.share.value >= EXPERT, human or 0.0, pair))
-    return max(found, key=lambda row: row[:2])[2] if found else None
+    best = smallest_good(result for result, _ in kept)
+    return next((pair for result, pair in kept if result is best), None)
 
 
 def _saved(pair: Pair) -> bool:
@@ -66,8 +79,11 @@ def _saved(pair: Pair) -> bool:
     return {str(pair.teacher), str(pair.student)} <= set(saved)
 
 
-def film(pair: Pair) -> bytes:
-    """Let both play from the same start with epsilon 0.05; RtpdError if an agent is damaged."""
+def film(pair: Pair, limit: int) -> bytes:
+    """Let both play from the same start with epsilon 0.05, for what fits into `limit` bytes.
+
+    RunError if an agent is damaged.
+    """
     folder = Run.open(pair.trial.run.path)
     try:
         known = folder.manifest["config"].get("environment", {})
@@ -77,7 +93,7 @@ def film(pair: Pair) -> bytes:
     except (msgspec.ValidationError, RtpdError) as error:
         raise RunError(f"'{folder.path}': no clip of its agents (--no-clip): {error}") from None
     pictures = [_side_by_side(sides, i) for i in range(FRAMES)]
-    while len(data := _webp(pictures)) > LIMIT:
+    while len(data := _webp(pictures)) > limit and len(pictures) > 1:
         pictures = pictures[: len(pictures) * 2 // 3]
     return data
 

@@ -39,10 +39,12 @@ def _line(row: Result) -> tuple[str, ...]:
     )
 
 
-def section(game: str, study: Study, palette: Palette, anchor: str, *, unfolded: bool) -> Details:
+def section(
+    game: str, study: Study, palette: Palette, anchor: str, clip: list[Picture], *, unfolded: bool
+) -> Details:
     """All that is known of a game."""
     cells = study.of(game)
-    inner: list[Block] = [main_table(cells), *_returns(game, study, palette)]
+    inner: list[Block] = [main_table(cells), *clip, *_returns(game, study, palette)]
     for procedure in PROCEDURES:
         rows = [cell for cell in cells if cell.procedure == procedure]
         inner += _advantage(game, rows, palette) if rows else []

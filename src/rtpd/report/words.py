@@ -1,5 +1,6 @@
 """How a report says numbers."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,6 +54,11 @@ def _mark(trial: Trial) -> str:
 def game_name(game: str) -> str:
     """The game without ale/."""
     return game.removeprefix("ale/")
+
+
+def slug(text: str) -> str:
+    """A name in harmless characters."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
