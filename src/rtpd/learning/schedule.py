@@ -55,6 +55,10 @@ class UpdateSchedule:
         """Updates of the teacher in the whole run."""
         return self._updates_until(self.consolidation_start)
 
+    def late_start(self, share: float) -> int:
+        """Updates of the teacher before the last `share` of them begins."""
+        return self.updates - round(share * self.updates)
+
     @property
     def consolidates(self) -> bool:
         """Whether the teacher rests at the end of the run, for its students to catch up."""

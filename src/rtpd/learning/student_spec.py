@@ -21,6 +21,7 @@ class StudentSpec:
     `settings`: all that hold for it; `overrides`: those that are its own, as in "temperature=0.1";
     `short`: what tables call it, a number in the place of its overrides, as in "net1.7#2".
     `int8`: it learns as it will be when it is exported in integers; `options`: those of its loss.
+    `late`: this is the end of the run, in which it may learn more often.
     """
 
     name: str
@@ -31,6 +32,12 @@ class StudentSpec:
     int8: bool = False
     options: tuple[tuple[str, float], ...] = ()
     short: str = ""
+    late: bool = False
+
+    @property
+    def updates(self) -> int:
+        """Its updates for each of the teacher's."""
+        return (self.late and self.settings.late_updates) or self.settings.updates
 
     @property
     def text(self) -> str:

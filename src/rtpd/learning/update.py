@@ -7,7 +7,7 @@ with no student, one or five, and alone or beside other games.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import get_args
 
@@ -50,11 +50,13 @@ class Learner:
     config: Config
     specs: Mapping[str, EnvSpec]  # by game
     policies: Mapping[str, Policy] = field(default_factory=dict)  # of frozen teachers
+    late: frozenset[str] = frozenset()  # students that learn more often, at the end of the run
 
     @cached_property
     def students(self) -> tuple[StudentSpec, ...]:
         """The students, in the order of the command line."""
-        return parse_students(self.config)
+        found = parse_students(self.config)
+        return tuple(replace(student, late=student.name in self.late) for student in found)
 
     @cached_property
     def teachers(self) -> dict[str, Teacher]:
@@ -68,6 +70,16 @@ class Learner:
     def schedule(self) -> UpdateSchedule:
         """When the teachers learn, all at the same time."""
         return schedule_of(self.config)
+
+    def after(self, updates: int) -> "Learner":
+        """This learner as it is after so many updates: with those students late that are then."""
+        late = frozenset(
+            student.name
+            for student in self.students
+            if student.settings.late_updates
+            and updates >= self.schedule.late_start(student.settings.late_share)
+        )
+        return replace(self, late=late)
 
     @property
     def action_slices(self) -> ActionSlices:
@@ -119,12 +131,12 @@ class Learner:
             for game, teacher in self.teachers.items()
         }
         states, metrics = state.students, {}
-        count = max((student.settings.updates for student in self.students), default=0)
+        count = max((student.updates for student in self.students), default=0)
         for i, targets in itertools.product(range(count), get_args(Targets)):
             learning = {
                 s.name: states[s.name]
                 for s in self.students
-                if s.settings.updates > i and s.settings.targets == targets
+                if s.updates > i and s.settings.targets == targets
             }
             if learning:
                 batches = {game: t.batches[i][targets] for game, t in learnt.items()}

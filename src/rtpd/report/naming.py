@@ -11,7 +11,7 @@ type Settings = Mapping[str, str]
 
 # What a reader tells runs apart by first, where several settings would do.
 FIRST = ("teacher.algorithm", "steps", "teacher.steps", "teacher.net", "centre", "actors",
-         "consolidation.share", "student.updates", "student.temperature",
+         "consolidation.share", "student.updates", "student.late_updates", "student.temperature",
          "student.optimizer.anneal", "rollout.epochs", "compute", "minutes",
          "teacher.ema_decay")  # fmt: skip
 ALWAYS = ("teacher.algorithm", "steps", "teacher.steps")  # is said even where it is the default
@@ -23,10 +23,12 @@ WORDS: dict[str, dict[str, str]] = {  # of a value, or of any
     "games": {"": "with {}"},
     "consolidation.share": {"": "consolidation {}"},
     "student.updates": {"": "{} updates"},
+    "student.late_updates": {"": "{} late updates"},
     "student.temperature": {"": "T={}"},
     "student.optimizer.anneal": {"": "students' anneal {}"},
     "temperature": {"": "T={}"},
     "updates": {"": "{} updates"},
+    "late_updates": {"": "{} late updates"},
     "optimizer.anneal": {"": "anneal={}"},
     "targets": {"": "{} targets"},
 }

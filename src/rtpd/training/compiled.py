@@ -1,7 +1,8 @@
 """A learner at work: its arrays on the device, and its programs compiled; the trainer runs them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,7 +30,7 @@ class CompiledLearner:
         self.learner, self.config = learner, config
         unseen = {game: snapshots.neutral(spec) for game, spec in learner.specs.items()}
         self.state = jax.jit(learner.init)(jr.key(config.seed), unseen)
-        self._update = compute.jit(learner.update, config.compute, donate_argnums=(0, 1))
+        self._updates: dict[frozenset[str], Callable[..., Any]] = {}
         self._consolidate = compute.jit(learner.consolidate, config.compute, donate_argnums=(0, 1))
         self._plan = compute.jit(learner.plan, config.compute)
         self._diagnose = compute.jit(learner.diagnose, config.compute)
@@ -48,13 +49,23 @@ class CompiledLearner:
         """Turn to the newest rollout, where teachers learn from rollouts."""
         self.rollout = self._plan(self.state, replays)
 
-    def update(self, replays: Mapping[str, Replay]) -> dict[str, Float[Array, "C E"] | None]:
-        """Dispatch an update of every teacher and student; the replays' new priorities."""
-        self.state, self.totals, priorities = self._update(
+    def update(
+        self, replays: Mapping[str, Replay], made: int
+    ) -> dict[str, Float[Array, "C E"] | None]:
+        """Dispatch an update of every teacher and student, `made` before it; new priorities."""
+        self.state, self.totals, priorities = self._update_after(made)(
             self.state, self.totals, replays, self.rollout
         )
         self._summed += 1
         return priorities
+
+    def _update_after(self, made: int) -> Callable[..., Any]:
+        """The program of the next update: another one where students learn more often."""
+        learner = self.learner.after(made)
+        if learner.late not in self._updates:
+            program = compute.jit(learner.update, self.config.compute, donate_argnums=(0, 1))
+            self._updates[learner.late] = program
+        return self._updates[learner.late]
 
     def consolidate(self, replays: Mapping[str, Replay]) -> None:
         """Dispatch updates of every student while the teachers rest, in the place of one update."""
@@ -98,5 +109,5 @@ class CompiledLearner:
 
     def update_gflop(self, replays: Mapping[str, Replay]) -> float:
         """Operations of one update, in 10^9, as XLA counts them; NaN where it does not."""
-        lowered = self._update.lower(self.state, self.totals, replays, self.rollout)
+        lowered = self._update_after(0).lower(self.state, self.totals, replays, self.rollout)
         return (lowered.cost_analysis() or {}).get("flops", math.nan) / 1e9

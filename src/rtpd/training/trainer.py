@@ -204,7 +204,7 @@ class Trainer:
             made = progress.updates - progress.updates_before
             if made % self.learner.schedule.updates_per_rollout == 0:
                 self.compiled.plan(self.replays)
-            priorities = self.compiled.update(self.replays)
+            priorities = self.compiled.update(self.replays, progress.updates)
             for game, collector in self.collectors.items():
                 collector.replay = collector.replay._replace(priority=priorities[game])
         progress.updates += 1

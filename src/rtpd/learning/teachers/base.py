@@ -162,9 +162,11 @@ class Teacher(ABC):
     @property
     def _wanted(self) -> list[list[Targets]]:
         """For each student update between two of the teacher's, which targets some learn from."""
-        settings = [student.settings for student in self.students]
-        count = max((s.updates for s in settings), default=0)
-        return [sorted({s.targets for s in settings if s.updates > i}) for i in range(count)]
+        count = max((student.updates for student in self.students), default=0)
+        return [
+            sorted({s.settings.targets for s in self.students if s.updates > i})
+            for i in range(count)
+        ]
 
     @property
     def _newest_steps(self) -> int:
