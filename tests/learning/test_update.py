@@ -31,7 +31,7 @@ from rtpd.learning.student_spec import parse_students
 from rtpd.learning.teachers import TEACHERS, algorithm_of, make_teacher, schedule_of
 from rtpd.learning.teachers.state import BestNet
 from rtpd.learning.train_state import copied, named_key, optimizer
-from rtpd.learning.update import Learner
+from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Logits, Scalar
 from rtpd.networks.policy import Policy
@@ -416,6 +416,34 @@ def test_settings_of_its_own_are_to_a_student_what_they_are_to_all():
     for a, b, c in zip(*nets, strict=True):
         np.testing.assert_allclose(b, c, atol=1e-5)
         assert not np.allclose(a, b, atol=1e-4)
+
+
+def test_late_students_learn_as_those_of_as_many_updates(pixels):
+    replay, spec = pixels
+    texts = ("net0.1:kl", "net0.1:mse:late_updates=3:late_share=0.5")
+    setting = config(students=texts, net="conv4-4-4x8")
+    learner = Learner(setting, {GAME: spec})
+    early, late = learner.after(learner.schedule.late_start(0.5) - 1), learner.after(10**9)
+    assert early == learner and late.after(0) == learner
+    assert [[s.updates for s in one.students] for one in (early, late)] == [[1, 1], [1, 3]]
+    always = replace(setting, students=("net0.1:kl", "net0.1:mse:updates=3"))
+    always = Learner(always, {GAME: spec})
+    state = learn(setting, spec, replay, updates=2)
+    renamed = replace_names(state, [s.name for s in always.students])
+    found = [
+        jax.jit(one.update)(begun, one.zero_metrics(), {GAME: replay}, {GAME: None})[0]
+        for one, begun in ((late, state), (always, renamed))
+    ]
+    assert eqx.tree_equal(found[0].teachers, found[1].teachers)
+    states = [[*one.students.values()] for one in found]
+    assert eqx.tree_equal(*states)
+    assert int(states[0][1].opt_state[1][0].count) == 2 + 3
+
+
+def replace_names(state, names):
+    """The same state with other names of its students, in their order."""
+    students = dict(zip(names, copied(state).students.values(), strict=True))
+    return LearnerState(state.teachers, students, state.updates)
 
 
 def test_students_follow_the_best_teacher_once_there_is_one(pixels):

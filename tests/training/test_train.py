@@ -192,6 +192,24 @@ def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher):
     assert evaluated == {304: everyone, 600: {"mlp8", "mlp4"}, 800: everyone}
 
 
+def test_students_learn_more_often_at_the_end_beside_the_same_teacher(finished, tmp_path):
+    """From update 26 of 101 on, at step 304: the checkpoint of step 400 lies behind it."""
+    path, _ = finished
+    late = StudentConfig(late_updates=3, late_share=0.75)
+    train(replace(SAVED, student=late), out=tmp_path / "whole")
+    once, more = agent_bytes(path), agent_bytes(tmp_path / "whole")
+    assert more["teacher.safetensors"] == once["teacher.safetensors"]
+    assert more["mlp8.safetensors"] != once["mlp8.safetensors"]
+    lines = [records(run, "train") for run in (path, tmp_path / "whole")]
+    same = [a["step"] for a, b in zip(*lines, strict=True) if a["students"] == b["students"]]
+    assert same == [104, 200]
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "0000000600")
+    Run.open(tmp_path / "parts").note(status="interrupted")
+    resume(tmp_path / "parts")
+    assert agent_bytes(tmp_path / "parts") == more
+
+
 def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(tmp_path):
     rests = replace(
         SMALL, steps=800, checkpoint_steps=700, consolidation=ConsolidationConfig(0.25, updates=3)

@@ -1,13 +1,13 @@
 """A learner at work: its arrays on the device, and its programs compiled; the trainer runs them."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.stages import Wrapped
 from jaxtyping import Array, Float
 
 from rtpd.learning.replay import Replay
@@ -30,7 +30,7 @@ class CompiledLearner:
         self.learner, self.config = learner, config
         unseen = {game: snapshots.neutral(spec) for game, spec in learner.specs.items()}
         self.state = jax.jit(learner.init)(jr.key(config.seed), unseen)
-        self._updates: dict[frozenset[str], Callable[..., Any]] = {}
+        self._updates: dict[frozenset[str], Wrapped] = {}
         self._consolidate = compute.jit(learner.consolidate, config.compute, donate_argnums=(0, 1))
         self._plan = compute.jit(learner.plan, config.compute)
         self._diagnose = compute.jit(learner.diagnose, config.compute)
@@ -59,7 +59,7 @@ class CompiledLearner:
         self._summed += 1
         return priorities
 
-    def _update_after(self, made: int) -> Callable[..., Any]:
+    def _update_after(self, made: int) -> Wrapped:
         """The program of the next update: another one where students learn more often."""
         learner = self.learner.after(made)
         if learner.late not in self._updates:
