@@ -39,9 +39,10 @@ class UpdateSchedule:
             replay = self.config.replay
             return f"one update of batch {replay.batch_size} every {replay.steps_per_update} steps"
         rollout = self.config.rollout
+        often = "once" if rollout.epochs == 1 else f"{rollout.epochs} times"
         return (
-            f"rollouts of {rollout.steps} steps of every env, each learnt from {rollout.epochs} "
-            f"times in batches of {rollout.minibatch_size}"
+            f"rollouts of {rollout.steps} steps of every env, each learnt from {often} "
+            f"in batches of {rollout.minibatch_size}"
         )
 
     def updates_due(self, steps: int) -> int:

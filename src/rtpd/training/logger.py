@@ -12,12 +12,13 @@ from rtpd.agents.evaluate import compare, play, untaught_of
 from rtpd.config.settings import Config
 from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
+from rtpd.learning.student_spec import parse_students
 from rtpd.learning.teachers import schedule_of
 from rtpd.networks.policy import Policy
 from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
-from rtpd.system.formatting import count
+from rtpd.system.formatting import count, percent
 from rtpd.system.memory import gigabytes, peak_bytes, program_bytes
 from rtpd.training.background import Background
 from rtpd.training.health import HealthWarnings
@@ -72,11 +73,26 @@ class RunLogger:
                 f"{count(settings.num_envs, 'env')}; {cadence}, "
                 f"after {replay.warmup_steps:,} steps of warm-up",
                 f"convolutions and products in {settings.compute}",
+                *self._notes_of_late_updates(),
                 *self._note_of_consolidation(),
             ],
         }
         for monitor in self.monitors:
             monitor.start(info)
+
+    def _notes_of_late_updates(self) -> list[str]:
+        students, late = parse_students(self.config), dict[tuple[int, float], list[str]]()
+        for student in students:
+            settings = student.settings
+            if settings.late_updates:
+                key = settings.late_updates, settings.late_share
+                late.setdefault(key, []).append(student.short)
+        return [
+            f"over the last {percent(share)} of the teacher's updates "
+            f"{count(updates, 'student update')} for each of them"
+            + (f": {', '.join(names)}" if len(names) < len(students) else "")
+            for (updates, share), names in late.items()
+        ]
 
     def _note_of_consolidation(self) -> list[str]:
         schedule, consolidation = schedule_of(self.config), self.config.consolidation
