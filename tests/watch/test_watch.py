@@ -242,6 +242,8 @@ def test_reading_in_pieces_finds_what_reading_at_once_does(given_lines, cuts):
         once.read()
     assert pieces.curves == once.curves and pieces.errors == once.errors
     assert (pieces.rows, pieces.scores, pieces.last) == (once.rows, once.scores, once.last)
+    for name, score in once.scores.items():  # the latest
+        assert score.mean == once.curves["score"][name][-1][1]
     good = [n for n in given_lines if isinstance(n, int) and n % 3 and n > 200]
     assert once.curves["return"].get("teacher", []) == [(n, n / 3) for n in good]
 
