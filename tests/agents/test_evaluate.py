@@ -92,11 +92,13 @@ def test_percent_of_teacher(env, score, teacher, expected):
     )
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
+@pytest.mark.parametrize(("spread", "spread_of_teacher"), [(10, 10), (5, 40)])
+def test_the_interval_covers_the_truth_as_often_as_it_says(spread, spread_of_teacher):
     rng, covered = np.random.default_rng(0), 0
     for _ in range(60):
-        agent = EvalResult("a", "ale/pong", tuple(rng.normal(50, 10, 30)), (), 0.0)
-        teacher = EvalResult("teacher", "ale/pong", tuple(rng.normal(100, 10, 30)), (), 0.0)
+        agent = EvalResult("a", "ale/pong", tuple(rng.normal(50, spread, 30)), (), 0.0)
+        returns = tuple(rng.normal(100, spread_of_teacher, 30))
+        teacher = EvalResult("teacher", "ale/pong", returns, (), 0.0)
         low, high = percent_interval("gym/x", agent, teacher, samples=300)
         covered += low <= 50 <= high
     assert 0.85 <= covered / 60 <= 1.0

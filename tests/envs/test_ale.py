@@ -78,6 +78,20 @@ def test_the_end_of_a_game_is_told_once(monkeypatch, play):
     assert np.flatnonzero(rows.terminal).tolist() == [3, 7]
 
 
+def test_the_lives_that_a_game_begins_with_are_none_that_were_lost(monkeypatch, play):
+    lives, recv = iter([3, 3, 3, 2, 2, 2]), AtariVectorEnv.recv
+
+    def scripted(self):
+        *answer, info = recv(self)
+        return *answer, info | {"lives": np.array([next(lives)], np.int32)}
+
+    monkeypatch.setattr(AtariVectorEnv, "recv", scripted)
+    options = EnvOptions(episodic_life=True, max_episode_frames=12)
+    rows, _ = play(envs.make("pong", 1, options), 6)
+    assert np.flatnonzero(rows.truncated).tolist() == [3] and rows.first[4]
+    assert not rows.terminal.any()
+
+
 def test_a_life_lost_at_the_time_limit_is_terminal_and_last(breakout, play):
     on, _, _ = breakout
     t = int(np.flatnonzero((on.terminal & ~on.last)[:, 0])[0])

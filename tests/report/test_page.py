@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from rtpd.report import clip, compose, numbered, report, savings
+from rtpd.report import answer, clip, compose, numbered, report, savings
 from rtpd.report.blocks import Contents, Details, Heading, Picture, Table, flatten
 from rtpd.report.cells import SCRATCH
 from rtpd.report.curves import POINTS, common
@@ -264,6 +264,12 @@ def test_each_game_shows_its_smallest_good_student_that_was_kept(folder, tmp_pat
         "ale/boxing": "cold", "ale/pong": "net1.7", "ale/qbert": None,
     }  # fmt: skip
     assert pairs["ale/pong"].teacher.name == "teacher" and not list(lost.glob("agents/*.s*"))
+
+
+def test_the_answer_names_the_smallest_net_that_is_good_enough(tmp_path):
+    made(tmp_path / "a", {"teacher": 20, "net25": 20, "net1.7": 19.9, "net0.5": 12})
+    found = study(gather([tmp_path]))
+    assert "in real time net1.7 (" in answer.verdict("ale/pong", found)
 
 
 # Curves.

@@ -1,5 +1,6 @@
 """Copies of agents: which weights they are, and that they are copies."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -21,6 +22,9 @@ def test_agents_are_the_averaged_weights_with_the_outputs_of_their_game():
     learner = Learner(AVERAGED, SPECS)
     unseen = {game: snapshots.neutral(spec) for game, spec in SPECS.items()}
     state = learner.init(jr.key(0), unseen)
+    trained = lambda s: [s.students["mlp8"].net, *(t.train.net for t in s.teachers.values())]  # noqa: E731
+    others = jax.tree.map(jnp.zeros_like, trained(state))  # at first both are the same
+    state = eqx.tree_at(trained, state, others)
     agents = snapshots.policies(learner, state)
     state = jax.tree.map(jnp.zeros_like, state)  # as donated buffers may be
     fresh = learner.init(jr.key(0), unseen)
