@@ -30,8 +30,9 @@ import pytest  # noqa: E402
 # Before anything imports rtpd: in the rooms of arrays, what is passed and returned has the shape
 # and type that its annotation says, or the test fails. An int passes for a float, as for ty.
 ROOMS = (
-    "types", "envs", "networks", "learning", "agents.acting", "agents.play.game", "export",
-    "training.collector", "training.compiled", "training.snapshots", "report.stats",
+    "types", "envs.common", "envs.emulator", "envs.probe", "networks", "learning", "agents.acting",
+    "agents.play.game", "export.quantise", "export.verify", "training.collector",
+    "training.compiled", "training.snapshots", "report.stats",
 )  # fmt: skip
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 jaxtyping.install_import_hook([f"rtpd.{room}" for room in ROOMS], CHECKER)
