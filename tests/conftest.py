@@ -7,6 +7,7 @@ asks what users' own programs do takes the fixture `optimised`.
 allowed, since `Preprocess` subtracts a [H W] centre from [... K H W] frames.
 """
 
+import gc
 import io
 import os
 import struct
@@ -20,6 +21,7 @@ CACHE = tempfile.TemporaryDirectory(prefix="rtpd-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+gc.set_threshold(50_000, 20)  # tracing allots much and leaves little to collect
 
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -28,8 +30,9 @@ import pytest  # noqa: E402
 # Before anything imports rtpd: in the rooms of arrays, what is passed and returned has the shape
 # and type that its annotation says, or the test fails. An int passes for a float, as for ty.
 ROOMS = (
-    "types", "networks", "learning", "agents.acting", "training.collector", "training.compiled",
-    "training.snapshots",
+    "types", "envs.common", "envs.emulator", "envs.probe", "networks", "learning", "agents.acting",
+    "agents.play.game", "export.quantise", "export.verify", "training.collector",
+    "training.compiled", "training.snapshots", "report.stats",
 )  # fmt: skip
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 jaxtyping.install_import_hook([f"rtpd.{room}" for room in ROOMS], CHECKER)

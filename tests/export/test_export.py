@@ -230,7 +230,7 @@ def pong():
     from rtpd.agents.sources import options_of
 
     seen = [
-        stacks(policy, options_of(policy), count=1_024, epsilon=0.05, seed=seed, every=8)
+        stacks(policy, options_of(policy), count=256, epsilon=0.05, seed=seed, every=8)
         for seed in (1, 2)
     ]
     return policy, quantise.quantise(policy, seen[0]), seen[1]

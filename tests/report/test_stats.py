@@ -390,7 +390,7 @@ def test_time_to_expert_is_the_first_evaluation_that_stays(name, teacher, base):
 def test_time_to_expert_is_that_of_a_naive_search(scores, percent):
     steps = range(10, 10 * len(scores) + 10, 10)
     stays = [n for n in range(len(scores)) if min(scores[n:]) >= percent]
-    found = time_to_expert(steps, np.arange(len(scores)), scores, 100, percent=percent)
+    found = time_to_expert(steps, np.arange(0.0, len(scores)), scores, 100, percent=percent)
     assert (found and found.steps) == (steps[stays[0]] if stays else None)
     assert not found or found.confirmed == (len(stays) > 1)
 

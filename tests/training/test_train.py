@@ -1,12 +1,7 @@
 """Whole trainings through the public functions: what they leave behind, and that they go on."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import equinox as eqx
@@ -50,7 +45,7 @@ SMALL = Config(
 )
 
 
-SAVED = replace(SMALL, checkpoint_steps=400)
+SAVED = replace(SMALL, checkpoint_steps=300)
 
 
 def agent_bytes(run):
@@ -75,6 +70,16 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def path(finished, tmp_path):
     return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def stopped(run, step, path):
+    """A copy of a finished run as it was when it was stopped after the checkpoint of a step."""
+    shutil.copytree(run, path)
+    for checkpoint in (path / "checkpoints").iterdir():
+        if int(checkpoint.name) > step:
+            shutil.rmtree(checkpoint)
+    Run.open(path).note(status="interrupted")
+    return path
 
 
 def test_a_run_folder_holds_what_was_asked_and_what_came_of_it(finished):
@@ -139,14 +144,22 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env,
         longer = replace(longer, students=students, teacher=kind, compute="bfloat16")
     longer = replace(longer, rollout=RolloutConfig(steps=8, minibatch_size=16))
     train(longer, out=tmp_path / "whole")
-    train(replace(longer, steps=400), out=tmp_path / "parts")
-    resume(tmp_path / "parts", steps=800)
+    resume(stopped(tmp_path / "whole", 400, tmp_path / "parts"))
     assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
     for kind in ("train", "eval"):
-        whole, parts = (records(tmp_path / name, kind) for name in ("whole", "parts"))
-        if kind == "eval":  # the shorter run ended with an evaluation of its own
-            parts = [r for r in parts if r["step"] != 400]
-        assert parts == whole
+        assert records(tmp_path / "parts", kind) == records(tmp_path / "whole", kind)
+
+
+def test_a_run_that_is_made_longer_equals_one_that_was_that_long(finished, path):
+    """But for the evaluation that ended the shorter one."""
+    train(replace(SAVED, steps=800), out=path.with_name("whole"))
+    resume(path, steps=800)
+    assert agent_bytes(path) == agent_bytes(path.with_name("whole"))
+    assert records(path, "train") == records(path.with_name("whole"), "train")
+    whole = records(path.with_name("whole"), "eval")
+    assert [r for r in records(path, "eval") if r["step"] != 600] == [
+        r for r in whole if r["step"] != 600
+    ]
 
 
 def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
@@ -156,12 +169,12 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
         evaluation=EvaluationConfig(period_steps=200, episodes=2, final_episodes=2),
     )  # fmt: skip
     train(longer, out=tmp_path / "whole")
-    train(replace(longer, steps=800), out=tmp_path / "parts")
+    stopped(tmp_path / "whole", 800, tmp_path / "parts")
     meta = tmp_path / "parts" / "checkpoints" / "0000000800" / "meta.json"
     kept = json.loads(meta.read_text())["user"]["progress"]["best"]
-    scores = [r["agents"]["teacher"]["mean"] for r in records(tmp_path / "parts", "eval")[:-1]]
-    assert kept == {"teacher": max(scores)}
-    resume(tmp_path / "parts", steps=1_200)
+    before = [r for r in records(tmp_path / "whole", "eval") if r["step"] < 800]
+    assert kept == {"teacher": max(r["agents"]["teacher"]["mean"] for r in before)}
+    resume(tmp_path / "parts")
     assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
     latest = replace(longer, student=SMALL.student)
     train(latest, out=tmp_path / "latest")
@@ -170,24 +183,73 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
     assert same[f"{name}.safetensors"] != whole[f"{name}.safetensors"]
 
 
+class Watch(Monitor):
+    """What is there when an evaluation ends: programs compiled so far, steps of saved agents."""
+
+    def __init__(self, run):
+        self.run, self.compiled, self.seen = run, [], []
+
+    def note(self, event, seconds, **about):
+        self.compiled.extend([about.get("fun_name")] * event.endswith("backend_compile_duration"))
+
+    def record(self, record):
+        if record["kind"] == "eval":
+            files = [self.run / "agents" / f"{name}.json" for name in record["agents"]]
+            steps = {json.loads(file.read_text())["step"] for file in files}
+            self.seen.append((record["step"], steps, len(self.compiled)))
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A run that is evaluated often, which changes nothing of what it learns, and its monitor."""
+    from rtpd.learning.update import Learner
+
+    run, traces, update = tmp_path_factory.mktemp("watched") / "run", [], Learner.update
+    monitor, often = Watch(run), EvaluationConfig(period_steps=80, episodes=2, final_episodes=2)
+    settings = replace(SMALL, log_steps=40, evaluation=often)
+    jax.monitoring.register_event_duration_secs_listener(monitor.note)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                Learner, "update", lambda self, *args: traces.append(1) or update(self, *args)
+            )
+            train(settings, out=run, monitor=monitor, track=("tensorboard",))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(monitor.note)
+    monitor.traces = len(traces)
+    return run, monitor
+
+
+RESTING = replace(
+    SMALL, steps=800, checkpoint_steps=700, consolidation=ConsolidationConfig(0.25, updates=3)
+)
+
+
+@pytest.fixture(scope="module")
+def rested(tmp_path_factory):
+    """A finished run whose teacher rests from step 600 on; copy it to change it."""
+    path = tmp_path_factory.mktemp("rested") / "run"
+    train(RESTING, out=path)
+    return path
+
+
 @pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
-def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher):
-    kind = replace(SMALL.teacher, algorithm=teacher)
-    plain = replace(SMALL, teacher=kind, rollout=RolloutConfig(steps=8, minibatch_size=16))
-    rests = replace(
-        plain, steps=800, checkpoint_steps=400, consolidation=ConsolidationConfig(0.25, updates=3)
-    )
-    short = replace(plain, checkpoint_steps=400)
-    train(short, out=tmp_path / "short")
-    train(rests, out=tmp_path / "whole")
-    short, whole = (agent_bytes(tmp_path / name) for name in ("short", "whole"))
-    assert whole["teacher.safetensors"] == short["teacher.safetensors"]
-    assert whole["mlp8.safetensors"] != short["mlp8.safetensors"]
-    lines = records(tmp_path / "whole", "train")
+def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher, request):
+    if teacher == SMALL.teacher.algorithm:
+        (short, _), whole = (request.getfixturevalue(name) for name in ("watched", "rested"))
+    else:
+        kind, rows = replace(SMALL.teacher, algorithm=teacher), RolloutConfig(8, minibatch_size=16)
+        short, whole = tmp_path / "short", tmp_path / "whole"
+        for settings, path in ((SMALL, short), (RESTING, whole)):
+            train(replace(settings, teacher=kind, rollout=rows), out=path)
+    before, after = agent_bytes(short), agent_bytes(whole)
+    assert after["teacher.safetensors"] == before["teacher.safetensors"]
+    assert after["mlp8.safetensors"] != before["mlp8.safetensors"]
+    lines = records(whole, "train")
     assert {r["step"] for r in lines if "consolidating" in r} == {704, 800}
     assert all("loss" not in r["teacher"] for r in lines if "consolidating" in r)
     assert all(np.isfinite(r["students"]["mlp8"]["loss"]) for r in lines if "consolidating" in r)
-    evaluated = {r["step"]: set(r["agents"]) for r in records(tmp_path / "whole", "eval")}
+    evaluated = {r["step"]: set(r["agents"]) for r in records(whole, "eval")}
     everyone = {"teacher", "mlp8", "mlp4"}
     assert evaluated == {304: everyone, 600: {"mlp8", "mlp4"}, 800: everyone}
 
@@ -203,31 +265,23 @@ def test_students_learn_more_often_at_the_end_beside_the_same_teacher(finished, 
     lines = [records(run, "train") for run in (path, tmp_path / "whole")]
     same = [a["step"] for a, b in zip(*lines, strict=True) if a["students"] == b["students"]]
     assert same == [104, 200]
-    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
-    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "0000000600")
-    Run.open(tmp_path / "parts").note(status="interrupted")
-    resume(tmp_path / "parts")
-    assert agent_bytes(tmp_path / "parts") == more
+    parts = stopped(tmp_path / "whole", 400, tmp_path / "parts")
+    resume(parts)
+    assert agent_bytes(parts) == more
 
 
-def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(tmp_path):
-    rests = replace(
-        SMALL, steps=800, checkpoint_steps=700, consolidation=ConsolidationConfig(0.25, updates=3)
-    )
-    train(rests, out=tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
-    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "0000000800")
-    (checkpoint,) = (tmp_path / "parts" / "checkpoints").iterdir()
+def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(rested, tmp_path):
+    parts = stopped(rested, 704, tmp_path / "parts")
+    (checkpoint,) = (parts / "checkpoints").iterdir()
     assert json.loads((checkpoint / "meta.json").read_text())["user"]["progress"]["consolidating"]
-    Run.open(tmp_path / "parts").note(status="interrupted")
-    resume(tmp_path / "parts")
-    assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
+    resume(parts)
+    assert agent_bytes(parts) == agent_bytes(rested)
     for kind in ("train", "eval"):
-        assert records(tmp_path / "parts", kind) == records(tmp_path / "whole", kind)
-    before = agent_bytes(tmp_path / "whole")["teacher.safetensors"]
-    resume(tmp_path / "whole", steps=1_600)  # its teacher learns again until step 1,200
-    assert agent_bytes(tmp_path / "whole")["teacher.safetensors"] != before
-    last = [r["step"] for r in records(tmp_path / "whole", "train") if "consolidating" in r]
+        assert records(parts, kind) == records(rested, kind)
+    resume(parts, steps=1_600)  # its teacher learns again until step 1,200
+    teachers = [agent_bytes(run)["teacher.safetensors"] for run in (parts, rested)]
+    assert teachers[0] != teachers[1]
+    last = [r["step"] for r in records(parts, "train") if "consolidating" in r]
     assert min(step for step in last if step > 800) > 1_200
 
 
@@ -235,8 +289,8 @@ def test_a_teacher_that_learns_again_does_so_from_a_rollout_of_its_own_play(tmp_
     """Not from the one before its rest, whose rows have been written over since."""
     kind = replace(SMALL.teacher, algorithm="pqn")
     rests = replace(
-        SMALL, teacher=kind, steps=800, rollout=RolloutConfig(steps=8, minibatch_size=16),
-        consolidation=ConsolidationConfig(0.25, updates=1),
+        RESTING, teacher=kind, rollout=RolloutConfig(steps=8, minibatch_size=16),
+        checkpoint_steps=0,
     )  # fmt: skip
     train(rests, out=tmp_path / "run")
     restore, found = Trainer.restore, []
@@ -420,44 +474,6 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, change, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.slow
-def test_an_interrupted_run_saves_and_goes_on(tmp_path, number):
-    path = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "rtpd", "train", "gym/CartPole-v1", "--out", str(path),
-        "--steps", "1000000", "--checkpoint-steps", "1000", "--log-steps", "500",
-        "--preset", "double-dqn", "--replay.capacity", "2000", "--replay.warmup-steps", "500",
-        "--evaluation.period-steps", "0",
-    ]  # fmt: skip
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    deadline = time.monotonic() + 120
-    while not list(path.glob("checkpoints/0*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
-    if number != signal.SIGKILL:
-        assert process.returncode == 130, output
-        assert Run.open(path).manifest["status"] == "interrupted"
-        assert f"rtpd train --resume {path}" in output
-    reached = max(int(p.name) for p in path.glob("checkpoints/0*"))
-    summary = resume(path, steps=reached + 200)
-    assert summary["status"] == "finished"
-    assert summary["step"] >= reached + 200
-
-
-def test_tensorboard_events_hold_the_numbers_of_the_metrics(tmp_path):
-    train(replace(SMALL, steps=400), out=tmp_path / "run", track=("tensorboard",))
-    events = list((tmp_path / "run" / "tensorboard").glob("events.*"))
-    assert len(events) == 1
-    data = events[0].read_bytes()
-    assert b"train/students/mlp8/agreement" in data
-    assert b"eval/agents/teacher/mean" in data
-
-
 def test_a_constant_centre_and_scale_are_kept_with_every_agent(tmp_path):
     train(replace(SMALL, steps=240, centre="0.5", scale="2"), out=tmp_path / "run")
     data = safetensors.numpy.load_file(tmp_path / "run" / "agents" / "mlp4.safetensors")
@@ -467,53 +483,27 @@ def test_a_constant_centre_and_scale_are_kept_with_every_agent(tmp_path):
     shutil.rmtree(tmp_path / "run")
 
 
-def test_only_one_program_is_compiled_for_the_update(tmp_path, monkeypatch):
-    from rtpd.learning.update import Learner
-
-    traces = []
-    update = Learner.update
-    monkeypatch.setattr(
-        Learner, "update", lambda self, *args: traces.append(1) or update(self, *args)
-    )
-    train(SMALL, out=tmp_path / "run")
-    assert len(traces) == 1
+def test_only_one_program_is_compiled_for_the_update(watched):
+    assert watched[1].traces == 1
     assert jax.default_backend() == "cpu"
 
 
-def test_who_plays_in_an_evaluation_is_saved_when_it_begins(tmp_path):
-    run, saved = tmp_path / "run", []
-
-    class Look(Monitor):
-        def record(self, record):
-            if record["kind"] == "eval":
-                files = [run / "agents" / f"{name}.json" for name in record["agents"]]
-                steps = {json.loads(file.read_text())["step"] for file in files}
-                saved.append((record["step"], steps))
-
-    often = EvaluationConfig(period_steps=200, episodes=1, final_episodes=1)
-    train(replace(SMALL, evaluation=often), out=run, monitor=Look())
-    assert len(saved) == 3 and all(steps == {step} for step, steps in saved)
+def test_who_plays_in_an_evaluation_is_saved_when_it_begins(watched):
+    seen = watched[1].seen
+    assert len(seen) >= 4 and all(steps == {step} for step, steps, _ in seen)
 
 
-def test_evaluations_after_the_first_compile_nothing(tmp_path):
+def test_evaluations_after_the_first_compile_nothing(watched):
     """Else memory grows with every one: compiled programs are kept."""
-    compiled, seen = [], []
+    _, monitor = watched
+    counts = [count for *_, count in monitor.seen]
+    assert len(counts) >= 4
+    assert counts[0] > 0
+    assert counts[-1] == counts[1], monitor.compiled[counts[1] :]
 
-    def note(event, seconds, **about):
-        compiled.extend([about.get("fun_name")] * event.endswith("backend_compile_duration"))
 
-    class Seen(Monitor):
-        def record(self, record):
-            if record["kind"] == "eval":
-                seen.append(len(compiled))
-
-    often = EvaluationConfig(period_steps=80, episodes=2, final_episodes=2)
-    settings = replace(SMALL, log_steps=40, evaluation=often)
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        train(settings, out=tmp_path / "run", monitor=Seen())
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
-    assert len(seen) >= 4
-    assert seen[0] > 0
-    assert seen[-1] == seen[1], compiled[seen[1] :]
+def test_tensorboard_events_hold_the_numbers_of_the_metrics(watched):
+    (events,) = (watched[0] / "tensorboard").glob("events.*")
+    data = events.read_bytes()
+    assert b"train/students/mlp8/agreement" in data
+    assert b"eval/agents/teacher/mean" in data

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Int
+from numpy.typing import ArrayLike
 
 from rtpd.errors import EnvError
 
@@ -12,7 +13,7 @@ def env_seeds(seed: int, num_envs: int) -> Int[np.ndarray, " E"]:
     return (np.random.SeedSequence(seed).generate_state(num_envs) >> 1).astype(np.int32)
 
 
-def valid_actions(action: Int[np.ndarray, " E"], num_envs: int, num_actions: int) -> np.ndarray:
+def valid_actions(action: ArrayLike, num_envs: int, num_actions: int) -> Int[np.ndarray, " E"]:
     """The actions as an int32[E] of the callee's own.
 
     Raises:

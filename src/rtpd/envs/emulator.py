@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
-from jaxtyping import Int
+from numpy.typing import ArrayLike
 
 from rtpd.envs.common import env_seeds, valid_actions
 from rtpd.envs.options import EnvOptions
@@ -51,7 +51,7 @@ class AleEnv:
         reward = np.zeros(self.num_envs, np.float32)
         return Timestep(frame[:, 0], reward, no.copy(), no.copy(), ~no, no.copy())
 
-    def send(self, action: Int[np.ndarray, " E"]) -> None:
+    def send(self, action: ArrayLike) -> None:
         """Begin a step and return at once; the emulators run in their own threads."""
         self._native.send(valid_actions(action, self.num_envs, self.spec.num_actions))
         self._sent = True

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
-from jaxtyping import Int
+from numpy.typing import ArrayLike
 
 from rtpd.envs import ale, observations
 from rtpd.envs.common import env_seeds, valid_actions
@@ -143,7 +143,7 @@ class GymEnv:
             Timestep(self._convert(obs, ~no), reward, no.copy(), no.copy(), ~no, no.copy())
         )
 
-    def send(self, action: Int[np.ndarray, " E"]) -> None:
+    def send(self, action: ArrayLike) -> None:
         """Note the actions, 0 <= action < num_actions whatever number the space starts at."""
         self._action = valid_actions(action, self.num_envs, self.spec.num_actions)
 

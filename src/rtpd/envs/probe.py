@@ -17,6 +17,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from rtpd.envs.common import env_seeds, valid_actions
 from rtpd.envs.family import EnvFamily
@@ -172,7 +173,7 @@ class ProbeEnv:
         frame = self._mdp.frames[self._state]
         return Timestep(frame, reward, no.copy(), no.copy(), ~no, no.copy())
 
-    def send(self, action: Int[np.ndarray, " E"]) -> None:
+    def send(self, action: ArrayLike) -> None:
         """Note the actions."""
         self._action = valid_actions(action, self.num_envs, self.spec.num_actions)
 

@@ -244,7 +244,7 @@ def _array(kind: str, name: str, values: np.ndarray) -> str:
     return f"static const {kind} {name}[{len(flat)}] = {{\n{body}}};\n"
 
 
-def _float(value: float) -> str:
+def _float(value: float | np.floating) -> str:
     """A float32 in C, to the last bit."""
     text = f"{value:.9g}"
     return f"{text}f" if {".", "e"} & set(text) else f"{text}.0f"

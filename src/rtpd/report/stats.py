@@ -23,8 +23,9 @@ from rtpd.errors import RequestError
 
 SAMPLES = 2_000  # resamples; an end of the interval is then good to about 1.5 % of its width
 
-type Scores = Mapping[str, Sequence[float] | Float[np.ndarray, " N"]]  # game -> a number per run
-type Aggregate = Callable[..., Float[np.ndarray, "..."]]  # one or two Runs -> a number per resample
+type Scores = Mapping[str, ArrayLike]  # game -> a number per run; `Runs.of` checks them
+type PerResample = Float[np.ndarray, "..."] | np.floating  # of the scores themselves a number
+type Aggregate = Callable[..., PerResample]  # of one or two Runs
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _finite(what: str, numbers: ArrayLike) -> Float[np.ndarray, " N"]:
     return values
 
 
-def iqm(runs: Runs) -> Float[np.ndarray, "..."]:
+def iqm(runs: Runs) -> PerResample:
     """Interquartile mean: of all runs in one row, without the lowest and the highest quarter.
 
     A quarter is rounded down to whole runs; each run counts as often as its weight says.
@@ -97,22 +98,22 @@ def iqm(runs: Runs) -> Float[np.ndarray, "..."]:
     return np.clip(found, ordered[..., 0], ordered[..., -1])
 
 
-def mean(runs: Runs) -> Float[np.ndarray, "..."]:
+def mean(runs: Runs) -> PerResample:
     """Mean over games of the mean over runs."""
     return runs.game_means.mean(axis=-1)
 
 
-def median(runs: Runs) -> Float[np.ndarray, "..."]:
+def median(runs: Runs) -> PerResample:
     """Median over games of the mean over runs."""
     return np.median(runs.game_means, axis=-1)
 
 
-def optimality_gap(runs: Runs, gamma: float = 1.0) -> Float[np.ndarray, "..."]:
+def optimality_gap(runs: Runs, gamma: float = 1.0) -> PerResample:
     """By how much runs fall short of `gamma` on average; what lies above it earns nothing."""
     return gamma - mean(replace(runs, values=np.minimum(runs.values, gamma)))
 
 
-def geometric_mean(runs: Runs) -> Float[np.ndarray, "..."]:
+def geometric_mean(runs: Runs) -> PerResample:
     """Geometric mean over games of the mean over runs: the summary of Rusu et al. 2015.
 
     RequestError if a game's mean is not above 0; in a resample that is NaN, and so no interval.
@@ -126,12 +127,12 @@ def geometric_mean(runs: Runs) -> Float[np.ndarray, "..."]:
     return np.exp(logs.mean(axis=-1))
 
 
-def share_above(runs: Runs, tau: float) -> Float[np.ndarray, "..."]:
+def share_above(runs: Runs, tau: float) -> PerResample:
     """Share of runs that score above `tau`: one point of a performance profile."""
     return (runs.values > tau) @ runs.weights / runs.weights.sum()
 
 
-def probability_of_improvement(x: Runs, y: Runs) -> Float[np.ndarray, "..."]:
+def probability_of_improvement(x: Runs, y: Runs) -> PerResample:
     """How likely a run of x beats one of y in the same game, averaged over games; a tie is half."""
     if odd := sorted(set(x.games) ^ set(y.games)):
         raise RequestError(f"{odd[0]}: only one of the two agents has scores; both need them")
@@ -167,7 +168,11 @@ def estimate(
 
 
 def performance_profile(
-    scores: Scores, taus: Sequence[float], *, samples: int = SAMPLES, seed: int = 0
+    scores: Scores,
+    taus: Sequence[float] | Float[np.ndarray, " T"],
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
 ) -> list[Estimate]:
     """Share of runs above each tau, with its pointwise interval.
 
@@ -194,7 +199,7 @@ def _estimates(
         return [Estimate(value, None) for value in values]
     rng = np.random.default_rng(seed)
     drawn = [agent.resample(samples, rng) for agent in agents]
-    intervals = [_interval(aggregate(*drawn)) for aggregate in aggregates]
+    intervals = [_interval(np.asarray(aggregate(*drawn))) for aggregate in aggregates]
     return [Estimate(*both) for both in zip(values, intervals, strict=True)]
 
 
