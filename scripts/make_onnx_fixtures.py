@@ -18,6 +18,7 @@ from pathlib import Path
 import ale_py
 import gymnasium
 import numpy as np
+import onnx
 import torch
 from make_sb3_fixtures import make_env, observations
 from stable_baselines3 import PPO
@@ -81,6 +82,10 @@ def write(folder, name, net, obs, seen, **how):
     torch.onnx.export(
         net, (torch.as_tensor(seen[: how.pop("batch", 1)]),), path, external_data=False, **how
     )
+    model = onnx.load(path)
+    for node in model.graph.node:  # where in the source each comes from, with the folders' names
+        del node.metadata_props[:]
+    onnx.save(model, path)
     np.savez_compressed(path.with_suffix(".npz"), obs=obs, answer=answer)
     print(f"{path}: {path.stat().st_size:,} bytes, answers {answer[:3].tolist()}")
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from rtpd import envs
 from rtpd.agents import store
-from rtpd.agents.formats.host import FUNCTION
 from rtpd.config.loading import from_dict, load_config, to_dict
 from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
@@ -21,7 +20,7 @@ from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.files import contents, sha256
-from rtpd.storage.manifest import Manifest, Resumption, Rollback
+from rtpd.storage.manifest import FUNCTION, Manifest, Resumption, Rollback
 from rtpd.storage.provenance import now, provenance
 from rtpd.storage.records import RollbackRecord
 from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, next_folder

@@ -18,9 +18,9 @@ from rtpd.errors import ConfigError, RequestError, shortened, unknown
 from rtpd.learning.teachers import POLICY
 from rtpd.networks.heads import Logits, Scalar, ValueHead
 from rtpd.networks.policy import HostPolicy
+from rtpd.storage.manifest import FUNCTION
 from rtpd.types import EnvSpec
 
-FUNCTION = "function"  # what stands for the net of one
 HEADS: dict[str, ValueHead] = {"q": Scalar(), "logits": Logits(), "actions": Logits()}
 ACTION_LOGIT = 5.0  # of an action that is taken; others have 0: 97 % of 6 actions, 90 % of 18
 

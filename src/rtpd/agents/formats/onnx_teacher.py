@@ -49,6 +49,15 @@ _NAMES = {  # of outputs, as they are called elsewhere
 _KINDS = {1: np.float32, 2: np.uint8, 10: np.float16, 11: np.float64}  # of inputs, as ONNX numbers
 
 
+class Output(NamedTuple):
+    """An output that may be its answers."""
+
+    name: str
+    kind: str | None  # one of `host.HEADS`, None if nothing says
+    num_actions: int | None  # None of actions themselves
+    is_named: bool
+
+
 class Model(NamedTuple):
     """A file whose graph may be run: its own bytes without what is not needed, and its ends."""
 
@@ -58,6 +67,7 @@ class Model(NamedTuple):
     input: tuple[str, Value]
     num_free: bool  # whether N is free, or 1
     outputs: dict[str, Value]
+    num_nodes: int
     parameters: int
     program: str
 
@@ -103,6 +113,7 @@ def _parsed(path: Path, data: bytes) -> Model:
     return Model(
         path, kept, sha256(data), (name, given), fixed == 0,
         {value.name: values[value.name] for value in graph.output},
+        len(graph.node),
         sum(prod(t.dims) for t in graph.initializer if t.data_type in (1, 10, 11)),
         clean(f"{model.producer_name} {model.producer_version}"[:80]).strip(),
     )  # fmt: skip
@@ -126,12 +137,13 @@ def restored(path: Path, data: bytes, spec: EnvSpec, how: Reading) -> HostPolicy
 def _policy(model: Model, spec: EnvSpec, how: Reading) -> HostPolicy:
     try:
         see = _view(model, spec, how)
-        name, output = _output(model, spec, how.output)
+        chosen = _output(model, spec, how.output)
         if how.normalize is not None:
             how.normalize.check(spec)
     except RequestError as error:
         raise RequestError(f"{model.path}: {error}") from None
     moved = how.normalize
+    name, output = chosen.name, str(chosen.kind)
     run, given = onnx_graph.session(model.path, model.data), model.input[0]
     kind = _KINDS[model.input[1].kind]
 
@@ -188,35 +200,39 @@ def _views(spec: EnvSpec) -> dict[tuple[int, ...], Callable[[np.ndarray], np.nda
     }
 
 
-def _output(model: Model, spec: EnvSpec, asked: str | None) -> tuple[str, str]:
-    """Which output holds its answers, and what these are; RequestError if neither says so.
+def outputs(model: Model, asked: str | None = None) -> list[Output]:
+    """The outputs that may be its answers, the likeliest first.
 
-    A name tells (`q_values`, `logits`, `action`), or the type and shape: whole numbers [N] are
-    actions. Of several outputs that would do, values come before actions.
+    A name tells what they are (`q_values`, `logits`, `action`), or the type and shape: whole
+    numbers [N] are actions. Values come before actions, and what is called so before other outputs.
     """
     found = []
     for name, (kind, shape) in model.outputs.items():
         said = _NAMES.get("".join(c for c in name.lower() if c.isalnum()))
-        acts = kind in (6, 7) and shape in ((1,), (1, 1))
-        values = kind in (1, 10, 11) and shape == (1, spec.num_actions)
-        if acts and said in (None, "actions") and asked in (None, "actions"):
-            found.append((name, "actions", said is not None))
-        if values and said != "actions" and asked != "actions":
-            found.append((name, asked or said, said is not None))
-    found.sort(key=lambda item: (item[1] == "actions", not item[2]))
+        if kind in (6, 7) and shape in ((1,), (1, 1)):
+            found.append(Output(name, "actions", None, said == "actions"))
+        elif kind in (1, 10, 11) and len(shape) == 2 and said != "actions" and asked != "actions":
+            found.append(Output(name, asked or said, shape[1], said is not None))
+    found = [one for one in found if asked in (None, one.kind)]
+    return sorted(found, key=lambda one: (one.kind == "actions", not one.is_named))
+
+
+def _output(model: Model, spec: EnvSpec, asked: str | None) -> Output:
+    """Which output holds its answers; RequestError if nothing says so, or it does not fit."""
+    found = [one for one in outputs(model, asked) if one.num_actions in (None, spec.num_actions)]
     if not found:
         has = ", ".join(f"{clean(n)} {list(v.shape)}" for n, v in model.outputs.items())
-        wanted = "[1, A] or actions [1]" if asked is None else asked
         raise RequestError(
-            f"for one state its outputs are {has}: allowed: {wanted}, and {spec.name} has "
-            f"{spec.num_actions} actions"
+            f"for one state its outputs are {has}: allowed: {asked or 'values or actions'}, "
+            f"{spec.name} has {spec.num_actions} actions"
         )
-    name, output, _ = found[0]
-    same = [n for n, *rest in found if rest == list(found[0][1:])]
-    if output is None:
+    first = found[0]
+    alike = [one.name for one in found if one[1:] == first[1:]]
+    if len(alike) > 1:
+        raise RequestError(f"which output is meant, {clean(' or '.join(alike))}: allowed: one")
+    if first.kind is None:
         raise ConfigError(
-            f"it does not say what its output {clean(name)!r} is: --teacher-output q or logits"
+            f"it does not say what its output {clean(first.name)!r} is: "
+            "--teacher-output q or logits"
         )
-    if len(same) > 1:
-        raise RequestError(f"which output is meant, {clean(' or '.join(same))}: allowed: one")
-    return name, output
+    return first

@@ -14,7 +14,7 @@ from rtpd.errors import ConfigError, RequestError
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.types import EnvSpec, Preprocess
 
-KINDS = "a Stable-Baselines3 .zip, a .cleanrl_model or an .onnx"
+KINDS = "a .zip of Stable-Baselines3, a .cleanrl_model, an .onnx"
 
 
 def is_agent(path: Path) -> bool:
