@@ -105,8 +105,8 @@ class DistillCommand(Command):
     teacher_scale: float | None = None
     """what an ONNX file's float pixels are divided by: 255 if it sees 0 to 1, 1 if 0 to 255"""
     teacher_normalize: Path | None = None
-    """a .npz or .json of mean and var, of a teacher that was trained on normalised vectors, as by
-    VecNormalize"""
+    """of a teacher that was trained on normalised vectors: what VecNormalize.save has written, or a
+    .npz or .json of mean and var"""
     out: Path | None = None
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False

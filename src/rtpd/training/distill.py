@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rtpd import envs
-from rtpd.agents.formats import host, normalize, pretrained
+from rtpd.agents.formats import host, pretrained
 from rtpd.agents.formats.host import Reading
 from rtpd.agents.store import file_of, load_policy
 from rtpd.config.loading import from_dict, load_config
@@ -59,8 +59,8 @@ def distill(
         teacher_output: what an ONNX file or a function answers, where nothing else tells: q,
             logits, or actions.
         teacher_scale: what an ONNX file's float pixels are divided by, 255 or 1.
-        teacher_normalize: a .npz or .json of the `mean` and `var` of vectors, where the teacher
-            was trained on normalised ones (VecNormalize).
+        teacher_normalize: what VecNormalize.save has written, or a .npz or .json of the `mean` and
+            `var` of vectors, where the teacher was trained on normalised ones.
         out: as for `train`, like all that follow.
         preset: name of the preset that `settings` came from.
         monitor: told of the progress.
@@ -81,8 +81,8 @@ def distill(
         raise ConfigError(
             f"--teacher {settings.teacher.algorithm}: rtpd distill has the teacher it is given"
         )
-    statistics = None if teacher_normalize is None else normalize.read(Path(teacher_normalize))
-    how = Reading(teacher_output, teacher_scale, statistics)
+    found = None if teacher_normalize is None else pretrained.statistics(Path(teacher_normalize))
+    how = Reading(teacher_output, teacher_scale, found)
     if callable(teacher):
         policies = _of_function(teacher, settings, how)
         source = next(iter(policies.values())).provenance["source"]["function"]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd.agents import store
-from rtpd.agents.formats import normalize, onnx_graph, onnx_teacher, pretrained
+from rtpd.agents.formats import onnx_graph, onnx_teacher, pretrained
 from rtpd.agents.formats.description import describe
 from rtpd.agents.formats.host import ACTION_LOGIT, Reading
 from rtpd.errors import CheckpointError, RequestError, RtpdError
@@ -159,23 +159,29 @@ def test_graphs_of_another_kind_are_named(tmp_path):
 
 # ---- statistics of vectors ---------------------------------------------------------------------
 
+STATISTICS = DATA / "sb3-cartpole-vecnormalize.pkl"  # of make_sb3_fixtures.py, as its .npz
 MEAN, VAR = np.array([1.0, -2.0, 0.5, 0.0]), np.array([4.0, 0.25, 1.0, 1e-3])
 OBS = np.random.default_rng(3).normal(size=(20, 1, 4)).astype(np.float32)
 SEEN = ((OBS - MEAN) / np.sqrt(VAR + 1e-8)).astype(np.float32)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".json"])
+@pytest.mark.parametrize("suffix", [".npz", ".json", ".pkl"])
 @pytest.mark.parametrize("path", [LOGITS, DATA / "sb3-cartpole-ppo.zip"])
 def test_a_teacher_of_normalised_vectors_sees_them_so(path, suffix, tmp_path):
     file = tmp_path / f"statistics{suffix}"
     if suffix == ".npz":
         np.savez(file, mean=MEAN, var=VAR, epsilon=1e-8)
+    elif suffix == ".pkl":
+        file = STATISTICS
     else:
         file.write_text(f'{{"mean": {MEAN.tolist()}, "var": {VAR.tolist()}}}')
-    agent = pretrained.read(path, VECTOR, Reading(normalize=normalize.read(file)))
+    agent = pretrained.read(path, VECTOR, Reading(normalize=pretrained.statistics(file)))
     plain = pretrained.read(path, VECTOR)
     ask = [one.q_values if hasattr(one, "model") else jax.vmap(one) for one in (agent, plain)]
-    np.testing.assert_allclose(ask[0](OBS), ask[1](SEEN), rtol=1e-4, atol=1e-4)
+    expected = OBS if suffix != ".pkl" else np.load(STATISTICS.with_suffix(".npz"))
+    seen = SEEN if suffix != ".pkl" else expected["seen"][:, None]
+    obs = OBS if suffix != ".pkl" else expected["obs"][:, None]
+    np.testing.assert_allclose(ask[0](obs), ask[1](seen), rtol=1e-4, atol=1e-4)
     store.save(tmp_path / "teacher.safetensors", agent)
     kept = store.load_any(tmp_path / f"teacher.{'onnx' if path == LOGITS else 'safetensors'}")
     again = kept.q_values if path == LOGITS else jax.vmap(kept)
@@ -204,7 +210,9 @@ class Weapon:
         ("x.json", b'{"mean": [1], "var": [NaN]}', CheckpointError, "no JSON of mean and var"),
         ("x.json", b'{"mean": [[1], 2], "var": [1]}', CheckpointError, "no JSON of mean and var"),
         ("x.json", b"[]", CheckpointError, "no JSON of mean and var"),
-        ("x.pkl", None, RequestError, "is a pickle, .* nothing is unpickled: save its numbers"),
+        ("x.pkl", None, RequestError, "holds no 'obs_rms': allowed: what VecNormalize.save"),
+        ("x.pkl", b"", CheckpointError, "no pickle that can be read"),
+        ("x.pkl", b"\x80\x04\x8c\x01aR.", CheckpointError, "no pickle that can be read"),
     ],
 )
 def test_statistics_that_are_none_are_refused_and_nothing_is_unpickled(
@@ -216,8 +224,25 @@ def test_statistics_that_are_none_are_refused_and_nothing_is_unpickled(
     else:
         path.write_bytes(pickle.dumps(Weapon(str(mark))) if write is None else write)
     with pytest.raises(kind, match=said) as error:
-        normalize.read(path).check(VECTOR)
+        pretrained.statistics(path).check(VECTOR)
     assert "\n" not in str(error.value) and not mark.exists()
+
+
+@given(place=st.integers(0, 1800), value=st.integers(0, 255))
+def test_a_damaged_pickle_is_read_or_refused_in_one_line(normalised, place, value):
+    damaged = bytearray(STATISTICS.read_bytes())
+    damaged[place % len(damaged)] = value
+    normalised.write_bytes(damaged)
+    try:
+        pretrained.statistics(normalised)
+    except RtpdError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def normalised(tmp_path_factory):
+    """Where damaged statistics may be written again and again."""
+    return tmp_path_factory.mktemp("damaged") / "x.pkl"
 
 
 # ---- what is hostile or damaged ----------------------------------------------------------------

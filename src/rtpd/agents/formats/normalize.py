@@ -1,6 +1,6 @@
 """What vectors were centred and scaled by when an agent was trained, where its file does not say.
 
-Stable-Baselines3's VecNormalize keeps it beside its agents, as a pickle, which is not read here.
+Stable-Baselines3's VecNormalize keeps it beside its agents, in a pickle: see `vec_normalize`.
 """
 
 import io
@@ -49,18 +49,12 @@ def read(path: Path) -> Normalize:
     """The statistics in a .npz or .json of `mean` and `var` [D] (and `epsilon`, 1e-8 if not said).
 
     Raises:
-        RequestError: if there is no such file, or it is a pickle.
+        RequestError: if there is no such file.
         CheckpointError: if it holds something else.
     """
     data = contents(path, MOST_BYTES)
     if path.suffix == ".json":
         return _from_table(path, _json(path, data))
-    if data[:2] != b"PK":
-        raise RequestError(
-            f"'{path}' is a pickle, or damaged, and nothing is unpickled: save its numbers as an "
-            ".npz where you trust it: v = VecNormalize.load(FILE, env); "
-            "numpy.savez(NAME, mean=v.obs_rms.mean, var=v.obs_rms.var, epsilon=v.epsilon)"
-        )
     archive = Archive(data, str(path))
     return _from_table(path, {n.removesuffix(".npy"): _array(archive, n) for n in archive.names})
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rtpd import envs
-from rtpd.agents.formats import cleanrl, layers, onnx_teacher, sb3
+from rtpd.agents.formats import cleanrl, layers, normalize, onnx_teacher, sb3, vec_normalize
 from rtpd.agents.formats.host import Reading
+from rtpd.agents.formats.normalize import Normalize
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RequestError
 from rtpd.networks.policy import HostPolicy, Policy
@@ -60,6 +61,11 @@ def read(path: str | Path, spec: EnvSpec, how: Reading = Reading()) -> Policy | 
         raise RequestError(f"{path}: {error}") from None
     mean, deviation = map(jnp.asarray, how.normalize)
     return replace(policy, preprocess=Preprocess(mean, deviation))
+
+
+def statistics(path: Path) -> Normalize:
+    """What --teacher-normalize names: a .npz, a .json, or a pickle of VecNormalize."""
+    return (normalize if path.suffix in (".npz", ".json") else vec_normalize).read(path)
 
 
 def beginning(env: str, options: EnvOptions) -> tuple[EnvSpec, np.ndarray]:
