@@ -91,17 +91,16 @@ class DistillCommand(Command):
     )  # fmt: skip
 
     teacher: tyro.conf.Positional[Path]
-    """run folder, an agent's .safetensors file, or (name its game too) the .zip of a
-    Stable-Baselines3 DQN, PPO or A2C or an sb3-contrib QR-DQN, the .cleanrl_model of a CleanRL DQN
-    or PPO, or an .onnx of any program; `rtpd teachers --file FILE` tells what is in it"""
+    """run folder, an agent's .safetensors file, or (name its game too) a .zip of Stable-Baselines3
+    (DQN, QR-DQN, PPO, A2C), a .cleanrl_model (DQN, PPO), or an .onnx of any program;
+    `rtpd teachers --file FILE` tells what is in it"""
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
     """what the settings come from (default: distill, after the paper)"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings, over the preset"""
     teacher_output: str | None = None
-    """what an ONNX file answers, where its output's name or shape does not tell: q, logits (of a
-    policy) or actions"""
+    """what an ONNX file answers, where its output's name does not tell: q, logits, actions"""
     teacher_scale: float | None = None
     """what an ONNX file's float pixels are divided by: 255 if it sees 0 to 1, 1 if 0 to 255"""
     teacher_normalize: Path | None = None
