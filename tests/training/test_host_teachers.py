@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import jax.random as jr
 import numpy as np
 import pytest
 
+from rtpd import envs
 from rtpd.agents import store
+from rtpd.agents.formats import host
 from rtpd.cli.main import main
 from rtpd.config.loading import load_config
 from rtpd.config.settings import (
@@ -16,8 +19,11 @@ from rtpd.config.settings import (
     StudentConfig,
 )
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RunError
+from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import Run
+from rtpd.training.collector import Collector
 from rtpd.training.distill import distill
+from rtpd.training.snapshots import neutral
 from rtpd.training.train import resume
 
 pytest.importorskip("onnxruntime")
@@ -35,6 +41,9 @@ SETTINGS = replace(
     student=StudentConfig(optimizer=OptimizerConfig(learning_rate=2e-2)),
     evaluation=EvaluationConfig(period_steps=0, episodes=1, final_episodes=1),
 )
+
+
+DRIVEN = replace(SETTINGS, actors="teacher=6,mlp8=2")
 
 
 class Balance:
@@ -70,7 +79,7 @@ def of_onnx(tmp_path_factory):
 def of_function(tmp_path_factory):
     """A run of a function, and the function; nobody may change them."""
     path, teacher = tmp_path_factory.mktemp("runs") / "function", Balance()
-    summary = distill(teacher, SETTINGS, teacher_output="q", out=path)
+    summary = distill(teacher, DRIVEN, teacher_output="q", out=path)
     return summary, path, teacher
 
 
@@ -89,7 +98,7 @@ def test_an_onnx_file_teaches_and_its_run_keeps_it(of_onnx):
 
 
 def test_a_function_is_asked_once_about_each_frame_that_is_played(of_function):
-    """Once before anything is written, in the start of the envs and of every part, and a step."""
+    """Whoever drives an env: at each start, and each step; and once before there is a run."""
     _, run, teacher = of_function
     played = [obs for obs in teacher.asked if len(obs) == SETTINGS.num_envs]
     restarts = 2  # the beginning, and the checkpoint at 480
@@ -107,7 +116,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(kind, of_onnx, of_funct
     whole = of_onnx[1] if kind == "onnx" else of_function[1]
     teacher = LOGITS if kind == "onnx" else Balance()
     output = None if kind == "onnx" else "q"
-    part = replace(SETTINGS, steps=480)
+    part = replace(SETTINGS if kind == "onnx" else DRIVEN, steps=480)
     distill(teacher, part, teacher_output=output, out=tmp_path / "run")
     resume(tmp_path / "run", steps=640, teacher=None if kind == "onnx" else Balance())
     assert agents(tmp_path / "run") == agents(whole)
@@ -188,3 +197,24 @@ def test_env_is_a_setting_too(monkeypatch):
     assert begun[0].env == "gym/CartPole-v1" and begun[0].student.temperature == 1
     with pytest.raises(ConfigError, match="unknown --teacher-output"):
         distill(Balance(), env="gym/CartPole-v1", teacher_output="x")
+
+
+def test_answers_are_kept_beside_the_frames_that_they_are_about():
+    settings = replace(DRIVEN, student=replace(SETTINGS.student, targets="stored"))
+    env = envs.make(settings.env, settings.num_envs, settings.environment)
+    policy = host.of_function(Balance(), env.spec, "q")
+    learner = Learner(settings, {"game": env.spec}, {"game": policy})
+    collector = Collector(settings, env, learner.teachers["game"], learner.action_slices["game"])
+    state = learner.init(jr.key(0), {"game": neutral(env.spec)})
+    collector.restart(0)
+    for step in range(30):
+        collector.choose(state.teachers["game"], state.students, step, 0.05)
+        collector.send()
+        collector.receive()
+        collector.store()
+    env.close()
+    frames, q = np.asarray(collector.replay.frames[:30]), np.asarray(collector.replay.q[:30])
+    expected = Balance()(frames.reshape(-1, 4)).reshape(q.shape)
+    np.testing.assert_array_equal(q, expected)
+    greedy = q.argmax(2) == np.asarray(collector.replay.action[:30])
+    assert greedy[:, :6].mean() > 0.9 > greedy[:, 6:].mean(), "the student drives two envs"

@@ -18,6 +18,7 @@ from rtpd.agents.formats import onnx_graph, onnx_teacher, pretrained
 from rtpd.agents.formats.description import describe
 from rtpd.agents.formats.host import ACTION_LOGIT, Reading
 from rtpd.errors import CheckpointError, RequestError, RtpdError
+from rtpd.export.onnx import OnnxTarget
 from rtpd.types import EnvSpec
 
 onnx = pytest.importorskip("onnx")
@@ -117,6 +118,15 @@ def test_of_several_outputs_values_come_before_actions(tmp_path):
     np.testing.assert_allclose(logits.q_values(obs), obs[:, 0] @ weights, atol=1e-5)
     taken = onnx_teacher.read(path, VECTOR, Reading("actions")).q_values(obs)
     np.testing.assert_array_equal(taken.argmax(1), (obs[:, 0] @ weights).argmax(1))
+
+
+def test_what_rtpd_has_exported_can_teach_too(tmp_path):
+    agent = store.load_policy("zoo:pong/net0.1")
+    OnnxTarget().write(agent, tmp_path / "x.onnx", None)
+    found = onnx_teacher.read(tmp_path / "x.onnx", agent.spec, Reading())
+    obs = np.load(VALUES.with_suffix(".npz"))["obs"]
+    np.testing.assert_allclose(found.q_values(obs), agent.q_values(obs), rtol=1e-3, atol=1e-3)
+    assert found.head.gives_q
 
 
 # ---- what does not fit, or does not say --------------------------------------------------------

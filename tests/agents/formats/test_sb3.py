@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pickle
+import re
 import zipfile
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,8 @@ from hypothesis import strategies as st
 
 from rtpd.agents import store
 from rtpd.agents.formats import pretrained, sb3_kind, torch_file
+from rtpd.agents.formats.description import describe
+from rtpd.cli.main import main
 from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, EnvError, RequestError, RtpdError
 from rtpd.training.distill import teachers_of
@@ -311,6 +314,27 @@ def test_the_nets_made_for_these_tests_are_read(changed, saved_by_torch):
 def test_a_net_of_another_kind_is_named(arrays, said, changed, saved_by_torch):
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     refused(changed(PONG, policy=saved_by_torch(arrays)), IMAGE, said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"policy_class": policy_class("a.policies", "RecurrentActorCriticPolicy")},
+            "recurrent policies are not read",
+        ),
+        ({"action_space": space("Box")}, "continuous actions are not read"),
+        ({"observation_space": space("Dict")}, "observations that are dicts are not read"),
+    ],
+)
+def test_why_an_agent_cannot_teach_is_told(changes, why, changed, capsys):
+    path = changed(PPO, data=about(PPO, **changes))
+    found = describe(path)
+    assert not found["teaches"] and found["why"].startswith(why) and found["command"] is None
+    assert main(["teachers", "--file", str(path)]) == 0
+    assert re.search(rf"^why +{why}", capsys.readouterr().out, re.MULTILINE)
+    assert main(["teachers", "--file", str(PPO), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == describe(PPO)
 
 
 # ---- PPO and A2C --------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def of_function(
 
     def answers(obs: np.ndarray) -> np.ndarray:
         with lock:
-            given = function(obs)
+            given = function(np.array(obs))  # its own, which it may write to
         try:
             return np.asarray(given)
         except Exception as error:  # of other libraries, about tensors of theirs
