@@ -167,6 +167,19 @@ def test_graphs_of_another_kind_are_named(tmp_path):
     refused(tmp_path / "none.onnx", VECTOR, Reading(), "there is no file")
 
 
+def test_a_graph_that_computes_one_state_alone_but_says_any_number_is_refused(tmp_path):
+    path, _ = linear(tmp_path / "x.onnx", (4,), 2)
+    model = onnx.load(path)
+    model.graph.node[1].op_type = "Reshape"
+    model.graph.node[1].input.append("one")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 4]), "one"))
+    onnx.save(model, path)
+    agent = onnx_teacher.read(path, VECTOR, Reading())
+    assert agent.q_values(np.zeros((1, 1, 4), np.float32)).shape == (1, 2)
+    with pytest.raises(CheckpointError, match="no ONNX file that runs"):
+        agent.q_values(np.zeros((2, 1, 4), np.float32))
+
+
 # ---- statistics of vectors ---------------------------------------------------------------------
 
 STATISTICS = DATA / "sb3-cartpole-vecnormalize.pkl"  # of make_sb3_fixtures.py, as its .npz

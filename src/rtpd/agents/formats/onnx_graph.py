@@ -54,18 +54,30 @@ def runtime() -> ModuleType:
     return onnxruntime
 
 
-def session(path: Path, data: bytes, threads: int = 1) -> Callable[..., list[np.ndarray]]:
-    """`run(outputs, inputs)` of a model that has been checked, on the CPU."""
+Run = Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]]
+"""From the names of outputs, and inputs by name, to those outputs."""
+
+
+def session(path: Path, data: bytes, threads: int = 1) -> Run:
+    """A model that has been checked, on the CPU; CheckpointError for what the runtime refuses."""
     ort = runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(
+        made = ort.InferenceSession(
             data, options, providers=["CPUExecutionProvider"], enable_fallback=False
-        ).run
+        )
     except Exception as error:  # onnxruntime's errors have no common base but this
         raise refused(path, why(error)) from None
+
+    def run(outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return made.run(outputs, inputs)
+        except Exception as error:
+            raise refused(path, why(error)) from None
+
+    return run
 
 
 def parsed(path: Path, data: bytes) -> Any:  # noqa: ANN401

@@ -65,7 +65,7 @@ class Model(NamedTuple):
     data: bytes
     digest: str  # of the file
     input: tuple[str, Value]
-    num_free: bool  # whether N is free, or 1
+    is_free: bool  # whether N is free, or 1
     outputs: dict[str, Value]
     num_nodes: int
     parameters: int
@@ -149,7 +149,7 @@ def _policy(model: Model, spec: EnvSpec, how: Reading) -> HostPolicy:
 
     def answers(obs: np.ndarray) -> np.ndarray:
         seen = see(obs if moved is None else moved(obs)).astype(kind, copy=False)
-        batches = [seen] if model.num_free else [seen[i : i + 1] for i in range(len(seen))]
+        batches = [seen] if model.is_free else [seen[i : i + 1] for i in range(len(seen))]
         return np.concatenate([run([name], {given: np.ascontiguousarray(b)})[0] for b in batches])
 
     source = {
