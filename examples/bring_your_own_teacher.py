@@ -1,9 +1,9 @@
-"""A Stable-Baselines3 teacher, a small student of it, and an ONNX file that plays elsewhere.
+"""A teacher of another program, a small student of it, and an ONNX file that plays elsewhere.
 
     python examples/bring_your_own_teacher.py tests/data/sb3-cartpole-ppo.zip gym/CartPole-v1
     python examples/bring_your_own_teacher.py dqn.zip pong --student net1.7
 
-The zip is read without PyTorch, and nothing in it is executed.
+The file, also a .cleanrl_model or an .onnx, is read without PyTorch, and nothing in it is executed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from rtpd.export import export
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("zip", help="what model.save() of a DQN, QR-DQN, PPO or A2C has written")
+    parser.add_argument("teacher", help="what model.save() of Stable-Baselines3 has written")
     parser.add_argument("env", help="the game it was trained on")
     parser.add_argument("--student", default="mlp8", help="net1.7 and its like for Atari")
     parser.add_argument("--steps", type=int, default=20_000, help="agent steps")
@@ -29,7 +29,7 @@ def main() -> None:
         students=(f"{args.student}:kl",),
         steps=args.steps,
     )
-    summary = rtpd.distill(args.zip, settings, out=args.out)
+    summary = rtpd.distill(args.teacher, settings, out=args.out)
     for name, row in summary["agents"].items():
         print(f"{name}: {row['parameters']:,} parameters")
 

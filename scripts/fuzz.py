@@ -101,6 +101,7 @@ def targets(folder: Path) -> dict[str, Any]:
 
     from rtpd.agents import store
     from rtpd.agents.formats.torch_file import state_dict
+    from rtpd.agents.formats.vec_normalize import read as read_statistics
     from rtpd.agents.sources import options_of
     from rtpd.config.loading import flat, from_dict, load_config, to_dict
     from rtpd.networks import architectures
@@ -122,7 +123,8 @@ def targets(folder: Path) -> dict[str, Any]:
     store.save(agent, Policy(net, Preprocess(jnp.zeros(4), jnp.ones(())), spec, facts))
     about, weights = json.loads(agent.with_suffix(".json").read_bytes()), agent.read_bytes()
     spawn = multiprocessing.get_context("spawn")  # onnxruntime is native: a crash must be survived
-    zips = sorted((Path(__file__).parents[1] / "tests").rglob("*.zip"))
+    data = Path(__file__).parents[1] / "tests" / "data"
+    zips, models, pickles = (sorted(data.glob(f"*.{kind}")) for kind in ("zip", "onnx", "pkl"))
 
     def agents(rng: np.random.Generator) -> None:
         if rng.random() < 0.7:
@@ -218,6 +220,20 @@ def targets(folder: Path) -> dict[str, Any]:
             runtime = ProcessPoolExecutor(1, spawn)
             raise
 
+    def teachers(rng: np.random.Generator) -> None:
+        nonlocal runtime
+        data = models[int(rng.integers(len(models)))].read_bytes()
+        (folder / "x.onnx").write_bytes(mutated(data, rng))
+        try:
+            runtime.submit(_load_teacher, folder / "x.onnx").result()
+        except BrokenProcessPool:
+            runtime = ProcessPoolExecutor(1, spawn)
+            raise
+
+    def statistics(rng: np.random.Generator) -> None:
+        (folder / "x.pkl").write_bytes(mutated(pickles[0].read_bytes(), rng))
+        read_statistics(folder / "x.pkl")
+
     def suites(rng: np.random.Generator) -> None:
         (folder / "x.toml").write_bytes(mutated(valid.SUITE, rng))
         read_suite(folder / "x.toml")
@@ -248,6 +264,8 @@ def targets(folder: Path) -> dict[str, Any]:
         OnnxTarget().write(store.load(agent), folder / "agent.onnx", None)
         whole = (folder / "agent.onnx").read_bytes()
         runtime, found["onnx"] = ProcessPoolExecutor(1, spawn), exports
+        found |= {"teacher": teachers} if models else {}
+    found |= {"statistics": statistics} if pickles else {}
     return found | ({"torch": archives} if zips else {})
 
 
@@ -259,6 +277,13 @@ def _load_onnx(path: Path) -> None:
     from rtpd.agents.formats import onnx_file
 
     onnx_file.load(path)
+
+
+def _load_teacher(path: Path) -> None:
+    from rtpd.agents.formats import onnx_graph, onnx_teacher
+
+    model = onnx_teacher.parsed(path)
+    onnx_graph.session(path, model.data)
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecFrameStack
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 from torch import nn
 
 try:
@@ -187,6 +187,20 @@ def make_cleanrl(name, folder):
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
+def make_statistics(folder):
+    """sb3-cartpole-vecnormalize.pkl: statistics of random play, and what they make of vectors."""
+    env = VecNormalize(make_env("cartpole"))
+    env.action_space.seed(0)
+    env.reset()
+    for _ in range(200):
+        env.step([env.action_space.sample()])
+    path = folder / "sb3-cartpole-vecnormalize.pkl"
+    env.save(path)
+    obs = np.random.default_rng(0).normal(scale=0.1, size=(20, 4)).astype(np.float32)
+    np.savez_compressed(path.with_suffix(".npz"), obs=obs, seen=env.normalize_obs(obs))
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
 def make_tensors(folder):
     """torch-tensors.pth: numbers of several kinds, and views that share a storage."""
     base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
@@ -217,3 +231,4 @@ if __name__ == "__main__":
             make(name, target)
     if not sys.argv[2:]:
         make_tensors(target)
+        make_statistics(target)

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtpd.agents import store
-from rtpd.agents.formats import onnx_file
+from rtpd.agents.formats import onnx_file, onnx_graph
 from rtpd.agents.sources import options_of
 from rtpd.cli import tables
 from rtpd.cli.main import main
@@ -272,7 +272,7 @@ def test_onnx_files_that_rtpd_has_not_written_never_reach_the_runtime(
     path = tmp_path / "x.onnx"
     path.write_bytes(model.SerializeToString())
     assert path.read_bytes() != exported.read_bytes()
-    monkeypatch.setattr(onnx_file.runtime(), "InferenceSession", None)
+    monkeypatch.setattr(onnx_graph.runtime(), "InferenceSession", None)
     with pytest.raises(CheckpointError) as error:
         onnx_file.load(path)
     assert "\n" not in str(error.value) and "not callable" not in str(error.value)

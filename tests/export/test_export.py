@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rtpd.agents import store as agents_on_disk
-from rtpd.agents.formats import onnx_file
+from rtpd.agents.formats import onnx_file, onnx_graph
 from rtpd.cli.main import main
 from rtpd.errors import CheckpointError, RequestError, RtpdError
 from rtpd.export import TARGETS, ExportTarget, c, export, quantise, verify
@@ -87,7 +87,7 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
     for part in (slice(0, 1), slice(0, 9)):
         given = found.q_values(obs[part])
         np.testing.assert_allclose(given, expected[part], rtol=0, atol=verify.ROUNDING * size)
-    session = onnx_file.runtime().InferenceSession(path.read_bytes())
+    session = onnx_graph.runtime().InferenceSession(path.read_bytes())
     shape = (len(obs), *session.get_inputs()[0].shape[1:])
     q, action = session.run(None, {"frames": obs.reshape(shape)})
     assert action.dtype == np.int64
@@ -97,7 +97,7 @@ def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(
     )
     OnnxTarget().write(counted, path, None)
     assert onnx_file.load(path).spec.first_action == -1
-    session = onnx_file.runtime().InferenceSession(path.read_bytes())
+    session = onnx_graph.runtime().InferenceSession(path.read_bytes())
     given = session.run(["action"], {"frames": obs.reshape(shape)})[0]
     np.testing.assert_array_equal(given, action - 1)
 
@@ -110,7 +110,7 @@ def test_an_onnx_file_says_what_it_holds_whatever_its_names_are(tmp_path):
     assert found.spec == spec
     assert found.provenance["agent"] == HOSTILE
     assert found.provenance["parameters"] == 4 * 4 * 8 + 8 + 8 * 2 + 2
-    session = onnx_file.runtime().InferenceSession((tmp_path / "a.onnx").read_bytes())
+    session = onnx_graph.runtime().InferenceSession((tmp_path / "a.onnx").read_bytes())
     kept = session.get_modelmeta().custom_metadata_map
     assert json.loads(kept["action_meanings"]) == [HOSTILE, "b"]
 

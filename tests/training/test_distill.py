@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import pytest
 
-from rtpd.agents.formats import sb3
+from rtpd.agents.formats import pretrained
 from rtpd.agents.store import load_policy, save
 from rtpd.cli.main import main
 from rtpd.config.loading import load_config
@@ -94,7 +94,7 @@ def test_an_agent_of_stable_baselines3_teaches_and_keeps_its_own_eyes(tmp_path):
     setting = replace(DISTILL, env="gym/CartPole-v1", steps=4_000)
     distill(path, setting, out=tmp_path / "run")
     teacher, student = (load_policy(tmp_path / "run", name) for name in ("teacher", "mlp8"))
-    original = sb3.load(path, "gym/CartPole-v1")
+    original = pretrained.load(path, "gym/CartPole-v1")
     assert eqx.tree_equal(teacher.net, original.net)
     assert (
         Run.open(tmp_path / "run").manifest["config"]["teacher"]["net"]

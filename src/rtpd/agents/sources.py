@@ -19,7 +19,7 @@ import msgspec
 from rtpd import envs
 from rtpd.agents import zoo
 from rtpd.agents.formats import onnx_file
-from rtpd.agents.store import file_of, load, load_policy
+from rtpd.agents.store import file_of, load_any, load_policy
 from rtpd.envs import EnvOptions
 from rtpd.envs.options import modules_of
 from rtpd.errors import CheckpointError, ConfigError, EnvError, RunError, unknown
@@ -108,6 +108,6 @@ def _agents_of_run(path: Path, names: tuple[str, ...]) -> Agents:
     env = str(config.get("env"))
     for name in env.split("+") if modules_of(env) else ():
         envs.check(name)  # who plays knows its game, but not the module that has it
-    policies = {name: load(folder.agent_path(name)) for name in names or folder.agents}
+    policies = {name: load_any(folder.agent_path(name)) for name in names or folder.agents}
     scores = folder.random_scores
     return Agents(env, policies, folder.manifest["agents"], options, scores)

@@ -1,9 +1,10 @@
 """Agents on disk: NAME.safetensors (weights and centre) and NAME.json (what they are)."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,13 @@ import numpy as np
 import safetensors.numpy
 
 from rtpd.agents import zoo
+from rtpd.agents.formats import normalize, onnx_teacher
+from rtpd.agents.formats.host import Reading, of_function
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.learning.teachers import POLICY, TEACHERS, head_of
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Scalar, ValueHead
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.archive import why
@@ -44,14 +47,51 @@ class _About(msgspec.Struct):
     teacher: _Name = ""
 
 
-def save(path: Path, policy: Policy) -> None:
-    """Write an agent as `path` (.safetensors) and the JSON beside it."""
+class _Statistics(msgspec.Struct):
+    mean: list[float]
+    deviation: list[float]
+
+
+class _Seen(msgspec.Struct):
+    """Of a teacher outside of JAX: how its file is read."""
+
+    scale: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+    normalize: _Statistics | None = None
+
+
+class _AboutHost(msgspec.Struct):
+    """What the .json of a teacher outside of JAX must say."""
+
+    spec: EnvSpec
+    output: Literal["q", "logits", "actions"]
+    source: _Seen
+    parameters: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+
+    def reading(self, path: Path) -> Reading:
+        """How it answers and sees; CheckpointError if it divides by what is no number."""
+        seen, found = self.source, None
+        if seen.normalize is not None:
+            found = normalize.of(path, seen.normalize.mean, seen.normalize.deviation)
+        return Reading(self.output, seen.scale, found)
+
+
+def save(path: Path, policy: Policy | HostPolicy) -> None:
+    """Write an agent as `path` (.safetensors) and the JSON beside it.
+
+    Of one that is computed outside of JAX: its ONNX file under that name, if it is one, and JSON.
+    """
     path.parent.mkdir(exist_ok=True)  # an agent of several games is kept under the game's name
-    data = safetensors.numpy.save(checkpoint.arrays_of((policy.net, policy.preprocess)))
-    write_atomic(path, data)
+    if isinstance(policy, HostPolicy):
+        path, data = path.with_suffix(".onnx"), policy.model or b""
+        parameters = policy.provenance["parameters"]
+    else:
+        data = safetensors.numpy.save(checkpoint.arrays_of((policy.net, policy.preprocess)))
+        parameters = num_parameters(policy.net)
+    if data:
+        write_atomic(path, data)
     about = {
         "format": FORMAT,
-        "parameters": num_parameters(policy.net),
+        "parameters": parameters,
         "spec": asdict(policy.spec),
         **policy.provenance,
     }
@@ -61,24 +101,8 @@ def save(path: Path, policy: Policy) -> None:
 @settled()
 def load(path: Path) -> Policy:
     """Read an agent's file back; CheckpointError if it is damaged or of another format."""
-    described = (
-        path.with_name(HUB_CONFIG) if path.name == HUB_WEIGHTS else path.with_suffix(".json")
-    )
-    meta: Any = read_json(described)
-    try:
-        data = contents(path)
-    except RequestError as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from None
-    if not isinstance(meta, dict):
-        raise CheckpointError(f"{path}: its .json is no description of an agent")
-    if meta.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: agent format {meta.get('format')}, this rtpd reads {FORMAT}"
-        )
-    digest = meta.pop("sha256", None)
-    if _digest(data, meta) != digest:
-        raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
-    about = _described(meta, path)
+    data, meta = _stored(path)
+    about = _described(meta, path, _About)
     spec = about.spec
     head: ValueHead = Scalar()
     if AgentId.parse(about.agent).is_teacher:
@@ -126,7 +150,54 @@ def load_policy(source: str | Path, agent: str = "teacher") -> Policy:
         return load(file)
     folder = Run.open(Path(source))
     folder.check_agents((agent,))
-    return load(folder.agent_path(agent))
+    path = folder.agent_path(agent)
+    if path.suffix == ".onnx":
+        raise RequestError(f"'{path}' plays, but holds no weights that can be read back")
+    return load(path)
+
+
+def load_any(path: Path) -> Policy | HostPolicy:
+    """As `load`, also of a teacher that is computed outside of JAX and was kept as ONNX."""
+    if path.suffix != ".onnx":
+        return load(path)
+    data, meta = _stored(path)
+    about = _described(meta, path, _AboutHost)
+    found = onnx_teacher.restored(path, data, about.spec, about.reading(path))
+    return replace(found, provenance=_facts(meta))
+
+
+def function_of(path: Path, function: Callable[[np.ndarray], Any]) -> HostPolicy:
+    """A teacher that is a Python function, as the JSON beside `path` describes it."""
+    _, meta = _stored(path, is_there=False)
+    about = _described(meta, path, _AboutHost)
+    return replace(of_function(function, about.spec, about.output), provenance=_facts(meta))
+
+
+def _stored(path: Path, *, is_there: bool = True) -> tuple[bytes, dict[str, Any]]:
+    """The weights in a file and what is said of them, which fit each other."""
+    described = (
+        path.with_name(HUB_CONFIG) if path.name == HUB_WEIGHTS else path.with_suffix(".json")
+    )
+    meta: Any = read_json(described)
+    try:
+        data = contents(path) if is_there else b""
+    except RequestError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path}: its .json is no description of an agent")
+    if meta.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: agent format {meta.get('format')}, this rtpd reads {FORMAT}"
+        )
+    digest = meta.pop("sha256", None)
+    if _digest(data, meta) != digest:
+        raise CheckpointError(f"{path} or its .json is damaged: the sha256 differs")
+    return data, meta
+
+
+def _facts(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What else a description says, which is kept as provenance."""
+    return {key: value for key, value in meta.items() if key not in ("format", "spec")}
 
 
 def _digest(data: bytes, about: dict[str, Any]) -> str:
@@ -134,9 +205,9 @@ def _digest(data: bytes, about: dict[str, Any]) -> str:
     return sha256(data + json.dumps(about, sort_keys=True).encode())
 
 
-def _described(meta: dict[str, Any], path: Path) -> _About:
+def _described[Kind](meta: dict[str, Any], path: Path, kind: type[Kind]) -> Kind:
     try:
-        return msgspec.convert(meta, _About)
+        return msgspec.convert(meta, kind)
     except (ValueError, RecursionError) as error:  # of its schema, or of half a character
         raise CheckpointError(f"{path}: its .json describes no agent: {error}") from None
 

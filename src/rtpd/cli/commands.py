@@ -41,7 +41,8 @@ COMMANDS = {
         """examples:
   rtpd distill runs/pong-1 --students net1.7:kl net0.5:kl
   rtpd distill runs/pong-1 --students net4:mse --steps 400000 --out runs/smaller
-  rtpd distill dqn_pong.zip pong --students net1.7:kl""",
+  rtpd distill dqn_pong.zip pong --students net1.7:kl
+  rtpd distill model.onnx pong --teacher-output logits --teacher-scale 255""",
     ),
     "evaluate": Entry(
         "evaluate RUN",
@@ -137,10 +138,11 @@ examples:
     ),
     "teachers": Entry(
         "teachers",
-        "list the teachers",
+        "list the teachers, or tell what a file has in it",
         "rtpd.cli.listings:TeachersCommand",
         """examples:
   rtpd teachers
+  rtpd teachers --file ppo.zip     # what is in it, and how it can be distilled
   rtpd teachers --measure""",
     ),
     "bench": Entry(

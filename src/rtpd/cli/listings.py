@@ -98,9 +98,12 @@ class TeachersCommand(Command):
     """List the teachers, each with its paper, what it learns from, and the preset that uses it.
 
     `rtpd train pong --preset c51` trains with the paper's settings, `rtpd train pong --teacher c51`
-    with those of your device.
+    with those of your device. With --file: what an agent of any program is, and whether it can
+    teach.
     """
 
+    file: Path | None = None
+    """tell of this file instead: of Stable-Baselines3, CleanRL, ONNX, or of rtpd"""
     measure: bool = False
     """also measure how fast each is on this machine (some minutes; close what else is running)"""
     seconds: float = 10.0
@@ -110,6 +113,11 @@ class TeachersCommand(Command):
 
     @override
     def execute(self) -> int:
+        if self.file is not None:
+            from rtpd.agents.formats.description import describe
+
+            tables.print_result(describe(self.file), tables.print_teacher, as_json=self.json)
+            return 0
         tables.print_result(self._found(), tables.print_teachers, as_json=self.json)
         return 0
 

@@ -220,6 +220,18 @@ def print_teachers(teachers: Mapping[str, Row], *, console: Console | None = Non
     (console or terminal(sys.stdout)).print(table)
 
 
+def print_teacher(found: Row, *, console: Console | None = None) -> None:
+    """What is in an agent's file, a line for each fact that is known."""
+    facts = {**found, "teaches": "yes" if found["teaches"] else "no", "command": None}
+    if found["teaches"] and found["answers"] is None:
+        facts["answers"] = "q or logits, as --teacher-output says"
+    told = {key: value for key, value in facts.items() if value is not None}
+    lines = [Text(f"{key:<12}{clean(value)}") for key, value in told.items()]
+    if found["command"]:
+        lines.append(Text(f"\n{clean(found['command'])}"))
+    (console or terminal(sys.stdout)).print(Group(*lines))
+
+
 def print_bench(result: Row, *, console: Console | None = None) -> None:
     """The result of `rtpd bench`, for people."""
     families = result["families"]

@@ -87,18 +87,25 @@ class DistillCommand(Command):
 
     brief: ClassVar[tuple[str, ...]] = (
         "--students", "--steps", "--minutes", "--seed", "--num-envs", "--preset", "--config",
-        "--out", "--track", "--quiet",
+        "--teacher-output", "--teacher-scale", "--teacher-normalize", "--out", "--track", "--quiet",
     )  # fmt: skip
 
     teacher: tyro.conf.Positional[Path]
-    """run folder, an agent's .safetensors file, or (name its game too) the .zip of a
-    Stable-Baselines3 DQN, PPO or A2C or an sb3-contrib QR-DQN, or the .cleanrl_model of a CleanRL
-    DQN or PPO; statistics of VecNormalize are not in such files"""
+    """run folder, an agent's .safetensors file, or (name its game too) a .zip of Stable-Baselines3
+    (DQN, QR-DQN, PPO, A2C), a .cleanrl_model (DQN, PPO), or an .onnx of any program;
+    `rtpd teachers --file FILE` tells what is in it"""
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
     """what the settings come from (default: distill, after the paper)"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings, over the preset"""
+    teacher_output: str | None = None
+    """what an ONNX file answers, where its output's name does not tell: q, logits, actions"""
+    teacher_scale: float | None = None
+    """what an ONNX file's float pixels are divided by: 255 if it sees 0 to 1, 1 if 0 to 255"""
+    teacher_normalize: Path | None = None
+    """of a teacher that was trained on normalised vectors: what VecNormalize.save has written, or a
+    .npz or .json of mean and var"""
     out: Path | None = None
     """a new or empty folder for the run (default: runs/GAME-N)"""
     quiet: bool = False
@@ -125,6 +132,9 @@ class DistillCommand(Command):
         summary = distill(
             self.teacher,
             self.config,
+            teacher_output=self.teacher_output,
+            teacher_scale=self.teacher_scale,
+            teacher_normalize=self.teacher_normalize,
             out=self.out,
             preset=self.preset or "distill",
             monitor=monitor,

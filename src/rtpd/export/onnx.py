@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rtpd.agents.formats import onnx_file
+from rtpd.agents.formats import onnx_file, onnx_graph
 from rtpd.errors import RequestError
 from rtpd.export.about import describe
 from rtpd.export.quantise import Quantised
@@ -36,8 +36,8 @@ class OnnxTarget(ExportTarget):
         try:
             import onnx  # noqa: F401
         except ImportError:
-            raise onnx_file.needs("onnx") from None
-        onnx_file.runtime()
+            raise onnx_graph.needs("onnx") from None
+        onnx_graph.runtime()
         if not isinstance(policy.net, QNet):
             raise RequestError(f"ONNX: a net of type {type(policy.net).__name__} is not supported")
         if policy.net.activation != "relu":

@@ -25,7 +25,7 @@ from rtpd.learning.teachers import make_teacher, schedule_of
 from rtpd.learning.teachers.base import Teacher
 from rtpd.learning.teachers.state import Rollout, TeacherState
 from rtpd.learning.train_state import Metrics, TrainState
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.types import EnvSpec, Preprocess
 
 Replays = Mapping[str, ring.Replay]
@@ -49,7 +49,7 @@ class Learner:
 
     config: Config
     specs: Mapping[str, EnvSpec]  # by game
-    policies: Mapping[str, Policy] = field(default_factory=dict)  # of frozen teachers
+    policies: Mapping[str, Policy | HostPolicy] = field(default_factory=dict)  # of frozen teachers
     late: frozenset[str] = frozenset()  # students that learn more often, at the end of the run
 
     @cached_property

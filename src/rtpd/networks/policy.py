@@ -40,11 +40,14 @@ class Policy(eqx.Module):
 
 @dataclass(frozen=True)
 class HostPolicy:
-    """An agent that is computed outside of JAX: an ONNX file, a compiled C net.
+    """An agent that is computed outside of JAX: an ONNX file, a compiled C net, a function.
 
-    `q_values(obs)` maps raw NumPy stacks [N K *F] to f32[N A]; all else is as in `Policy`.
+    `q_values(obs)` maps raw NumPy stacks [N K *F] to f32[N A]; all else is as in `Policy`. `head`
+    says whether these are Q-values; `model` is the ONNX file that a run of this teacher keeps.
     """
 
     q_values: Callable[[np.ndarray], np.ndarray]
     spec: EnvSpec
     provenance: dict
+    head: ValueHead = Scalar()
+    model: bytes | None = None

@@ -99,6 +99,8 @@ def with_noise(net: QNet, key: PRNGKeyArray) -> QNet:
 
 def without_noise(net: QNet) -> QNet:
     """The net of the means of the weights, which needs no draw."""
+    if not net.streams:  # it stands for a teacher outside of JAX
+        return net
     return eqx.tree_at(
         lambda n: [layer.noise for stream in n.streams for layer in stream],
         net,

@@ -132,7 +132,8 @@ class Cell:
         about = self.about(agent, self.members[agent][0])
         if self.procedure != SCRATCH:
             return about.share
-        return about.parameters / self.best.parameters if self.best else None
+        known = self.best is not None and self.best.parameters
+        return about.parameters / self.best.parameters if known else None
 
     @cached_property
     def results(self) -> dict[Agent, "Result"]:

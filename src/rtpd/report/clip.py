@@ -101,9 +101,9 @@ def film(pair: Pair, limit: int) -> bytes:
 def _play(folder: Run, agent: str, options: EnvOptions) -> tuple[list[np.ndarray], list[float]]:
     """Pictures u8[210 160 3], and at each the return of the episode so far."""
     from rtpd.agents.play.game import Cast, moments
-    from rtpd.agents.store import load
+    from rtpd.agents.store import load_any
 
-    cast = Cast({agent: load(folder.agent_path(agent))}, str(folder.path))
+    cast = Cast({agent: load_any(folder.agent_path(agent))}, str(folder.path))
     with closing(moments(cast, options, EPSILON, SEED, pictures=True)) as steps:
         shown = list(islice(steps, FRAMES))
     pictures = [moment.picture for moment in shown if moment.picture is not None]

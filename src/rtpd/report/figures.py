@@ -46,7 +46,9 @@ def points(cells: Sequence[Cell]) -> list[Point]:
         for agent in cell.members:
             scores, best = cell.of_best(agent), cell.best
             frozen = agent == TAUGHT_BY and cell.procedure != REAL_TIME and REAL_TIME in kinds
-            if not scores or best is None or frozen:  # frozen: the teacher of another cell
+            if (
+                not scores or best is None or not best.parameters or frozen
+            ):  # frozen: the teacher of another cell
                 continue
             score = stats.estimate(stats.mean, {cell.game: scores})
             size = 100 * cell.results[agent].about.parameters / best.parameters

@@ -15,6 +15,9 @@ from rtpd.errors import CheckpointError
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # what JavaScript counts exactly
 
 
+FUNCTION = "function"  # the net of a teacher that is a Python function, whose size is not known
+
+
 class AgentInfo(msgspec.Struct, omit_defaults=True):
     """What an agent is, from the start of its run on."""
 

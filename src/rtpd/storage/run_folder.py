@@ -120,9 +120,13 @@ class Run:
         return self.about.random_scores
 
     def agent_path(self, name: str) -> Path:
-        """The weights of an agent; its description is beside it, ending in .json."""
+        """The weights of an agent; its description is beside it, ending in .json.
+
+        Of a teacher that is computed outside of JAX its ONNX file, if there is one.
+        """
         inside(self.path, f"agents/{name}.json")
-        return inside(self.path, f"agents/{name}.safetensors")
+        model = inside(self.path, f"agents/{name}.onnx")
+        return model if model.is_file() else inside(self.path, f"agents/{name}.safetensors")
 
     def check_agents(self, names: tuple[str, ...]) -> None:
         """RunError if an agent asked for is not there."""

@@ -19,6 +19,7 @@ from rtpd.learning import replay as ring
 from rtpd.learning.replay_shape import ReplayShape, replay_shape
 from rtpd.learning.student_spec import parse_actors, parse_students
 from rtpd.learning.teachers.base import Teacher
+from rtpd.learning.teachers.host import HostTeacher
 from rtpd.learning.teachers.state import TeacherState
 from rtpd.learning.train_state import TrainState
 from rtpd.networks.qnet import QNet, with_noise
@@ -37,6 +38,8 @@ class Collector:
         self.replay = ring.init(replay_of(settings, env.spec))
         self._add = jax.jit(ring.add, donate_argnums=0)
         self._seal = jax.jit(ring.seal, donate_argnums=0)
+        self._host = teacher.policy if isinstance(teacher, HostTeacher) else None
+        self._push = jax.jit(acting.push)
         self._act = compute.jit(partial(_act, teacher, self.actors, actions), settings.compute)
 
     def restart(self, step: int) -> None:
@@ -71,8 +74,15 @@ class Collector:
         preprocess = {name: teacher.preprocess for name in nets} | {"teacher": teacher.sees}
         self.stack, self.action, self.q = self._act(
             nets, preprocess, self.stack, self.timestep.frame, self.timestep.first, self._key,
-            np.int32(step), np.float32(epsilon),
+            np.int32(step), np.float32(epsilon), self._asked(),
         )  # fmt: skip
+
+    def _asked(self) -> np.ndarray | None:
+        """What a teacher outside of JAX answers in all envs [E A]; None of one inside."""
+        if self._host is None:
+            return None
+        stack = self._push(self.stack, self.timestep.frame, self.timestep.first)
+        return self._host.q_values(np.asarray(stack))
 
     def send(self) -> None:
         """Begin a step of the emulators."""
@@ -120,11 +130,12 @@ def replay_of(settings: Config, spec: EnvSpec) -> ReplayShape:
 def _act(
     teacher: Teacher, actors: Mapping[str, slice], actions: slice, nets: Mapping[str, QNet],
     preprocess: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
-    key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike,
+    key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike, asked: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Actions of whoever drives each env, the random key derived from the step; see `acting.act`.
 
     Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
+    `asked`: the answers of a teacher outside of JAX, which is asked in every env, whoever drives.
     A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
@@ -132,6 +143,9 @@ def _act(
     def q_values(stack: Array) -> Float[Array, "E A"]:
         found = []
         for name, part in actors.items():
+            if name == "teacher" and asked is not None:
+                found.append(jnp.asarray(asked)[part])
+                continue
             x = teacher.preprocessed(preprocess[name], stack[part])
             outputs = with_noise(nets[name], noise_key)(x)
             is_teacher = name == "teacher"
@@ -139,6 +153,8 @@ def _act(
         return jnp.concatenate(found)
 
     stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon)
+    if asked is not None:
+        return stack, action, jnp.asarray(asked)
     drives = np.zeros(len(q), bool)
     drives[actors["teacher"]] = True
     answered = drives[:, None] & jnp.less(epsilon, 1)

@@ -37,6 +37,6 @@ def _teachers_first[Found](rows: Mapping[str, Found]) -> list[tuple[str, Found]]
 def _finite(nets: dict[str, QNet]) -> dict[str, jax.Array]:
     def of(net: QNet) -> jax.Array:
         weights = jax.tree.leaves(eqx.filter(net, eqx.is_inexact_array))
-        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(weight)) for weight in weights]))
+        return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(weight)) for weight in weights], bool))
 
     return {name: of(net) for name, net in nets.items()}

@@ -14,7 +14,7 @@ from rtpd.envs.options import IMPORT, modules_of
 from rtpd.errors import typed
 from rtpd.learning.student_spec import parse_students
 from rtpd.learning.teachers import schedule_of
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
@@ -192,7 +192,9 @@ class RunLogger:
             found.setdefault(name, AgentMetrics()).played = played
         return found
 
-    def begin_evaluation(self, policies: dict[str, Policy], episodes: int, step: int) -> None:
+    def begin_evaluation(
+        self, policies: Mapping[str, Policy | HostPolicy], episodes: int, step: int
+    ) -> None:
         """Let agents play beside the training, after `end_evaluation` of those before."""
         args = (policies, episodes, step, self.seconds)
         self._evaluating.begin(lambda stop: self.evaluation(*args, stop))
@@ -207,7 +209,7 @@ class RunLogger:
         )
 
     def evaluation(
-        self, policies: dict[str, Policy], episodes: int, step: int, seconds: float,
+        self, policies: Mapping[str, Policy | HostPolicy], episodes: int, step: int, seconds: float,
         stop: Callable[[], bool] = lambda: False, *, tell: bool = False,
     ) -> Rows:  # fmt: skip
         """Play and write a line; `seconds` is the time of training when the agents were copied.

@@ -1,5 +1,6 @@
 """The agents of a run: what they are, and copies of them to play, save and export."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from rtpd.learning.train_state import copied
 from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import cost, qnet
 from rtpd.networks.heads import Scalar
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import TEACHER
 from rtpd.storage.manifest import AgentInfo
 from rtpd.types import EnvSpec, Preprocess, num_parameters
@@ -31,19 +32,21 @@ def describe(learner: Learner) -> dict[str, AgentInfo]:
     agents, found = {}, jax.eval_shape(shapes, jr.key(0))
     for game in learner.specs:
         teacher, students = found[game]
-        total = num_parameters(teacher)
+        facts = _teacher_facts(learner, game)
+        is_outside = isinstance(learner.policies.get(game), HostPolicy)
+        total = facts["parameters"] if is_outside else num_parameters(teacher)
         agents[learner.agent(game, TEACHER)] = AgentInfo(
-            net=_teacher_facts(learner, game)["net"],
+            net=facts["net"],
             parameters=total,
             share=1.0,
-            multiply_adds=cost.multiply_adds(teacher, learner.specs[game]),
+            multiply_adds=None if is_outside else cost.multiply_adds(teacher, learner.specs[game]),
         )
         for student in learner.students:
             net, is_short = students[student.name], student.short == student.name
             agents[learner.agent(game, student.name)] = AgentInfo(
                 net=student.net,
                 parameters=num_parameters(net),
-                share=num_parameters(net) / total,
+                share=num_parameters(net) / total if total else None,
                 multiply_adds=cost.multiply_adds(net, learner.specs[game]),
                 loss=student.loss,
                 int8=student.int8,
@@ -53,13 +56,23 @@ def describe(learner: Learner) -> dict[str, AgentInfo]:
     return agents
 
 
-def policies(learner: Learner, state: LearnerState, **provenance: Any) -> dict[str, Policy]:  # noqa: ANN401
+def policies(
+    learner: Learner,
+    state: LearnerState,
+    **provenance: Any,  # noqa: ANN401
+) -> dict[str, Policy | HostPolicy]:
     """Copies of all agents as they are now: the state's own buffers may be donated any time."""
-    agents, about = {}, describe(learner)
+    agents: dict[str, Policy | HostPolicy] = {}
+    about = describe(learner)
     for game, (teacher, students) in _nets(learner, state).items():
         seen = state.teachers[game]
         for name, net in {"teacher": teacher, **students}.items():
             agent, teaches = learner.agent(game, name), name == "teacher"
+            outside = learner.policies.get(game)
+            if teaches and isinstance(outside, HostPolicy):
+                about_it = provenance | _teacher_facts(learner, game)
+                agents[agent] = replace(outside, provenance=about_it)
+                continue
             facts = {
                 "agent": agent,
                 "net": about[agent].net,

@@ -1,13 +1,14 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import msgspec
+import numpy as np
 
 from rtpd import envs
 from rtpd.agents import store
@@ -15,11 +16,11 @@ from rtpd.config.loading import from_dict, load_config, to_dict
 from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
 from rtpd.learning.update import Learner
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.agent_id import TEACHER, AgentId
 from rtpd.storage.files import contents, sha256
-from rtpd.storage.manifest import Manifest, Resumption, Rollback
+from rtpd.storage.manifest import FUNCTION, Manifest, Resumption, Rollback
 from rtpd.storage.provenance import now, provenance
 from rtpd.storage.records import RollbackRecord
 from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, next_folder
@@ -70,7 +71,7 @@ def train(
 
 def begin(
     settings: Config,
-    policies: Mapping[str, Policy] | None = None,
+    policies: Mapping[str, Policy | HostPolicy] | None = None,
     about: Mapping[str, Any] | None = None,
     *,
     out: str | Path | None,
@@ -123,14 +124,16 @@ def resume(
     steps: int | None = None,
     minutes: float | None = None,
     on_divergence: Literal["stop", "rollback"] | None = None,
+    teacher: Callable[[np.ndarray], Any] | None = None,
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Go on with a run from its newest good checkpoint; returns what `train` does.
 
     `steps`, `minutes` and `on_divergence` replace the run's own; a finished run needs a higher
-    `steps`. One stopped before its first checkpoint begins anew. RunError names another process
-    that is writing to the folder.
+    `steps`. One stopped before its first checkpoint begins anew. A run that distils a Python
+    function needs it again, as `teacher`. RunError names another process that is writing to the
+    folder.
     """
     path = Run.open(Path(run)).path
     with locked(path):
@@ -147,14 +150,14 @@ def resume(
         monitors = [monitor or Monitor(), *trackers(track)]
         with emulators(settings) as emulated:
             check_memory(settings, {game: env.spec for game, env in emulated.items()})
-            policies = _own_teachers(folder, settings)
+            policies = _own_teachers(folder, settings, teacher)
             with folder.noting_its_end():
                 return _go(folder, settings, emulated, monitors, policies, resumed=True)
 
 
 def _go(
     run: Run, settings: Config, emulated: Mapping[str, VectorEnv], monitors: list[Monitor],
-    policies: Mapping[str, Policy], *, resumed: bool = False,
+    policies: Mapping[str, Policy | HostPolicy], *, resumed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train to the end, over rollbacks if the settings ask for them."""
     kind, entry = "resumed", Resumption()
@@ -213,17 +216,30 @@ def _slower(run: Run, settings: Config, error: DivergedError) -> tuple[Config, R
     return replace(settings, teacher=teacher, student=student), entry
 
 
-def frozen_teachers(run: Run) -> dict[str, Policy]:
+def frozen_teachers(run: Run) -> dict[str, Policy | HostPolicy]:
     """The teachers that a run has saved, by game."""
     names = [name for name in run.agents if AgentId.parse(name).is_teacher]
-    found = [store.load(run.agent_path(name)) for name in names]
+    found = [store.load_any(run.agent_path(name)) for name in names]
     return {envs.short(teacher.spec.name): teacher for teacher in found}
 
 
-def _own_teachers(run: Run, settings: Config) -> dict[str, Policy]:
+def _own_teachers(
+    run: Run, settings: Config, function: Callable[[np.ndarray], Any] | None
+) -> dict[str, Policy | HostPolicy]:
     """The frozen teachers with which a run goes on: those that it began with."""
+    is_function = settings.teacher.net == FUNCTION
+    if is_function != (function is not None):
+        given = "is needed again: rtpd.resume(RUN, teacher=FUNCTION)"
+        raise RunError(
+            f"'{run.path}' distils {run.about.distilled_from}, which {given}"
+            if is_function
+            else f"'{run.path}' has a teacher of its own: a function is not needed"
+        )
     if not settings.teacher.is_frozen:
         return {}
+    if function is not None:
+        (game,) = settings.games
+        return {game: store.function_of(run.agent_path(TEACHER), function)}
     found = frozen_teachers(run)
     if len(found) < len(settings.games):
         starting = run.about.status == STARTING

@@ -22,7 +22,7 @@ from rtpd.envs.baselines import has_baseline
 from rtpd.learning import replay as ring
 from rtpd.learning.update import Learner
 from rtpd.networks import qnet
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.provenance import now
 from rtpd.storage.run_folder import Run
@@ -43,7 +43,7 @@ class Trainer:
 
     def __init__(
         self, run: Run, settings: Config, envs: Mapping[str, VectorEnv], monitors: list[Monitor],
-        policies: Mapping[str, Policy] | None = None,
+        policies: Mapping[str, Policy | HostPolicy] | None = None,
     ) -> None:  # fmt: skip
         """Build the state at step 0, of the games in `envs`; `restore` replaces it.
 
@@ -151,7 +151,7 @@ class Trainer:
             self.restart_envs()
             self.logger.phase("training")
 
-    def _begin_evaluation(self, policies: dict[str, Policy], episodes: int) -> None:
+    def _begin_evaluation(self, policies: dict[str, Policy | HostPolicy], episodes: int) -> None:
         """Once the one before is over; not if the run is to end. Who plays in it is saved."""
         self._end_evaluation()
         if not self.stop.asked:
@@ -260,7 +260,7 @@ class Trainer:
         )  # fmt: skip
         divergence.check_losses(progress.step, means)
 
-    def _policies(self) -> dict[str, Policy]:
+    def _policies(self) -> dict[str, Policy | HostPolicy]:
         """Copies of all agents as they are now."""
         return snapshots.policies(
             self.learner,
@@ -306,7 +306,7 @@ class Trainer:
         self.folder.note(step=progress.step, saved=now())
         checkpointing.remove_old(self.folder, progress.step)
 
-    def _save_agents(self, policies: dict[str, Policy]) -> None:
+    def _save_agents(self, policies: dict[str, Policy | HostPolicy]) -> None:
         """Write agents, to be seen at play and evaluated from now on."""
         for name, agent in policies.items():
             store.save(self.folder.agent_path(name), agent)

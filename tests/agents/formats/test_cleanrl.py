@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd.agents import store
-from rtpd.agents.formats import cleanrl, torch_file
+from rtpd.agents.formats import pretrained, torch_file
 from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError
 from rtpd.training.distill import teachers_of
@@ -47,7 +47,7 @@ def dense(*shapes, seed=0, **named):
 
 def refused(path, spec, said, kind=RequestError):
     with pytest.raises(kind, match=said) as error:
-        cleanrl.read(path, spec)
+        pretrained.read(path, spec)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
@@ -65,7 +65,7 @@ def saved(tmp_path, saved_by_torch):
 
 @BOTH
 def test_answers_and_greedy_actions_are_those_of_pytorch(path, gives_q, tmp_path):
-    agent, expected = cleanrl.read(path, IMAGE), np.load(path.with_suffix(".npz"))
+    agent, expected = pretrained.read(path, IMAGE), np.load(path.with_suffix(".npz"))
     answers = jax.vmap(agent)(expected["obs"])
     np.testing.assert_allclose(answers, expected["q"], atol=1e-5)
     np.testing.assert_array_equal(answers.argmax(axis=1), expected["action"])
@@ -86,7 +86,7 @@ def test_agents_of_vectors_have_relu_or_as_a_policy_tanh(saved):
             ("critic.0", (7, 4)), ("critic.2", (1, 7)),
         )  # fmt: skip
         arrays["critic.0.bias"][:] = np.nan  # nobody asks it
-        agent, y = cleanrl.read(saved(arrays), VECTOR), x[:, 0]
+        agent, y = pretrained.read(saved(arrays), VECTOR), x[:, 0]
         for i in (0, 2, 4):
             y = (bend(y) if i else y) @ arrays[f"{prefix}.{i}.weight"].T
             y = y + arrays[f"{prefix}.{i}.bias"]
@@ -100,7 +100,7 @@ def test_a_file_is_known_by_its_name(name, tmp_path):
     path = tmp_path / name
     path.write_bytes(PPO.read_bytes())
     (found,) = teachers_of(path, Config(env="pong", teacher="frozen")).values()
-    assert eqx.tree_equal(found.net, cleanrl.read(PPO, IMAGE).net)
+    assert eqx.tree_equal(found.net, pretrained.read(PPO, IMAGE).net)
     with pytest.raises(RequestError, match=r"does not say what it plays: rtpd distill .* GAME"):
         teachers_of(path, Config(env="", teacher="frozen"))
     with pytest.raises(RequestError, match="there is no file"):
@@ -214,7 +214,7 @@ def read_or_refuse(place, data):
     """The agent in these bytes, or None if they are refused in one line."""
     place.write_bytes(data)
     try:
-        return cleanrl.read(place, VECTOR)
+        return pretrained.read(place, VECTOR)
     except RtpdError as error:
         assert "\n" not in str(error)
         return None

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pickle
+import re
 import zipfile
 from dataclasses import replace
 from functools import cache
@@ -22,7 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpd.agents import store
-from rtpd.agents.formats import sb3, sb3_kind, torch_file
+from rtpd.agents.formats import pretrained, sb3_kind, torch_file
+from rtpd.agents.formats.description import describe
+from rtpd.cli.main import main
 from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, EnvError, RequestError, RtpdError
 from rtpd.training.distill import teachers_of
@@ -82,7 +85,7 @@ def changed(tmp_path):
 
 def refused(path, spec, said, kind=RequestError):
     with pytest.raises(kind, match=said) as error:
-        sb3.read(path, spec)
+        pretrained.read(path, spec)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
@@ -92,7 +95,7 @@ def refused(path, spec, said, kind=RequestError):
 @pytest.mark.parametrize("name", AGENTS)
 def test_q_values_or_logits_and_greedy_actions_are_those_of_pytorch(name):
     spec, algorithm, net = AGENTS[name]
-    agent, expected = sb3.read(DATA / f"{name}.zip", spec), np.load(DATA / f"{name}.npz")
+    agent, expected = pretrained.read(DATA / f"{name}.zip", spec), np.load(DATA / f"{name}.npz")
     obs = expected["obs"].reshape(-1, spec.stack, *spec.frame_shape)
     q = jax.vmap(agent)(obs)
     assert agent.provenance["net"] == net
@@ -105,7 +108,7 @@ def test_q_values_or_logits_and_greedy_actions_are_those_of_pytorch(name):
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_says_where_it_comes_from_and_can_be_kept(name, tmp_path):
     spec, algorithm, _ = AGENTS[name]
-    agent = sb3.read(DATA / f"{name}.zip", spec)
+    agent = pretrained.read(DATA / f"{name}.zip", spec)
     source = agent.provenance["source"]
     assert source["file"] == f"{name}.zip" and source["algorithm"] == algorithm
     assert source["stable_baselines3"].count(".") == 2 and len(source["sha256"]) == 64
@@ -119,19 +122,19 @@ def test_an_agent_says_where_it_comes_from_and_can_be_kept(name, tmp_path):
 
 @pytest.mark.parametrize(("name", "env"), [(CARTPOLE, "gym/CartPole-v1"), (PONG, "Pong")])
 def test_an_agent_is_read_for_a_named_environment(name, env):
-    agent = sb3.load(name, env)
+    agent = pretrained.load(name, env)
     assert agent.spec.name == ("gym/CartPole-v1" if name == CARTPOLE else "ale/pong")
     assert len(agent.spec.action_meanings) == agent.spec.num_actions
     assert agent(np.zeros((agent.spec.stack, *agent.spec.frame_shape), np.float32)).ndim == 1
     with pytest.raises(EnvError, match="unknown game 'pung': did you mean 'pong'"):
-        sb3.load(name, "pung")
+        pretrained.load(name, "pung")
 
 
 def test_what_the_file_says_of_itself_is_no_control_code(changed):
     path = changed(
         CARTPOLE, version=b"2.0\x1b[2J\n\xff" + b"9" * 90, data=about(CARTPOLE, num_timesteps="x")
     )
-    found = sb3.read(path, VECTOR).provenance
+    found = pretrained.read(path, VECTOR).provenance
     assert found["source"]["stable_baselines3"].startswith(r"2.0\x1b[2J\n")
     assert len(found["source"]["stable_baselines3"]) == 40 and found["step"] is None
 
@@ -140,7 +143,7 @@ def test_gyms_name_for_the_shape_is_known_too(changed):
     space = json.loads(members(PONG)["data"])["observation_space"]
     space["shape"] = space.pop("_shape")
     path = changed(PONG, data=about(PONG, observation_space=space))
-    assert sb3.read(path, IMAGE).spec == IMAGE
+    assert pretrained.read(path, IMAGE).spec == IMAGE
 
 
 # ---- what does not fit -------------------------------------------------------------------------
@@ -288,7 +291,7 @@ def test_the_nets_made_for_these_tests_are_read(changed, saved_by_torch):
     for widths in ((6,), (7, 5), (4, 3, 2)):
         path = changed(PONG, policy=saved_by_torch(nature(widths=widths)))
         text = "-".join(map(str, widths))
-        assert sb3.read(path, IMAGE).provenance["net"] == f"conv32-64-64x{text}"
+        assert pretrained.read(path, IMAGE).provenance["net"] == f"conv32-64-64x{text}"
 
 
 @pytest.mark.parametrize(
@@ -313,6 +316,27 @@ def test_a_net_of_another_kind_is_named(arrays, said, changed, saved_by_torch):
     refused(changed(PONG, policy=saved_by_torch(arrays)), IMAGE, said)
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"policy_class": policy_class("a.policies", "RecurrentActorCriticPolicy")},
+            "recurrent policies are not read",
+        ),
+        ({"action_space": space("Box")}, "continuous actions are not read"),
+        ({"observation_space": space("Dict")}, "observations that are dicts are not read"),
+    ],
+)
+def test_why_an_agent_cannot_teach_is_told(changes, why, changed, capsys):
+    path = changed(PPO, data=about(PPO, **changes))
+    found = describe(path)
+    assert not found["teaches"] and found["why"].startswith(why) and found["command"] is None
+    assert main(["teachers", "--file", str(path)]) == 0
+    assert re.search(rf"^why +{why}", capsys.readouterr().out, re.MULTILINE)
+    assert main(["teachers", "--file", str(PPO), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == describe(PPO)
+
+
 # ---- PPO and A2C --------------------------------------------------------------------------------
 
 
@@ -326,7 +350,7 @@ def logits(path, spec):
     """Of three frames of Pong, or as many states of CartPole."""
     name = "sb3-pong-ppo" if spec == IMAGE else "sb3-cartpole-ppo"
     obs = np.load(DATA / f"{name}.npz")["obs"][:3].reshape(3, spec.stack, *spec.frame_shape)
-    return np.asarray(jax.vmap(sb3.read(path, spec))(obs))
+    return np.asarray(jax.vmap(pretrained.read(path, spec))(obs))
 
 
 def test_zips_from_before_actors_had_features_of_their_own_are_read(changed, saved_by_torch):
@@ -369,11 +393,11 @@ def test_layers_that_actor_and_critic_share_come_before_those_of_the_actor(
 def test_policies_have_the_classes_and_pixels_that_they_were_made_with(changed):
     before = policy_class("stable_baselines3.ppo.policies", "PPOPolicy")
     path = changed(PPO, data=about(PPO, policy_class=before, n_epochs=None))
-    assert sb3.read(path, VECTOR).provenance["source"]["algorithm"] == "A2C"
+    assert pretrained.read(path, VECTOR).provenance["source"]["algorithm"] == "A2C"
     np.testing.assert_array_equal(logits(path, VECTOR), logits(PPO, VECTOR))
     path = changed(PONG_PPO, data=about(PONG_PPO, policy_kwargs={"normalize_images": False}))
-    assert sb3.read(path, IMAGE).preprocess.scale == 1
-    assert sb3.read(PONG_PPO, IMAGE).preprocess.scale == 255
+    assert pretrained.read(path, IMAGE).preprocess.scale == 1
+    assert pretrained.read(PONG_PPO, IMAGE).preprocess.scale == 255
 
 
 @pytest.mark.parametrize("more", ["log_std", "lstm_actor.weight_ih_l0", "action_net.0.weight"])
@@ -413,7 +437,7 @@ def test_activations_and_nets_without_a_hidden_layer_are_read_exactly(
     path = changed(
         CARTPOLE, policy=saved_by_torch(arrays), data=about(CARTPOLE, **(told if name else {}))
     )
-    agent = sb3.read(path, VECTOR)
+    agent = pretrained.read(path, VECTOR)
     x = OBS[:, 0].astype(np.float64)
     for i in range(len(sizes) - 1):
         x = TORCH[name](x) if i else x
@@ -431,20 +455,20 @@ def test_an_activation_behind_the_relu_of_nature_is_refused(changed, saved_by_to
     deep = saved_by_torch(nature(widths=(7, 5)))
     refused(changed(PONG, data=about(PONG, **told), policy=deep), IMAGE, "tanh behind NatureCNN")
     shallow = changed(PONG, data=about(PONG, **told), policy=saved_by_torch(nature()))
-    assert sb3.read(shallow, IMAGE).net.activation == "relu"
+    assert pretrained.read(shallow, IMAGE).net.activation == "relu"
 
 
 def test_pixels_that_are_not_divided_are_seen_as_they_are(changed):
     path = changed(PONG, data=about(PONG, policy_kwargs={"normalize_images": False}))
-    assert sb3.read(path, IMAGE).preprocess.scale == 1
-    assert sb3.read(PONG, IMAGE).preprocess.scale == 255
+    assert pretrained.read(path, IMAGE).preprocess.scale == 1
+    assert pretrained.read(PONG, IMAGE).preprocess.scale == 255
 
 
 def test_of_a_net_of_one_channel_the_newest_frame_is_seen(changed, saved_by_torch):
     arrays = filled(nature(channels=(1, 32, 64, 64)))
     space = {"dtype": "uint8", "_shape": [1, 84, 84]}
     path = changed(PONG, policy=saved_by_torch(arrays), data=about(PONG, observation_space=space))
-    agent, alone = sb3.read(path, IMAGE), sb3.read(path, replace(IMAGE, stack=1))
+    agent, alone = pretrained.read(path, IMAGE), pretrained.read(path, replace(IMAGE, stack=1))
     obs = np.random.default_rng(2).integers(0, 256, (4, 84, 84)).astype(np.uint8)
     expected = np.asarray(alone(obs[3:]))
     np.testing.assert_allclose(agent(obs), expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
@@ -459,7 +483,7 @@ def test_a_zip_by_another_name_and_one_that_was_unpacked_are_read(tmp_path):
         (found,) = teachers_of(
             path, Config(env="gym/CartPole-v1", teacher=TeacherConfig("frozen"))
         ).values()
-        assert eqx.tree_equal(found.net, sb3.read(CARTPOLE, VECTOR).net)
+        assert eqx.tree_equal(found.net, pretrained.read(CARTPOLE, VECTOR).net)
 
 
 # ---- what is hostile or damaged ----------------------------------------------------------------
@@ -485,7 +509,7 @@ def test_no_pickle_in_a_file_is_run(changed, saved_by_torch, tmp_path):
         if isinstance(value, dict) and ":serialized:" in value:
             value[":serialized:"] = base64.b64encode(weapon).decode()
     path = changed(CARTPOLE, data=json.dumps(armed).encode())
-    assert eqx.tree_equal(sb3.read(path, VECTOR).net, sb3.read(CARTPOLE, VECTOR).net)
+    assert eqx.tree_equal(pretrained.read(path, VECTOR).net, pretrained.read(CARTPOLE, VECTOR).net)
     assert not mark.exists()
     pickle.loads(weapon)
     assert mark.exists(), "the weapon was never loaded"
@@ -497,7 +521,7 @@ def test_names_in_an_archive_are_no_paths(tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(inside)
     before = sorted(tmp_path.rglob("*"))
-    sb3.read(path, VECTOR)
+    pretrained.read(path, VECTOR)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -525,9 +549,9 @@ def test_missing_members_are_named(name, tmp_path):
 
 def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(RequestError, match=r"there is no file '.*x\.zip'"):
-        sb3.read(tmp_path / "x.zip", VECTOR)
+        pretrained.read(tmp_path / "x.zip", VECTOR)
     with pytest.raises(RequestError, match="there is no file"):
-        sb3.read(tmp_path, VECTOR)
+        pretrained.read(tmp_path, VECTOR)
 
 
 @pytest.fixture(scope="module")
@@ -543,7 +567,7 @@ def read_or_refuse(place, data):
     """The agent in these bytes, or None if they are refused in one line."""
     place.write_bytes(data)
     try:
-        return sb3.read(place, VECTOR)
+        return pretrained.read(place, VECTOR)
     except RtpdError as error:
         assert "\n" not in str(error)
         return None
@@ -563,7 +587,7 @@ def test_a_flipped_byte_is_refused_or_changes_nothing(place, path, data, mask):
     flipped[data.draw(st.integers(0, len(flipped) - 1) | st.integers(-600, -1))] ^= mask
     found = read_or_refuse(place, bytes(flipped))
     if found is not None:
-        assert eqx.tree_equal(found.net, sb3.read(path, VECTOR).net)
+        assert eqx.tree_equal(found.net, pretrained.read(path, VECTOR).net)
 
 
 @FUZZED

@@ -14,38 +14,25 @@ from pathlib import Path
 
 import numpy as np
 
-from rtpd import envs
 from rtpd.agents.formats import layers as nets
 from rtpd.agents.formats import torch_file
-from rtpd.agents.formats.layers import Layer, brief
-from rtpd.envs import EnvOptions
+from rtpd.agents.formats.layers import Layer, Parsed, brief
 from rtpd.errors import CheckpointError, RequestError
-from rtpd.networks.policy import Policy
 from rtpd.storage.files import contents, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec
 
 _SUFFIXES = (".cleanrl_model", ".pth", ".pt")
 _CONVOLUTIONS = ["network.0", "network.2", "network.4"]
 _SIDE = 84  # of CleanRL's frames
 
 
-def load(path: str | Path, env: str, options: EnvOptions = EnvOptions()) -> Policy:
-    """The agent of a file, as a policy for `env` played with `options`.
+def parsed(path: Path) -> Parsed:
+    """The agent of a file.
 
     Raises:
-        RequestError: if there is no such file, the net is of a kind that is not read, or it was
-            trained for other observations or actions than `env` has.
+        RequestError: if there is no such file, or the net is of a kind that is not read.
         CheckpointError: if the file is damaged, or asks for more than tensors.
     """
-    made = envs.make(env, 1, options)
-    made.close()
-    return read(path, made.spec)
-
-
-def read(path: str | Path, spec: EnvSpec) -> Policy:
-    """As `load`, for an environment that is there already."""
-    path = Path(path)
     data = contents(path)
     if data[:1] not in (b"P", b"\x80"):  # neither a zip nor what PyTorch wrote before 1.6
         raise CheckpointError(f"{path} is no file of torch.save: agents of CleanRL's JAX are none")
@@ -53,24 +40,25 @@ def read(path: str | Path, spec: EnvSpec) -> Policy:
     acts = any(name.startswith("actor") for name in weights)
     try:
         layers = _layers(weights, acts)
-        image = layers[0].weight.ndim == 4
-        inputs = layers[0].weight.shape[1]
-        return nets.policy(
-            nets.fitted(layers, [inputs, _SIDE, _SIDE] if image else [inputs], spec),
-            spec,
-            activation="tanh" if acts and not image and len(layers) > 1 else "relu",
-            scale=255.0 if image else 1.0,
-            gives_q=not acts,
-            steps=None,
-            source={
-                "file": clean(path.name),
-                "sha256": sha256(data),
-                "algorithm": "PPO" if acts else "DQN",
-                "program": "CleanRL",
-            },
-        )
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from None
+    image = layers[0].weight.ndim == 4
+    inputs = layers[0].weight.shape[1]
+    return Parsed(
+        path,
+        layers,
+        seen=[inputs, _SIDE, _SIDE] if image else [inputs],
+        activation="tanh" if acts and not image and len(layers) > 1 else "relu",
+        scale=255.0 if image else 1.0,
+        gives_q=not acts,
+        steps=None,
+        source={
+            "file": clean(path.name),
+            "sha256": sha256(data),
+            "algorithm": "PPO" if acts else "DQN",
+            "program": "CleanRL",
+        },
+    )
 
 
 def is_agent(path: Path) -> bool:

@@ -7,6 +7,7 @@ without a hidden layer gets one of ReLU(x) and ReLU(-x), whose difference is x.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import equinox as eqx
@@ -29,6 +30,24 @@ class Layer(NamedTuple):
     name: str
     weight: np.ndarray
     bias: np.ndarray
+
+
+class Parsed(NamedTuple):
+    """What a file holds, before it is known for which environment.
+
+    `seen` is the shape of what the net reads, None if it is not told; `scale` what observations are
+    divided by; `source` says where the agent comes from, and `steps` how long it was trained, where
+    that is known.
+    """
+
+    path: Path
+    layers: list[Layer]
+    seen: list[int] | None
+    activation: str
+    scale: float
+    gives_q: bool
+    steps: object
+    source: Mapping[str, object]
 
 
 def brief(value: object) -> str:
@@ -128,28 +147,27 @@ def net(layers: Sequence[Layer], spec: EnvSpec) -> qnet.QNet:
     return qnet.QNet(tuple(torso), ((dense, out),))
 
 
-def policy(
-    layers: Sequence[Layer], spec: EnvSpec, *, activation: str, scale: float, gives_q: bool,
-    steps: object, source: Mapping[str, object],
-) -> Policy:  # fmt: skip
-    """The agent whose layers these are, `fitted` to `spec`: a teacher as `agents.store` keeps it.
+def policy(found: Parsed, spec: EnvSpec) -> Policy:
+    """The agent as a teacher for `spec`, as `agents.store` keeps it.
 
-    `scale` is what observations are divided by; `source` says where the agent comes from, and
-    `steps` how long it was trained, where that is known.
+    RequestError unless it was trained for such observations and actions.
     """
-    made = replace(net(layers, spec), activation=activation)
-    head = Scalar() if gives_q else Logits()
+    try:
+        layers = fitted(found.layers, found.seen, spec)
+        made = replace(net(layers, spec), activation=found.activation)
+    except RequestError as error:
+        raise RequestError(f"{found.path}: {error}") from None
     facts = {
         "agent": "teacher",
         "net": net_text(layers),
         "loss": None,
-        "teacher": "dqn" if gives_q else POLICY,  # one output per action, however it learnt
+        "teacher": "dqn" if found.gives_q else POLICY,  # one output per action, however it learnt
         "dueling": False,
         "norm": False,
-        "activation": activation,
+        "activation": found.activation,
         "num_outputs": spec.num_actions,
-        "step": steps if type(steps) is int else None,
-        "source": dict(source),
+        "step": found.steps if type(found.steps) is int else None,
+        "source": dict(found.source),
     }
-    divided = jnp.full(spec.scale_shape, scale)
-    return Policy(made, Preprocess(jnp.zeros(spec.frame_shape), divided), spec, facts, head)
+    preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.full(spec.scale_shape, found.scale))
+    return Policy(made, preprocess, spec, facts, Scalar() if found.gives_q else Logits())

@@ -20,38 +20,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rtpd import envs
 from rtpd.agents.formats import layers as nets
 from rtpd.agents.formats import sb3_kind, torch_file
-from rtpd.agents.formats.layers import Layer, brief
+from rtpd.agents.formats.layers import Layer, Parsed, brief
 from rtpd.agents.formats.sb3_kind import ACTOR, FLATTEN, NATURE, Kind, part
-from rtpd.envs import EnvOptions
 from rtpd.errors import CheckpointError, RequestError
-from rtpd.networks.policy import Policy
 from rtpd.storage.archive import Archive, why
 from rtpd.storage.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.system.formatting import clean
-from rtpd.types import EnvSpec
 
 _NATURE_LAYERS = ("cnn.0", "cnn.2", "cnn.4", "linear.0")
 
 
-def load(path: str | Path, env: str, options: EnvOptions = EnvOptions()) -> Policy:
-    """The agent of a .zip file, as a policy for `env` played with `options`.
+def parsed(path: Path) -> Parsed:
+    """The agent of a .zip file, or of a folder that one was unpacked into.
 
     Raises:
-        RequestError: if there is no such file, the agent is of a kind that is not read, or it was
-            trained for other observations or actions than `env` has.
+        RequestError: if there is no such file, or the agent is of a kind that is not read.
         CheckpointError: if the file is damaged, or asks for more than tensors.
     """
-    made = envs.make(env, 1, options)
-    made.close()
-    return read(path, made.spec)
-
-
-def read(path: str | Path, spec: EnvSpec) -> Policy:
-    """As `load`, for an environment that is there already."""
-    path = Path(path)
     archive = _opened(path)
     about = _about(archive)
     try:
@@ -62,22 +49,23 @@ def read(path: str | Path, spec: EnvSpec) -> Policy:
             layers[-1] = _mean_of_quantiles(layers[-1], about.get("n_quantiles"))
         bent = kind.extractor == FLATTEN and len(layers) > 1  # NatureCNN has ReLU of its own
         seen = _seen(layers, kind, part(about, "observation_space"))
-        return nets.policy(
-            nets.fitted(layers, seen, spec),
-            spec,
-            activation=kind.activation if bent else "relu",
-            scale=kind.scale,
-            gives_q=kind.gives_q,
-            steps=about.get("num_timesteps"),
-            source={
-                "file": clean(path.name),
-                "sha256": sha256(contents(path) if path.is_file() else saved),
-                "algorithm": kind.algorithm,
-                "stable_baselines3": _version(archive),
-            },
-        )
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from None
+    return Parsed(
+        path,
+        layers,
+        seen=seen,
+        activation=kind.activation if bent else "relu",
+        scale=kind.scale,
+        gives_q=kind.gives_q,
+        steps=about.get("num_timesteps"),
+        source={
+            "file": clean(path.name),
+            "sha256": sha256(contents(path) if path.is_file() else saved),
+            "algorithm": kind.algorithm,
+            "stable_baselines3": _version(archive),
+        },
+    )
 
 
 class _Folder:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rtpd.learning.student_spec import StudentSpec
     from rtpd.learning.teachers.base import Algorithm, Teacher
     from rtpd.networks.heads import ValueHead
-    from rtpd.networks.policy import Policy
+    from rtpd.networks.policy import HostPolicy, Policy
     from rtpd.types import EnvSpec
 
 
@@ -82,11 +82,15 @@ def make_teacher(
     config: Config,
     spec: "EnvSpec",
     students: "tuple[StudentSpec, ...]",
-    policy: "Policy | None" = None,
+    policy: "Policy | HostPolicy | None" = None,
 ) -> "Teacher":
     """The teacher of one game; `policy` is that of a frozen one."""
     if policy is not None:
         from rtpd.learning.teachers.frozen import FrozenTeacher
+        from rtpd.learning.teachers.host import HostTeacher
+        from rtpd.networks.policy import HostPolicy
 
+        if isinstance(policy, HostPolicy):
+            return HostTeacher(config, spec, students, policy)
         return FrozenTeacher(config, spec, students, policy)
     return algorithm_of(config.teacher.algorithm).teacher(config, spec, students)

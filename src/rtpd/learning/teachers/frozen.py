@@ -13,7 +13,7 @@ from rtpd.learning.teachers.base import Teacher
 from rtpd.learning.teachers.state import Rollout, TeacherState, TeacherUpdate
 from rtpd.learning.train_state import TrainState, copied, named_key
 from rtpd.networks.heads import ValueHead
-from rtpd.networks.policy import Policy
+from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.networks.qnet import QNet
 from rtpd.types import Preprocess
 
@@ -25,7 +25,7 @@ class FrozenTeacher(Teacher):
     Whatever it once was trained by, it comes with its own net, head and preprocessing (`Policy`).
     """
 
-    policy: Policy
+    policy: Policy | HostPolicy
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -59,6 +59,7 @@ class FrozenTeacher(Teacher):
 
     def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
         """The pretrained weights, which no optimiser moves."""
+        assert isinstance(self.policy, Policy)
         net, own = copied((self.policy.net, self.policy.preprocess))
         assert isinstance(net, QNet)
         key = named_key(key, "updates")
