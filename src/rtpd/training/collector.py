@@ -124,7 +124,8 @@ def _act(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Actions of whoever drives each env, the random key derived from the step; see `acting.act`.
 
-    Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
+    Also the stacks, and the teacher's Q-values or logits [E A]: NaN where a student drives, or
+    chance alone.
     A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
@@ -138,7 +139,8 @@ def _act(
             found.append(jax.vmap(teacher.head)(outputs) if is_teacher else outputs[:, actions])
         return jnp.concatenate(found)
 
-    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon)
+    choose = acting.sample if teacher.samples else acting.epsilon_greedy
+    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon, choose)
     drives = np.zeros(len(q), bool)
     drives[actors["teacher"]] = True
     answered = drives[:, None] & jnp.less(epsilon, 1)

@@ -8,15 +8,13 @@ from rtpd import envs
 from rtpd.agents.formats import cleanrl, sb3
 from rtpd.agents.store import file_of, load_policy
 from rtpd.config.loading import from_dict, load_config
-from rtpd.config.settings import Config, StudentConfig
+from rtpd.config.settings import Config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
-from rtpd.learning.distillation import LOSSES
-from rtpd.learning.student_spec import parse_students
 from rtpd.networks.policy import Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.training import train
+from rtpd.training import train, validation
 from rtpd.training.monitor import Monitor
 
 PRESET = "distill"
@@ -67,7 +65,8 @@ def distill(
     policies = teachers_of(path, settings)
     settings = _of_its_game(settings, path, policies)
     if not all(policy.head.gives_q for policy in policies.values()):
-        settings = _of_logits(settings, path)
+        validation.check_losses(settings, f"the teacher of '{path}'")
+        settings = validation.followed_at_1(settings)
     about = {"distilled_from": str(path)}
     return train.begin(
         settings, policies, about, out=out, preset=preset, monitor=monitor, track=track
@@ -107,24 +106,6 @@ def _of_its_game(settings: Config, path: Path, policies: dict[str, Policy]) -> C
     known = next(iter(policies.values())).provenance.get("environment")
     options = from_dict({"environment": known or {}}, str(path)).environment
     return adapted(settings, plays, options, next(iter(policies.values())).provenance["net"])
-
-
-def _of_logits(settings: Config, path: Path) -> Config:
-    """The settings for a teacher without Q-values; ConfigError where a student would follow them.
-
-    A temperature in units of Q that nobody has set is none of logits, which are a policy at 1.
-    """
-    allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
-    for student in parse_students(settings):
-        if LOSSES[student.loss].needs_q:
-            raise ConfigError(
-                f"student '{student.text}': {student.loss} follows Q-values, and the teacher of "
-                f"'{path}' has a policy alone: allowed: {allowed}"
-            )
-    usual, asked = StudentConfig(), settings.student
-    if (asked.temperature, asked.temperature_unit) != (usual.temperature, usual.temperature_unit):
-        return settings
-    return replace(settings, student=replace(asked, temperature=1.0))
 
 
 def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Config:
