@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
 
 @pytest.mark.parametrize(
     ("teacher", "env"),
-    [(name, SMALL.env) for name in ("double-dqn", "pqn", "rainbow")]
+    [(name, SMALL.env) for name in ("double-dqn", "pqn", "ppo", "rainbow")]
     + [("double-dqn", "probe/match+probe/swap"), ("pqn", "probe/pixels")],
 )
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env, request):
@@ -170,10 +170,12 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
     assert same[f"{name}.safetensors"] != whole[f"{name}.safetensors"]
 
 
-@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn", "ppo"])
 def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher):
     kind = replace(SMALL.teacher, algorithm=teacher)
     plain = replace(SMALL, teacher=kind, rollout=RolloutConfig(steps=8, minibatch_size=16))
+    if teacher == "ppo":
+        plain = replace(plain, students=("mlp8:kl", "mlp4:nll"))
     rests = replace(
         plain, steps=800, checkpoint_steps=400, consolidation=ConsolidationConfig(0.25, updates=3)
     )
