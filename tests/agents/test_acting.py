@@ -63,6 +63,15 @@ def test_the_share_of_each_action(epsilon):
     np.testing.assert_allclose(share, expected, atol=0.015)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.5])
+def test_a_policy_is_sampled(epsilon):
+    chances = np.array([0.1, 0.6, 0.3])
+    logits = jnp.tile(jnp.log(chances) + 7, (20_000, 1))
+    sample = jax.jit(acting.sample)
+    share = np.bincount(sample(logits, jr.key(0), jnp.float32(epsilon)), minlength=3) / 20_000
+    np.testing.assert_allclose(share, epsilon / 3 + (1 - epsilon) * chances, atol=0.015)
+
+
 def test_the_same_key_gives_the_same_actions():
     np.testing.assert_array_equal(actions(0.5, seed=1), actions(0.5, seed=1))
     assert not np.array_equal(actions(0.5, seed=1), actions(0.5, seed=2))

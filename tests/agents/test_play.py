@@ -83,10 +83,12 @@ def test_an_agent_agrees_with_itself_and_not_with_another(tmp_path):
     assert other["steps"] == sum(other["lengths"])
 
 
-def test_versus_may_be_an_agent_of_the_same_run(tmp_path):
+@pytest.mark.parametrize("preset", ["cpu", "ppo-cpu"])
+def test_versus_may_be_an_agent_of_the_same_run(tmp_path, preset):
+    usual = rtpd.load_config(preset)
     settings = replace(
-        rtpd.load_config("cpu"), env="probe/endless", students=("mlp4:kl",), steps=64,
-        teacher=replace(rtpd.load_config("cpu").teacher, net="mlp8"),
+        usual, env="probe/endless", students=("mlp4:kl",), steps=64,
+        teacher=replace(usual.teacher, net="mlp8"),
     )  # fmt: skip
     run = tmp_path / "run"
     rtpd.train(settings, out=run)

@@ -277,7 +277,8 @@ def test_an_unexpected_error_is_one_line_too(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("teacher", "preset"), [(None, "cpu"), ("pqn", "cpu"), ("c51", "double-dqn"), ("no", "cpu")]
+    ("teacher", "preset"),
+    [(None, "cpu"), ("pqn", "cpu"), ("ppo", "ppo-cpu"), ("c51", "double-dqn"), ("no", "cpu")],
 )
 def test_a_teacher_with_a_replay_gets_settings_for_one(teacher, preset):
     from rtpd.training.train import default_preset

@@ -45,7 +45,7 @@ def make(text, *, dueling=False, norm=False, teacher=None, noisy=False, spec=Non
     centre = jr.uniform(jr.key(1), spec.frame_shape, maxval=200.0 if spec.is_image else 1.0)
     about = {"agent": name or text, "net": text, "num_outputs": outputs, "dueling": dueling}
     about |= {"norm": norm, "step": 12}
-    head = rule.head if rule else Scalar()
+    head = rule.head.acting if rule else Scalar()
     scale = jr.uniform(jr.key(2), spec.scale_shape, minval=0.1, maxval=37.5)
     return Policy(net, Preprocess(centre, scale), spec, about, head)
 
@@ -73,6 +73,7 @@ def test_a_target_is_complete(name):
         ("net0.5", {"teacher": "rainbow", "dueling": True, "noisy": True}),
         ("mlp8", {"teacher": "qr-dqn", "dueling": True}),
         ("mlp8", {"teacher": "pqn", "norm": True}),
+        ("mlp8", {"teacher": "ppo"}),
     ],
 )
 def test_an_onnx_file_gives_the_q_values_of_its_policy_for_any_number_of_frames(

@@ -191,7 +191,8 @@ def test_only_the_chosen_actions_outputs_have_a_gradient(name):
 def test_the_line_of_a_teacher_tells_what_its_class_is(name, monkeypatch):
     algorithm, line = algorithm_of(name), TEACHERS[name]
     assert isinstance(algorithm, OnPolicyAlgorithm) == line.on_policy
-    for wrong in (line._replace(on_policy=not line.on_policy), line._replace(atoms=7)):
+    wrongs = {"on_policy": not line.on_policy, "atoms": 7, "gives_q": not line.gives_q}
+    for wrong in (line._replace(**{name: value}) for name, value in wrongs.items()):
         monkeypatch.setitem(TEACHERS, name, wrong)
         with pytest.raises(RtpdError, match=name):
             algorithm_of(name)
@@ -200,11 +201,12 @@ def test_the_line_of_a_teacher_tells_what_its_class_is(name, monkeypatch):
 @pytest.mark.parametrize("name", TEACHERS)
 def test_q_values_are_one_number_per_action(name):
     teacher = algorithm_of(name)
-    outputs = jnp.asarray(np.random.default_rng(0).normal(size=ACTIONS * teacher.head.atoms))
+    size = ACTIONS * teacher.head.atoms + teacher.head.extra
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=size))
     q = teacher.head(outputs)
     assert q.shape == (ACTIONS,)
     if teacher.head.atoms == 1:
-        np.testing.assert_array_equal(q, outputs)
+        np.testing.assert_array_equal(q, outputs[:ACTIONS])
 
 
 def test_the_mean_of_a_distribution_is_its_q_value():

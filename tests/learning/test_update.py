@@ -41,8 +41,10 @@ from rtpd.types import Preprocess
 GAMMA = 0.9
 GAME = "probe"
 MOST_DISPATCHED = 100  # updates that are dispatched one by one, as a run does
+WITH_Q = [name for name, teacher in TEACHERS.items() if teacher.gives_q]
 ONE = ("net1.7:kl",)
 TWO = ("net1.7:kl", "net0.1:kl-td")
+LOGITS = ("net1.7:kl", "net0.1:nll")
 FIVE = (
     "net4:kl", "net1.7:kl-td", "conv4-4-4x8:mse:updates=2", "net0.5:nll", "net0.1:reverse-kl",
 )  # fmt: skip
@@ -194,7 +196,7 @@ CASES = [
         for probe in PROBES
         if probe != "pixels"
     ),
-    *(("plain", teacher, probe) for teacher in TEACHERS for probe in ("match", "delay")),
+    *(("plain", teacher, probe) for teacher in WITH_Q for probe in ("match", "delay")),
     *((option, "double-dqn", "delay") for option in OPTIONS),
     *((option, "double-dqn", "endless") for option in ("n-step 3", "polyak")),
     ("averaged", "pqn", "endless"),
@@ -255,6 +257,7 @@ def answered(replay, spec, q=None):
         ("bfloat16", "double-dqn", (FIVE,), {"follow": "ema"}),
         ("bfloat16", "pqn", (TWO,), {"updates": 2, "follow": "ema"}),
         ("float32", "pqn", (TWO,), {"updates": 2, "targets": "stored"}),
+        ("bfloat16", "ppo", (LOGITS,), {"updates": 2, "targets": "stored"}),
     ],
 )
 @pytest.mark.usefixtures("optimised")
@@ -280,6 +283,8 @@ def test_every_kind_of_teacher_is_bit_identical_whatever_follows_it(teacher):
     families = [(), ("mlp4:kl-td", "mlp8:kl", "mlp16:mse")]
     noisy = teacher in ("pqn", "rainbow")  # of both procedures; noise is the most to compile
     extra = {"dueling": True, "noisy": noisy, "priority": 0.0 if rollouts else 0.5}
+    if not TEACHERS[teacher].gives_q:
+        families, extra = [(), ("mlp4:nll", "mlp8:kl", "mlp16:reverse-kl")], {}
     states = [
         learn(config(teacher, students=family, **extra), spec, replay, updates=20)
         for family in families
@@ -497,7 +502,7 @@ def test_a_prioritised_replay_is_told_what_was_learnt_and_how_much_of_it_counts(
     assert abs(found.metrics["loss"] / jnp.mean(losses) - 1) > 0.05
 
 
-@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn", "ppo"])
 def test_an_action_that_was_ignored_teaches_nothing(teacher):
     replay, spec = filled_replay("probe/match", rows=60)
     ignored = replay._replace(
@@ -704,7 +709,7 @@ def two_games():
     return {n: replay for n, (replay, _) in found.items()}, {n: s for n, (_, s) in found.items()}
 
 
-@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn", "ppo"])
 @pytest.mark.usefixtures("optimised")
 def test_a_teacher_is_bit_identical_alone_and_beside_another_game(two_games, teacher):
     replays, specs = two_games
@@ -715,11 +720,13 @@ def test_a_teacher_is_bit_identical_alone_and_beside_another_game(two_games, tea
         assert eqx.tree_equal(both.teachers[game], alone.teachers[game])
 
 
-@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn", "ppo"])
 def test_a_student_of_any_loss_learns_what_the_teachers_of_two_games_do(two_games, teacher):
     """The two games show the same states and want other actions, so each has its own head."""
     replays, specs = two_games
-    losses = [name for name in LOSSES if not LOSSES[name].td]
+    losses = [name for name, loss in LOSSES.items() if not loss.td]
+    if not TEACHERS[teacher].gives_q:
+        losses = [name for name in losses if not LOSSES[name].needs_q]
     students = tuple(f"mlp16:{loss}" for loss in losses)
     setting = config(teacher, students=students, student={"temperature": 0.1})
     state = learn_games(setting, specs, replays, 1500)

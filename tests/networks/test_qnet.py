@@ -348,3 +348,17 @@ def test_a_stage_whose_blocks_are_zero_is_its_pooled_convolution():
     windows = [[y[2 * i : 2 * i + 3, 2 * j : 2 * j + 3] for j in range(2)] for i in range(3)]
     expected = [[w.max(axis=(0, 1)) for w in row] for row in windows]
     np.testing.assert_allclose(stage(x[None])[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["conv4-4-4x16", "mlp16-16"])
+def test_orthogonal_weights_keep_lengths_and_each_output_has_its_gain(text):
+    net, gains = draw(text, 3), jnp.array([0.01, 0.01, 1.0])
+    made = qnet.orthogonal(net, jr.key(1), gains)
+    assert jax.tree.structure(made) == jax.tree.structure(net)
+    ((hidden, out),) = made.streams
+    for layer in (*made.torso, hidden):
+        flat = layer.weight.reshape(-1, layer.weight.shape[-1])
+        small = flat.T @ flat if flat.shape[0] >= flat.shape[1] else flat @ flat.T
+        np.testing.assert_allclose(small, 2 * np.eye(len(small)), atol=1e-4)
+    np.testing.assert_allclose(out.weight.T @ out.weight, np.diag(gains**2), atol=1e-5)
+    assert not any(np.any(layer.bias) for layer in (*made.torso, hidden, out))

@@ -1,12 +1,16 @@
 """Copies of agents: which weights they are, and that they are copies."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 
 from rtpd.config.settings import Config, StudentConfig, TeacherConfig
+from rtpd.learning.teachers import head_of
 from rtpd.learning.update import Learner
 from rtpd.training import snapshots
 from rtpd.types import EnvSpec
@@ -18,8 +22,11 @@ AVERAGED = Config(
 )  # fmt: skip
 
 
-def test_agents_are_the_averaged_weights_with_the_outputs_of_their_game():
-    learner = Learner(AVERAGED, SPECS)
+@pytest.mark.parametrize("teacher", ["pqn", "ppo"])
+def test_agents_are_the_averaged_weights_with_the_outputs_of_their_game(teacher):
+    """Of a policy and a value the policy alone."""
+    settings = replace(AVERAGED, teacher=replace(AVERAGED.teacher, algorithm=teacher))
+    learner = Learner(settings, SPECS)
     unseen = {game: snapshots.neutral(spec) for game, spec in SPECS.items()}
     state = learner.init(jr.key(0), unseen)
     trained = lambda s: [s.students["mlp8"].net, *(t.train.net for t in s.teachers.values())]  # noqa: E731
@@ -33,5 +40,8 @@ def test_agents_are_the_averaged_weights_with_the_outputs_of_their_game():
     shared = fresh.students["mlp8"].ema(x)
     for game, outputs in (("a", shared[:, :2]), ("b", shared[:, 2:])):
         np.testing.assert_allclose(agents[f"{game}/mlp8"].net(x), outputs, rtol=1e-5)
-        teacher = fresh.teachers[game].train.ema(x)
-        np.testing.assert_allclose(agents[f"{game}/teacher"].net(x), teacher, rtol=1e-5)
+        agent, actions = agents[f"{game}/teacher"], SPECS[game].num_actions
+        teacher = fresh.teachers[game].train.ema(x)[:, :actions]
+        assert agent.head == head_of(settings.teacher.algorithm)
+        assert agent.provenance["num_outputs"] == actions
+        np.testing.assert_allclose(agent.net(x), teacher, rtol=1e-5)

@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
 
 @pytest.mark.parametrize(
     ("teacher", "env"),
-    [(name, SMALL.env) for name in ("double-dqn", "pqn", "rainbow")]
+    [(name, SMALL.env) for name in ("double-dqn", "pqn", "ppo", "rainbow")]
     + [("double-dqn", "probe/match+probe/swap"), ("pqn", "probe/pixels")],
 )
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env, request):
@@ -233,15 +233,17 @@ def rested(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("teacher", ["double-dqn", "pqn"])
+@pytest.mark.parametrize("teacher", ["double-dqn", "pqn", "ppo"])
 def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher, request):
     if teacher == SMALL.teacher.algorithm:
         (short, _), whole = (request.getfixturevalue(name) for name in ("watched", "rested"))
     else:
         kind, rows = replace(SMALL.teacher, algorithm=teacher), RolloutConfig(8, minibatch_size=16)
         short, whole = tmp_path / "short", tmp_path / "whole"
+        students = ("mlp8:kl", "mlp4:nll" if teacher == "ppo" else "mlp4:mse")
         for settings, path in ((SMALL, short), (RESTING, whole)):
-            train(replace(settings, teacher=kind, rollout=rows), out=path)
+            settings = replace(settings, teacher=kind, rollout=rows, students=students)
+            train(settings, out=path)
     before, after = agent_bytes(short), agent_bytes(whole)
     assert after["teacher.safetensors"] == before["teacher.safetensors"]
     assert after["mlp8.safetensors"] != before["mlp8.safetensors"]

@@ -11,6 +11,8 @@ from rtpd.config.settings import (
     Config,
     ConsolidationConfig,
     EvaluationConfig,
+    ExplorationConfig,
+    PPOConfig,
     ReplayConfig,
     RolloutConfig,
     StudentConfig,
@@ -19,7 +21,7 @@ from rtpd.config.settings import (
 from rtpd.errors import ConfigError, EnvError
 from rtpd.learning.student_spec import parse_students
 from rtpd.ranges import Range
-from rtpd.training.validation import validate
+from rtpd.training.validation import resolve, validate
 
 TEXTS = {
     "net1.7": "net1.7-kl",
@@ -118,12 +120,21 @@ def test_a_student_s_own_numbers_are_checked(own):
         validate(Config(env="probe/chain", students=(f"mlp8:kl:{own}",)))
 
 
-PQN, FROZEN = TeacherConfig("pqn"), TeacherConfig("frozen")
+PQN, FROZEN, PPO = TeacherConfig("pqn"), TeacherConfig("frozen"), TeacherConfig("ppo")
 PRIORITISED, RESTING = ReplayConfig(priority=0.5), ConsolidationConfig(share=0.1)
 BEST = ("mlp8:kl:follow=best",)
 TOGETHER = {
     "--replay.priority 0.5: teacher 'pqn'": {"teacher": PQN, "replay": PRIORITISED},
     "--replay.priority 0.5: a frozen": {"teacher": FROZEN, "replay": PRIORITISED},
+    "--teacher.ppo.clip 0.2: allowed: with --teacher ppo, not with 'pqn'": {
+        "teacher": replace(PQN, ppo=PPOConfig(clip=0.2)),
+    },
+    "--teacher.dueling: teacher 'ppo'": {"teacher": replace(PPO, dueling=True)},
+    "--teacher.noisy: teacher 'ppo'": {"teacher": replace(PPO, noisy=True)},
+    "--actors teacher=6,mlp8=2: teacher 'ppo'": {"teacher": PPO, "actors": "teacher=6,mlp8=2"},
+    "student 'mlp8:mse': mse follows Q-values, and teacher 'ppo' has a policy alone": {
+        "teacher": PPO, "students": ("mlp8:mse",),
+    },
     "--consolidate 0.1: a frozen": {"teacher": FROZEN, "consolidation": RESTING},
     "--rollout.minibatch-size 512 is above the 32 steps of 8 envs": {
         "teacher": PQN, "rollout": RolloutConfig(steps=32, minibatch_size=512),
@@ -161,3 +172,14 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line(said):
     with pytest.raises(ConfigError) as caught:
         validate(settings)
     assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("asked", "followed_at"), [({}, 1.0), ({"temperature": 0.5}, 0.5)])
+def test_a_teacher_that_learns_a_policy_samples_it_and_is_followed_at_1(asked, followed_at):
+    settings = Config(teacher=PPO, student=StudentConfig(**asked))
+    found = resolve(settings, is_image=True)
+    assert found.student.temperature == followed_at
+    assert found.exploration == ExplorationConfig(0.0, 0.0, 0)
+    assert resolve(found, is_image=True) == found
+    other = resolve(replace(settings, teacher=PQN), is_image=True)
+    assert (other.student, other.exploration) == (settings.student, settings.exploration)

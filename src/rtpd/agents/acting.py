@@ -7,6 +7,9 @@ import jax.random as jr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+Choice = Callable[[Float[Array, "E A"], PRNGKeyArray, ArrayLike], Int[Array, " E"]]
+"""Actions of what is said of them, a key, and the share of random ones."""
+
 
 def linear_epsilon(step: int, *, start: float, end: float, decay_steps: int) -> float:
     """Exploration rate at an agent step: linear from `start` to `end`, then `end`."""
@@ -33,6 +36,13 @@ def epsilon_greedy(
     return jnp.where(explore, random, jnp.argmax(q, axis=1)).astype(jnp.int32)
 
 
+def sample(logits: Float[Array, "E A"], key: PRNGKeyArray, epsilon: ArrayLike) -> Int[Array, " E"]:
+    """Actions drawn from softmax(logits), each uniformly random with probability `epsilon`."""
+    # The noise makes the greedy action a draw from the softmax (Gumbel 1954).
+    noise_key, key = jr.split(key)
+    return epsilon_greedy(logits + jr.gumbel(noise_key, logits.shape), key, epsilon)
+
+
 def act(
     q_values: Callable[[Array], Float[Array, "E A"]],
     stack: Array,
@@ -40,6 +50,7 @@ def act(
     first: ArrayLike,
     key: PRNGKeyArray,
     epsilon: ArrayLike,
+    choose: Choice = epsilon_greedy,
 ) -> tuple[Array, Int[Array, " E"], Float[Array, "E A"]]:
     """One acting step, the same in training, evaluation and play.
 
@@ -50,10 +61,11 @@ def act(
         first: whether they begin an episode, [E].
         key: of this step alone.
         epsilon: share of random actions, 0 to 1.
+        choose: `epsilon_greedy`, or `sample` where `q_values` are the logits of a policy.
 
     Returns:
         The new stacks, the actions, and `q_values` of the stacks.
     """
     stack = push(stack, frame, first)
     q = q_values(stack)
-    return stack, epsilon_greedy(q, key, epsilon), q
+    return stack, choose(q, key, epsilon), q

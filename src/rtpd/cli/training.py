@@ -31,9 +31,9 @@ class TrainCommand(Command):
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu, gym, double-dqn, demo, or a paper's: nature, munchausen, c51, qr-dqn, rainbow, pqn.
-    The default is the one for the device, gym outside Atari, double-dqn where --teacher needs a
-    replay"""
+    """cpu, gpu, gym, double-dqn, ppo-cpu, demo, or a paper's: nature, munchausen, c51, qr-dqn,
+    rainbow, pqn, ppo. The default is the one for the device, gym outside Atari, double-dqn where
+    --teacher needs a replay, ppo-cpu or ppo (GPU) for --teacher ppo"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings, over the preset"""
     resume: Path | None = None
@@ -209,9 +209,9 @@ class BenchCommand(Command):
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None
-    """cpu, gpu, gym, double-dqn, demo, or a paper's: nature, munchausen, c51, qr-dqn, rainbow, pqn.
-    The default is the one for the device, gym outside Atari, double-dqn where --teacher needs a
-    replay"""
+    """cpu, gpu, gym, double-dqn, ppo-cpu, demo, or a paper's: nature, munchausen, c51, qr-dqn,
+    rainbow, pqn, ppo. The default is the one for the device, gym outside Atari, double-dqn where
+    --teacher needs a replay, ppo-cpu or ppo (GPU) for --teacher ppo"""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings, over the preset"""
     rounds: int = 5

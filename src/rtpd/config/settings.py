@@ -45,11 +45,24 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class PPOConfig:
+    """What the teacher `ppo` alone has."""
+
+    clip: Annotated[float, Range(1e-6, 1)] = 0.1
+    """how far the ratio to the policy that played may move from 1, and with --teacher.clip-rewards
+    the value from what it was"""
+    value_coefficient: Weight = 0.5
+    """weight of the value's loss beside the policy's"""
+    entropy_coefficient: Weight = 0.01
+    """weight of the policy's entropy, which is rewarded"""
+
+
+@dataclass(frozen=True)
 class TeacherConfig:
     """The teacher: its algorithm, its net, and how it learns."""
 
     algorithm: Annotated[str, tyro.conf.arg(aliases=["--teacher"])] = "double-dqn"
-    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), or pqn (from
+    """dqn, double-dqn, munchausen, c51, qr-dqn, rainbow (all from a replay), pqn or ppo (from
     rollouts); `rtpd teachers` lists them"""
     net: Annotated[str, tyro.conf.arg(aliases=["--teacher-net"])] = "auto"
     """net of the teacher: nature, impala or impala2 (residual, and twice as wide), any of a
@@ -63,7 +76,7 @@ class TeacherConfig:
     gamma: Share = 0.99
     """discount per step"""
     loss: Literal["huber", "mse"] = "huber"
-    """of the TD error; huber is quadratic up to 1; c51 and rainbow have a loss of their own"""
+    """of the TD error; huber is quadratic up to 1; c51, rainbow and ppo have one of their own"""
     clip_rewards: bool = True
     """learn from rewards clipped to -1..1; reported returns never are"""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -74,6 +87,7 @@ class TeacherConfig:
     ema_decay: Decay = 0.0
     """decay per update of the teacher's averaged weights, which then act, bootstrap rollouts, are
     evaluated and saved; 0 uses the latest"""
+    ppo: PPOConfig = PPOConfig()
 
     @property
     def is_frozen(self) -> bool:
@@ -87,7 +101,8 @@ class StudentConfig:
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, eps=1e-8)
     temperature: Annotated[float, Range(1e-9, 1e9)] = 0.01
-    """of the softmax over the teacher's Q (losses kl, reverse-kl, kl-td)"""
+    """of the softmax over the teacher's Q (losses kl, reverse-kl, kl-td); of a teacher without
+    Q-values over its logits, at 1 unless another one is set"""
     temperature_unit: Literal["q", "gap"] = "q"
     """q: the temperature itself; gap: times the teacher's mean action gap in the minibatch"""
     updates: Annotated[int, Range(1, 100)] = 1
@@ -157,12 +172,13 @@ class RolloutConfig:
     minibatch_size: Batch = 64
     """steps per update"""
     td_lambda: Share = 0.65
-    """lambda of the Q(lambda) returns: 0 is one-step, 1 looks to the end of the rollout"""
+    """lambda of the Q(lambda) returns, or of ppo's advantages: 0 is one-step, 1 looks to the end of
+    the rollout"""
 
 
 @dataclass(frozen=True)
 class ExplorationConfig:
-    """Epsilon-greedy play of the teacher."""
+    """Epsilon-greedy play of the teacher; ppo samples its policy instead."""
 
     start: Share = 1.0
     """epsilon at step 0"""

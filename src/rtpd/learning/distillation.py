@@ -112,9 +112,13 @@ def dead_share(hidden: list[Float[Array, "B ..."]]) -> Float[Array, ""]:
 
 def certainty(q: Float[Array, " A"], temperature: ArrayLike) -> Float[Array, ""]:
     """How far softmax(q / T) is from indifference: 1 - entropy / log A, from 0 to 1."""
-    log_policy = jax.nn.log_softmax(q / temperature)
-    entropy = -jnp.sum(jnp.exp(log_policy) * log_policy)
-    return 1 - entropy / jnp.log(max(q.shape[0], 2))
+    return 1 - entropy(q / temperature) / jnp.log(max(q.shape[0], 2))
+
+
+def entropy(logits: Float[Array, " A"]) -> Float[Array, ""]:
+    """Entropy of softmax(logits), nats."""
+    log_policy = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_policy) * log_policy)
 
 
 def action_gap(q: Float[Array, " A"]) -> Float[Array, ""]:

@@ -107,7 +107,7 @@ class Learner:
         names = [
             f"{self.agent(game, 'teacher')}/{metric}"
             for game, teacher in self.teachers.items()
-            for metric in (("q",) if consolidating else teacher.metrics)
+            for metric in (teacher.resting_metrics if consolidating else teacher.metrics)
         ]
         names += [f"{student.name}/loss" for student in self.students]
         return {name: jnp.zeros(()) for name in names}

@@ -14,10 +14,17 @@ class ValueHead(ABC):
     """How Q-values are read from the outputs of a net, `atoms` of them an action.
 
     `gives_q`: whether they are Q-values; of a teacher with a policy alone they are its logits.
+    `extra`: outputs behind those of the actions, which only its training needs.
     """
 
     atoms: int
     gives_q: ClassVar[bool] = True
+    extra: ClassVar[int] = 0
+
+    @property
+    def acting(self) -> "ValueHead":
+        """The head of the same net without its extra outputs, as agents are kept."""
+        return self
 
     @abstractmethod
     def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
@@ -40,6 +47,22 @@ class Logits(Scalar):
     """One output an action, the logit of a policy (PPO, A2C): there are no Q-values."""
 
     gives_q: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class ActorCritic(Logits):
+    """The logits of a policy, and behind them the value of the state."""
+
+    extra: ClassVar[int] = 1
+
+    @property
+    def acting(self) -> ValueHead:
+        """The policy alone."""
+        return Logits()
+
+    def __call__(self, outputs: Float[Array, " Q"]) -> Float[Array, " A"]:
+        """The logits."""
+        return outputs[:-1]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ in: bfloat16 inputs have their products taken in bfloat16 and summed in float32.
 the weights themselves and the outputs are float32.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -106,6 +107,24 @@ def without_noise(net: QNet) -> QNet:
         net,
         replace_fn=lambda _: None,
         is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def orthogonal(net: QNet, key: PRNGKeyArray, gains: Float[Array, " Q"]) -> QNet:
+    """The net with orthogonal weights (Saxe et al. 2014, arXiv:1312.6120) and no biases.
+
+    Hidden layers have the gain sqrt(2), each output has its own of `gains`. Not for normalised,
+    noisy or dueling nets.
+    """
+    leaves, tree = jax.tree.flatten(net)
+    draw = jax.nn.initializers.orthogonal(math.sqrt(2))
+    drawn = [
+        draw(k, leaf.shape) if leaf.ndim > 1 else jnp.zeros_like(leaf)
+        for k, leaf in zip(jr.split(key, len(leaves)), leaves, strict=True)
+    ]
+    made = jax.tree.unflatten(tree, drawn)
+    return eqx.tree_at(
+        lambda n: n.streams[0][1].weight, made, replace_fn=lambda w: w / math.sqrt(2) * gains
     )
 
 

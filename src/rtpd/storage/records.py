@@ -23,12 +23,14 @@ METRICS = "metrics.jsonl"
 class AgentMetrics(msgspec.Struct, omit_defaults=True):
     """What a line of training says of one agent: means since the line before.
 
-    Teachers have `loss` and `q` (mean greedy value), students `loss` and how they follow, see
+    Teachers have `loss` and `q` (mean greedy value), or where they have a policy alone `entropy`
+    (of it, nats), students `loss` and how they follow, see
     `learning.distillation.agreement`; shares are from 0 to 1.
     """
 
     loss: float | None = None
     q: float | None = None
+    entropy: float | None = None
     advantage_kept: float | None = None
     agreement: float | None = None
     constant_advantage_kept: float | None = None

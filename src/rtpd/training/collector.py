@@ -134,8 +134,9 @@ def _act(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Actions of whoever drives each env, the random key derived from the step; see `acting.act`.
 
-    Also the stacks, and the teacher's Q-values [E A]: NaN where a student drives, or chance alone.
-    `asked`: the answers of a teacher outside of JAX, which is asked in every env, whoever drives.
+    Also the stacks, and the teacher's Q-values or logits [E A]: NaN where a student drives, or
+    chance alone. `asked`: the answers of a teacher outside of JAX, which is asked in every env,
+    whoever drives.
     A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
@@ -152,7 +153,8 @@ def _act(
             found.append(jax.vmap(teacher.head)(outputs) if is_teacher else outputs[:, actions])
         return jnp.concatenate(found)
 
-    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon)
+    choose = acting.sample if teacher.samples else acting.epsilon_greedy
+    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon, choose)
     if asked is not None:
         return stack, action, jnp.asarray(asked)
     drives = np.zeros(len(q), bool)

@@ -12,15 +12,14 @@ from rtpd.agents.formats import host, pretrained
 from rtpd.agents.formats.host import Reading
 from rtpd.agents.store import file_of, load_policy
 from rtpd.config.loading import from_dict, load_config
-from rtpd.config.settings import Config, StudentConfig
+from rtpd.config.settings import Config
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
-from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_students
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
-from rtpd.training import train
+from rtpd.training import train, validation
 from rtpd.training.monitor import Monitor
 
 PRESET = "distill"
@@ -90,7 +89,8 @@ def distill(
         policies, source = teachers_of(Path(teacher), settings, how), str(Path(teacher))
     settings = _of_its_game(settings, source, policies)
     if not all(policy.head.gives_q for policy in policies.values()):
-        settings = _of_logits(settings, source)
+        validation.check_losses(settings, f"the teacher of '{source}'")
+        settings = validation.followed_at_1(settings)
     if any(isinstance(policy, HostPolicy) for policy in policies.values()):
         settings = _asked_once(settings)
     about = {"distilled_from": source}
@@ -170,24 +170,6 @@ def _of_its_game(settings: Config, source: str, policies: Teachers) -> Config:
     known = next(iter(policies.values())).provenance.get("environment")
     options = from_dict({"environment": known or {}}, source).environment
     return adapted(settings, plays, options, next(iter(policies.values())).provenance["net"])
-
-
-def _of_logits(settings: Config, source: str) -> Config:
-    """The settings for a teacher without Q-values; ConfigError where a student would follow them.
-
-    A temperature in units of Q that nobody has set is none of logits, which are a policy at 1.
-    """
-    allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
-    for student in parse_students(settings):
-        if LOSSES[student.loss].needs_q:
-            raise ConfigError(
-                f"student '{student.text}': {student.loss} follows Q-values, and the teacher of "
-                f"'{source}' has a policy alone: allowed: {allowed}"
-            )
-    usual, asked = StudentConfig(), settings.student
-    if (asked.temperature, asked.temperature_unit) != (usual.temperature, usual.temperature_unit):
-        return settings
-    return replace(settings, student=replace(asked, temperature=1.0))
 
 
 def adapted(settings: Config, env: str, played_with: EnvOptions, net: str) -> Config:

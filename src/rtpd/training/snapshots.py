@@ -86,7 +86,7 @@ def policies(
             }
             if teaches:
                 facts |= _teacher_facts(learner, game)
-            head = learner.teachers[game].head if teaches else Scalar()
+            head = learner.teachers[game].head.acting if teaches else Scalar()
             preprocess = copied(seen.sees if teaches else seen.preprocess)
             agents[agent] = Policy(copied(net), preprocess, learner.specs[game], facts, head)
     return agents
@@ -116,14 +116,17 @@ def _teacher_facts(learner: Learner, game: str) -> dict[str, Any]:
 def _nets(
     learner: Learner, state: LearnerState
 ) -> dict[str, tuple[qnet.QNet, dict[str, qnet.QNet]]]:
-    """By game: the teacher's net, and those of its students with that game's outputs alone."""
+    """By game: the teacher's net as it acts, and its students' with that game's outputs alone."""
 
     def of_game(game: str) -> tuple[qnet.QNet, dict[str, qnet.QNet]]:
         students = {
             name: qnet.with_actions(student.acting, learner.action_slices[game])
             for name, student in state.students.items()
         }
-        return qnet.without_noise(state.teachers[game].train.acting), students
+        teacher = qnet.without_noise(state.teachers[game].train.acting)
+        if learner.teachers[game].head.extra:
+            teacher = qnet.with_actions(teacher, slice(learner.specs[game].num_actions))
+        return teacher, students
 
     return {game: of_game(game) for game in learner.specs}
 

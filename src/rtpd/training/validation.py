@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rtpd import envs
-from rtpd.config.settings import Config, StudentConfig
+from rtpd.config.settings import Config, ExplorationConfig, PPOConfig, StudentConfig
 from rtpd.errors import ConfigError, told, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_actors, parse_students
-from rtpd.learning.teachers import TEACHERS, is_on_policy
+from rtpd.learning.teachers import TEACHERS, gives_q, is_on_policy
 from rtpd.ranges import outside
 from rtpd.system import compute
 from rtpd.system.formatting import count
@@ -26,7 +26,10 @@ def validate(config: Config) -> None:
     if config.teacher.algorithm not in (*TEACHERS, "frozen"):
         raise ConfigError(unknown("teacher", config.teacher.algorithm, TEACHERS))
     _check_students(config)
-    parse_actors(config)
+    actors = parse_actors(config)
+    _check_ppo(config)
+    if not gives_q(config.teacher.algorithm):
+        _check_policy(config, actors)
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
@@ -58,6 +61,51 @@ def validate(config: Config) -> None:
             f"--rollout.minibatch-size {config.rollout.minibatch_size} is above the "
             f"{config.rollout.steps} steps of {count(config.num_envs, 'env')} that a rollout holds"
         )
+
+
+def _check_ppo(config: Config) -> None:
+    """What ppo alone has is set of no other teacher."""
+    found, usual = vars(config.teacher.ppo), vars(PPOConfig())
+    for name, value in found.items():
+        if value != usual[name] and config.teacher.algorithm != "ppo":
+            raise ConfigError(
+                f"{flag(f'teacher.ppo.{name}')} {value:g}: allowed: with --teacher ppo, not with "
+                f"'{config.teacher.algorithm}'"
+            )
+
+
+def _check_policy(config: Config, actors: Mapping[str, slice]) -> None:
+    """A teacher that learns a policy alone has what it needs."""
+    teacher = f"teacher '{config.teacher.algorithm}'"
+    check_losses(config, teacher)
+    if config.teacher.dueling:
+        raise ConfigError(f"--teacher.dueling: {teacher} has no Q-values to part in two streams")
+    if config.teacher.noisy:
+        raise ConfigError(f"--teacher.noisy: {teacher} explores by sampling its policy")
+    if len(actors) > 1:
+        raise ConfigError(f"--actors {config.actors}: {teacher} learns from its own play alone")
+
+
+def check_losses(config: Config, teacher: str) -> None:
+    """ConfigError where a student follows Q-values of a teacher, described so, that has none."""
+    allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
+    for student in parse_students(config):
+        if LOSSES[student.loss].needs_q:
+            raise ConfigError(
+                f"student '{student.text}': {student.loss} follows Q-values, and {teacher} has a "
+                f"policy alone: allowed: {allowed}"
+            )
+
+
+def followed_at_1(config: Config) -> Config:
+    """The settings for a teacher without Q-values.
+
+    A temperature in units of Q that nobody has set is none of logits, which are a policy at 1.
+    """
+    usual, asked = StudentConfig(), config.student
+    if (asked.temperature, asked.temperature_unit) != (usual.temperature, usual.temperature_unit):
+        return config
+    return replace(config, student=replace(asked, temperature=1.0))
 
 
 def _check_ranges(settings: Config | StudentConfig, path: str = "", whose: str = "") -> None:
@@ -153,7 +201,10 @@ def parse_scale(text: str) -> float | None:
 
 
 def resolve(config: Config, *, is_image: bool) -> Config:
-    """Fill in `auto` for the kind of observations, so that the manifest says what ran."""
+    """Fill in `auto` for the kind of observations, so that the manifest says what ran.
+
+    And what a teacher that samples its policy does in the place of epsilon-greedy play.
+    """
     net, student = ("nature", "net1.7") if is_image else ("mlp64-64", "mlp16")
     students = tuple(
         student + s.removeprefix("auto") if s.partition(":")[0] == "auto" else s
@@ -164,6 +215,8 @@ def resolve(config: Config, *, is_image: bool) -> Config:
     teacher = replace(teacher, net=net) if teacher.net == "auto" else teacher
     env = "+".join(envs.canonical(name) for name in config.games.values())
     found = compute.resolve(config.compute) if is_image else "float32"
+    if not gives_q(teacher.algorithm):
+        config = replace(followed_at_1(config), exploration=ExplorationConfig(0.0, 0.0, 0))
     return replace(config, env=env, students=students or ("none",), teacher=teacher, compute=found)
 
 
@@ -171,10 +224,12 @@ def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:
     """The preset for the games, the teacher that is asked for, if any, and the device JAX finds.
 
     `gym` outside Atari. `cpu` has a teacher without a replay; one that needs it gets the settings
-    of `double-dqn`.
+    of `double-dqn`, one that learns a policy those of `ppo-cpu`, or of `ppo` on a GPU.
     """
     if not any(envs.is_atari(name) for name in env.split("+")):
         return "gym"
+    if not gives_q(teacher or ""):
+        return "ppo-cpu" if backend() == "cpu" else "ppo"
     if backend() != "cpu":
         return "gpu"
     known = TEACHERS.get(teacher or "")

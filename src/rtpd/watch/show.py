@@ -12,6 +12,7 @@ from rtpd.agents.play.game import Cast, Moment, Tally, check_alike, moments
 from rtpd.agents.play.picture import actions_of
 from rtpd.agents.sources import agents_of
 from rtpd.errors import clean
+from rtpd.networks.policy import Policy
 from rtpd.storage.agent_id import AgentId
 
 EPSILON, SEED = 0.05, 1
@@ -30,6 +31,10 @@ class Show:
         casts = {n: Cast({n: found.policies[n], **found.policies}, str(run)) for n in names}
         self.actions = [clean(action) for action in actions_of(casts[first])]
         self.trained_steps = found.policies[first].provenance.get("step")
+        self._valued = {  # the outputs of students, and of a policy, are logits
+            name for name, policy in found.policies.items()
+            if AgentId.parse(name).is_teacher and isinstance(policy, Policy) and policy.head.gives_q
+        }  # fmt: skip
         self.number = 0
         self.answer: dict[str, Any] = {}
         self._tallies = {name: Tally() for name in names}
@@ -44,7 +49,7 @@ class Show:
         for name, game in self._games.items():
             moment, tally = next(game), self._tallies[name]
             tally.add(moment)
-            shown.append(_told(name, moment, tally))
+            shown.append(_told(name, moment, tally, self._valued))
         self.number += 1
         trained = self.trained_steps if isinstance(self.trained_steps, int) else None
         self.answer = {
@@ -60,12 +65,12 @@ class Show:
             game.close()
 
 
-def _told(name: str, moment: Moment, tally: Tally) -> dict[str, Any]:
-    """What the page shows of a moment; of a student no value, since its outputs are logits."""
+def _told(name: str, moment: Moment, tally: Tally, valued: set[str]) -> dict[str, Any]:
+    """What the page shows of a moment; a value of the agents that have one."""
     agents = [
         {
             "name": agent,
-            "value": float(q.max()) if AgentId.parse(agent).is_teacher else None,
+            "value": float(q.max()) if agent in valued else None,
             "best": int(q.argmax()),
             "bars": (1 - moment.behind[agent]).tolist(),  # the longest is the greedy action's
         }

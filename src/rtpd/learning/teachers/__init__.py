@@ -27,6 +27,7 @@ class TeacherEntry(NamedTuple):
     paper: str
     on_policy: bool = False  # learns from rollouts rather than from a replay
     atoms: int = 1  # outputs of its net for each action
+    gives_q: bool = True  # whether it has Q-values, or a policy alone
 
 
 TEACHERS = {
@@ -39,6 +40,9 @@ TEACHERS = {
     "qr-dqn": TeacherEntry("rtpd.learning.teachers.qr_dqn:QRDQN", "Dabney et al. 2018", atoms=200),
     "rainbow": TeacherEntry("rtpd.learning.teachers.c51:Rainbow", "Hessel et al. 2018", atoms=51),
     "pqn": TeacherEntry("rtpd.learning.teachers.pqn:PQN", "Gallici et al. 2024", on_policy=True),
+    "ppo": TeacherEntry(
+        "rtpd.learning.teachers.ppo:PPO", "Schulman et al. 2017", on_policy=True, gives_q=False
+    ),
 }
 POLICY = "policy"  # what is written of a teacher that other programs trained and that gives logits
 
@@ -46,6 +50,11 @@ POLICY = "policy"  # what is written of a teacher that other programs trained an
 def is_on_policy(name: str) -> bool:
     """Whether the teacher of this name learns from rollouts; a frozen one does not."""
     return name in TEACHERS and TEACHERS[name].on_policy
+
+
+def gives_q(name: str) -> bool:
+    """Whether the teacher of this name has Q-values; what a frozen one has it brings itself."""
+    return name not in TEACHERS or TEACHERS[name].gives_q
 
 
 def algorithm_of(name: str) -> "Algorithm":
@@ -59,9 +68,10 @@ def algorithm_of(name: str) -> "Algorithm":
     """
     entry = TEACHERS["dqn" if name == "frozen" else name]
     algorithm: Algorithm = resolve_name(entry.where)()
-    said, found = entry[2:], (algorithm.on_policy, algorithm.head.atoms)
+    head = algorithm.head
+    said, found = entry[2:], (algorithm.on_policy, head.atoms, head.gives_q)
     if said != found:
-        names = "on_policy, atoms"
+        names = "on_policy, atoms, gives_q"
         raise RtpdError(f"TEACHERS['{name}']: {names} are {said}, those of its class {found}")
     return algorithm
 
@@ -70,7 +80,7 @@ def head_of(name: str) -> "ValueHead":
     """How the outputs of a teacher on disk are read: one of `TEACHERS`, or `POLICY`."""
     from rtpd.networks.heads import Logits
 
-    return Logits() if name == POLICY else algorithm_of(name).head
+    return Logits() if name == POLICY else algorithm_of(name).head.acting
 
 
 def schedule_of(config: Config) -> UpdateSchedule:

@@ -52,6 +52,11 @@ class Algorithm(ABC):
     ) -> "Teacher":
         """The teacher of one game that learns so."""
 
+    def initialised(self, net: qnet.QNet, key: PRNGKeyArray) -> qnet.QNet:
+        """A fresh net with the weights that it begins with: as it is, if the paper asks no more."""
+        del key
+        return net
+
 
 @dataclass(frozen=True)
 class Teacher(ABC):
@@ -65,9 +70,19 @@ class Teacher(ABC):
     students: tuple[StudentSpec, ...]
 
     @property
+    @abstractmethod
     def metrics(self) -> tuple[str, ...]:
         """What `update` measures."""
-        return ("loss", "q")
+
+    @property
+    def resting_metrics(self) -> tuple[str, ...]:
+        """What is measured of a teacher that learns no more: its Q-values, where it has any."""
+        return ("q",) if self.head.gives_q else ()
+
+    @property
+    def samples(self) -> bool:
+        """Whether it acts by sampling a policy, rather than epsilon-greedily."""
+        return False
 
     @property
     @abstractmethod
@@ -132,7 +147,7 @@ class Teacher(ABC):
         batch = self._stored(state, replay, key, steps)
         logits = next(iter(batch.target.values())).logits
         best = jnp.sum(jnp.max(logits, axis=1) * batch.known)
-        metrics = {"q": best / jnp.maximum(jnp.sum(batch.known), 1)}
+        metrics = dict.fromkeys(self.resting_metrics, best / jnp.maximum(jnp.sum(batch.known), 1))
         state = eqx.tree_at(lambda s: s.key, state, next_key)
         return TeacherUpdate(state, [{"stored": batch}], metrics)
 

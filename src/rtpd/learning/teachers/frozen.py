@@ -30,7 +30,7 @@ class FrozenTeacher(Teacher):
     @property
     def metrics(self) -> tuple[str, ...]:
         """What `update` measures: its Q-values, where it has any."""
-        return ("q",) if self.head.gives_q else ()
+        return self.resting_metrics
 
     @property
     def head(self) -> ValueHead:

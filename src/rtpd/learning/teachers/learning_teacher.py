@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from rtpd.config.settings import Follow
 from rtpd.learning import replay as ring
+from rtpd.learning.distillation import entropy
 from rtpd.learning.schedule import UpdateSchedule
 from rtpd.learning.teachers.base import Algorithm, Teacher
 from rtpd.learning.teachers.state import BestNet, TeacherState
@@ -47,6 +48,16 @@ class LearningTeacher(Teacher):
         return self.algorithm.head
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `update` measures: of a policy its mean entropy, else the mean greedy value."""
+        return ("loss", "q" if self.head.gives_q else "entropy")
+
+    @property
+    def samples(self) -> bool:
+        """Whether it acts by sampling a policy, rather than epsilon-greedily."""
+        return not self.head.gives_q
+
+    @property
     def schedule(self) -> UpdateSchedule:
         """When it learns."""
         return UpdateSchedule(self.config, self.algorithm.on_policy)
@@ -58,10 +69,12 @@ class LearningTeacher(Teacher):
     def init(self, key: PRNGKeyArray, preprocess: Preprocess) -> TeacherState:
         """A fresh teacher; what it draws from does not depend on which other games there are."""
         td, spec, atoms = self.config.teacher, self.spec, self.head.atoms
+        net_key = named_key(key, "teacher")
         net = architectures.build(
-            td.net, spec, atoms * spec.num_actions, key=named_key(key, "teacher"),
+            td.net, spec, atoms * spec.num_actions + self.head.extra, key=net_key,
             dueling=td.dueling, atoms=atoms, norm=self.algorithm.layer_norm, noisy=td.noisy,
         )  # fmt: skip
+        net = self.algorithm.initialised(net, net_key)
         ema = copied(net) if td.ema_decay else None
         best = BestNet(copied(qnet.without_noise(net)), jnp.zeros((), bool))
         return TeacherState(
@@ -79,14 +92,15 @@ class LearningTeacher(Teacher):
     def _improve(
         self, train: TrainState, loss: TeacherLoss
     ) -> tuple[TrainState, Float[Array, "B A"], Float[Array, " B"], Metrics]:
-        """Descend; also the Q-values before it, the size of the TD errors, and metrics."""
+        """Descend; also the Q-values or logits before it, the size of TD errors, and metrics."""
         (value, (outputs, td_error)), gradient = jax.value_and_grad(loss, has_aux=True)(train.net)
         net, opt_state = descend(self._rule, train, gradient)
         ema = train.ema
         if ema is not None:
             ema = update_ema(ema, net, self.config.teacher.ema_decay)
         q = jax.vmap(self.head)(outputs)
-        metrics = {"loss": value, "q": jnp.mean(jnp.max(q, axis=1))}
+        said = jnp.max(q, axis=1) if self.head.gives_q else jax.vmap(entropy)(q)
+        metrics = dict(zip(self.metrics, (value, jnp.mean(said)), strict=True))
         return TrainState(net, opt_state, ema), q, td_error, metrics
 
     def _batches(

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,24 @@ from rtpd.networks import qnet
 from rtpd.types import EnvSpec
 
 
+class RolloutSteps(NamedTuple):
+    """B steps of a rollout, or one of them, and what was made of them when it was planned."""
+
+    action: Int[Array, "*B"]
+    weight: Float[Array, "*B"]  # 0 where the action was ignored
+    returns: Float[Array, "*B"]
+    value: Float[Array, "*B"] | None  # see `Rollout`, as of what follows
+    log_prob: Float[Array, "*B"] | None
+
+
 class OnPolicyAlgorithm(Algorithm):
-    """What a paper makes of a rollout, and its loss of one example."""
+    """What a paper makes of a rollout, and its loss of a minibatch."""
 
     on_policy: ClassVar[bool] = True
+
+    def value(self, outputs: Float[Array, " Q"]) -> Float[Array, ""]:
+        """What a state is worth by the outputs for it, which bootstraps: max_a Q."""
+        return jnp.max(self.head(outputs))
 
     @abstractmethod
     def returns(
@@ -35,14 +49,13 @@ class OnPolicyAlgorithm(Algorithm):
         value: Float[Array, " T+1"],
         config: Config,
     ) -> Float[Array, " T"]:
-        """What T steps of one env are learnt towards; `value` is max_a Q of each state."""
+        """What T steps of one env are learnt towards; `value` is that of each state."""
 
     @abstractmethod
-    def loss(
-        self, q: Float[Array, " A"], action: Int[Array, ""], returns: Float[Array, ""],
-        kind: Literal["huber", "mse"],
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:  # fmt: skip
-        """Loss of one example, and the size of its TD error."""
+    def losses(
+        self, outputs: Float[Array, "B Q"], steps: RolloutSteps, config: Config
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+        """Loss of each step of a minibatch, and the size of its TD error."""
 
     def teacher(self, config: Config, spec: EnvSpec, students: tuple[StudentSpec, ...]) -> Teacher:
         """The teacher of one game that learns so."""
@@ -77,7 +90,12 @@ class OnPolicyTeacher(LearningTeacher):
         shuffled = jax.vmap(partial(jr.permutation, x=self.schedule.rollout_steps))(keys)
         used = self.schedule.updates_per_rollout // settings.epochs * settings.minibatch_size
         order = shuffled[:, :used].reshape(-1, settings.minibatch_size)
-        return Rollout(rows, self._returns(state, replay, rows).reshape(-1), order)
+        value = self._values(state, replay, rows)
+        rollout = Rollout(rows, self._returns(replay, rows, value).reshape(-1), order)
+        if self.head.gives_q:
+            return rollout
+        log_prob = self._log_probs(replay, rows[:-1])
+        return rollout._replace(value=value[:-1].reshape(-1), log_prob=log_prob.reshape(-1))
 
     def update(
         self, state: TeacherState, updates: Int[Array, ""], replay: ring.Replay,
@@ -90,49 +108,64 @@ class OnPolicyTeacher(LearningTeacher):
         row, env = rollout.rows[chosen // self.config.num_envs], chosen % self.config.num_envs
         batch = self._minibatch(state, ring.transitions(replay, row, env, **self.windows))
         weight = 1.0 - replay.last[row, env]  # there the action was ignored
-        loss = self._return_loss(batch, rollout.returns[chosen], weight, noise_key)
+        made = (rollout.returns, rollout.value, rollout.log_prob)
+        steps = RolloutSteps(batch.action, weight, *jax.tree.map(lambda a: a[chosen], made))
+        loss = self._rollout_loss(batch, steps, noise_key)
         train, q, _, metrics = self._improve(state.train, loss)
         state = TeacherState(train, None, state.preprocess, next_key, state.best)
         batches = self._batches(state, batch, q, replay, extra_key)
         return TeacherUpdate(state, batches, metrics, replay.priority)
 
-    def _returns(
+    def _values(
         self, state: TeacherState, replay: ring.Replay, rows: Int[Array, " R"]
-    ) -> Float[Array, "R-1 E"]:
-        """What a rollout is learnt towards; its last row only bootstraps.
+    ) -> Float[Array, "R E"]:
+        """What each state of a rollout is worth.
 
-        Its values are those that it was played by. Where some are missing, as after the warm-up or
-        where students drive, the latest net evaluates it all.
+        By the Q-values that it was played by. Where there are none, or some are missing, as after
+        the warm-up or where students drive, the latest net evaluates it all.
         """
-        config, every = self.config, jnp.arange(self.config.num_envs)
+        every = jnp.arange(self.config.num_envs)
 
         def evaluate(row: Array) -> Float[Array, " E"]:
             obs = ring.stacks(replay, jnp.full_like(every, row), every, self.spec.stack)
             x = self.preprocessed(state.preprocess, obs)
-            return jnp.max(self.q_values(state.train.acting, x), axis=1)
+            return jax.vmap(self.algorithm.value)(state.train.acting(x))
 
         def evaluated() -> Float[Array, "R E"]:
             return jax.lax.map(evaluate, rows)
 
+        if replay.q is None or not self.head.gives_q:
+            return evaluated()
+        played = jnp.max(replay.q[rows], axis=-1)
+        return jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
+
+    def _log_probs(self, replay: ring.Replay, rows: Int[Array, " T"]) -> Float[Array, "T E"]:
+        """Of the actions, by the policy that chose them: a uniform one where chance alone did."""
+        action = replay.action[rows]
         if replay.q is None:
-            value = evaluated()
+            logits = jnp.zeros((*action.shape, self.spec.num_actions))
         else:
-            played = jnp.max(replay.q[rows], axis=-1)
-            value = jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
+            logits = jnp.nan_to_num(replay.q[rows])
+        return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], -1)[..., 0]
+
+    def _returns(
+        self, replay: ring.Replay, rows: Int[Array, " R"], value: Float[Array, "R E"]
+    ) -> Float[Array, "R-1 E"]:
+        """What a rollout is learnt towards; its last row only bootstraps."""
+        config = self.config
         reward = ring.clipped(replay.reward[rows[:-1]], config.teacher.clip_rewards)
         returns = partial(self.algorithm.returns, config=config)
         return jax.vmap(returns, 1, 1)(reward, replay.terminal[rows[:-1]], replay.last[rows], value)
 
-    def _return_loss(
-        self, batch: Minibatch, returns: Array, weight: Array, key: PRNGKeyArray
+    def _rollout_loss(
+        self, batch: Minibatch, steps: RolloutSteps, key: PRNGKeyArray
     ) -> TeacherLoss:
         """The weighted mean loss; `key` draws the noise of noisy nets."""
-        loss_of = partial(self.algorithm.loss, kind=self.config.teacher.loss)
+        weight = steps.weight
 
         def loss(net: qnet.QNet) -> tuple[Array, tuple[Array, Array]]:
             outputs = qnet.with_noise(net, key)(batch.x)
-            q = jax.vmap(self.head)(outputs)
-            losses, td_error = jax.vmap(loss_of)(q, batch.action, returns)
+            losses, td_error = self.algorithm.losses(outputs, steps, self.config)
             mean = jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0)
             return mean, (outputs, td_error)
 

@@ -5,6 +5,7 @@ bootstrap from running away (section 3 of the paper).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rtpd.config.settings import Config
 from rtpd.learning.teachers.dqn import td_loss
-from rtpd.learning.teachers.on_policy import OnPolicyAlgorithm
+from rtpd.learning.teachers.on_policy import OnPolicyAlgorithm, RolloutSteps
 from rtpd.networks.heads import Scalar, ValueHead
 
 
@@ -37,6 +38,13 @@ class PQN(OnPolicyAlgorithm):
         gamma, lam = config.teacher.gamma, config.rollout.td_lambda
         return lambda_returns(reward, terminal, last, value, gamma=gamma, lam=lam)
 
+    def losses(
+        self, outputs: Float[Array, "B Q"], steps: RolloutSteps, config: Config
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+        """Loss of each step of a minibatch, and the size of its TD error."""
+        loss = partial(self.loss, kind=config.teacher.loss)
+        return jax.vmap(loss)(jax.vmap(self.head)(outputs), steps.action, steps.returns)
+
     def loss(
         self, q: Float[Array, " A"], action: Int[Array, ""], returns: Float[Array, ""],
         kind: Literal["huber", "mse"],
@@ -57,10 +65,10 @@ def lambda_returns(
 ) -> Float[Array, " T"]:
     """Q(lambda) returns of one env over T steps, without importance weights (eq. 5 of the paper).
 
-    R[t] = reward[t] + gamma * (lam * R[t+1] + (1 - lam) * value[t+1]), with value[t] = max_a Q of
-    the t-th state; the reward alone at a terminal; and value[t+1] whole where nothing of the same
-    episode follows it: where row t+1 is `last`, or is the end of the rollout. The return of a row
-    that is itself `last` means nothing: its action was ignored.
+    R[t] = reward[t] + gamma * (lam * R[t+1] + (1 - lam) * value[t+1]), with value[t] that of the
+    t-th state (here max_a Q); the reward alone at a terminal; and value[t+1] whole where nothing of
+    the same episode follows it: where row t+1 is `last`, or is the end of the rollout. The return
+    of a row that is itself `last` means nothing: its action was ignored.
     """
 
     def back(follows: Array, row: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:

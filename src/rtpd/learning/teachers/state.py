@@ -16,6 +16,9 @@ class Rollout(NamedTuple):
     rows: Int[Array, " T+1"]  # of the replay; the last one only bootstraps
     returns: Float[Array, " T*E"]  # env by env within a row
     order: Int[Array, "U B"]  # of U updates, indices into `returns`
+    # Of a teacher with a policy alone, like `returns`:
+    value: Float[Array, " T*E"] | None = None  # of the states, by the net before these updates
+    log_prob: Float[Array, " T*E"] | None = None  # of the actions, by the policy that chose them
 
 
 class BestNet(NamedTuple):
