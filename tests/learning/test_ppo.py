@@ -182,7 +182,8 @@ def test_it_begins_next_to_uniform_and_samples_its_policy(player):
 
 def test_a_rollout_remembers_the_policy_that_chose_and_values_by_the_latest_net(player):
     learning, replay = player.learner.teachers[GAME], player.collector.replay
-    rollout = jax.jit(learning.plan)(player.teacher, replay)
+    plan = jax.jit(learning.plan)
+    rollout = plan(player.teacher, replay)
     log_prob, value, returns = (
         np.asarray(a).reshape(8, 32) for a in (rollout.log_prob, rollout.value, rollout.returns)
     )
@@ -195,6 +196,8 @@ def test_a_rollout_remembers_the_policy_that_chose_and_values_by_the_latest_net(
     outputs = player.teacher.train.net(replay.frames[rollout.rows].reshape(-1, 2))
     expected = outputs[:, -1].reshape(9, 32)
     np.testing.assert_allclose(value, expected[:-1], atol=1e-5)
+    answered = plan(player.teacher, replay._replace(q=jnp.nan_to_num(replay.q)))
+    np.testing.assert_array_equal(answered.value, rollout.value)  # logits are no values
     one_step = replay.reward[rows] + GAMMA * expected[1:] * (1 - replay.terminal[rows])
     ends = np.asarray(replay.last[rollout.rows[1:]])
     np.testing.assert_allclose(returns[ends], one_step[ends], atol=1e-5)

@@ -22,8 +22,6 @@ from rtpd.learning.teachers.pqn import lambda_returns
 from rtpd.networks import qnet
 from rtpd.networks.heads import ActorCritic, ValueHead
 
-ACTOR_CRITIC = ActorCritic()
-
 
 @dataclass(frozen=True)
 class PPO(OnPolicyAlgorithm):
@@ -32,7 +30,7 @@ class PPO(OnPolicyAlgorithm):
     It acts by sampling its policy. Saved agents have the policy alone.
     """
 
-    head: ValueHead = ACTOR_CRITIC
+    head: ValueHead = ActorCritic()
 
     def initialised(self, net: qnet.QNet, key: PRNGKeyArray) -> qnet.QNet:
         """Orthogonal weights, those of the policy's outputs small: it begins next to uniform."""
