@@ -41,7 +41,7 @@ class OptimizerConfig:
     max_grad_norm: Weight = 10.0
     """gradients are scaled down to this global norm; 0 leaves them alone"""
     anneal: Share = 0.0
-    """share of the run, at its end, over which the learning rate falls linearly to 0"""
+    """share of the net's updates, at the end, over which its learning rate falls linearly to 0"""
 
 
 @dataclass(frozen=True)
