@@ -109,8 +109,8 @@ class StudentConfig:
     """student updates per teacher update, each of replay.batch_size: of the teacher's own
     minibatch as far as it goes, then of fresh ones from the replay"""
     late_updates: Annotated[int, Range(0, 100)] = 0
-    """the same over the last `late_share` of the run, in which its teacher slows down and it
-    catches up; 0: as before that"""
+    """at least so many over the last `late_share` of the run, in which its teacher slows down and
+    it catches up; 0: as many as before that"""
     late_share: Share = 0.25
     """of the teacher's updates, at the end, with `late_updates`"""
     targets: Targets = "fresh"

@@ -37,7 +37,12 @@ class StudentSpec:
     @property
     def updates(self) -> int:
         """Its updates for each of the teacher's."""
-        return (self.late and self.settings.late_updates) or self.settings.updates
+        return self.late_updates if self.late else self.settings.updates
+
+    @property
+    def late_updates(self) -> int:
+        """The same at the end of the run: never fewer than before."""
+        return max(self.settings.updates, self.settings.late_updates)
 
     @property
     def text(self) -> str:
