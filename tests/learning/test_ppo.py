@@ -141,8 +141,8 @@ class Player:
         for _ in range(rollouts):
             self.play(self.settings.rollout.steps)
             self.compiled.plan(self.replays)
-            for _ in range(self.learner.schedule.updates_per_rollout):
-                self.compiled.update(self.replays)
+            for made in range(self.learner.schedule.updates_per_rollout):
+                self.compiled.update(self.replays, made)
 
 
 @pytest.mark.parametrize(("probe", "rollouts"), [("match", 12), ("delay", 25), ("endless", 25)])

@@ -1,9 +1,11 @@
-"""What a student's text says of its loss's own options; the rest is in training/test_validation."""
+"""What a student's text says of its loss's own options, and whose answers count; the rest is in training/test_validation."""
+
+from dataclasses import replace
 
 import jax.numpy as jnp
 import pytest
 
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import ConfigError
 from rtpd.learning.distillation import LOSSES, DistillationLoss
 from rtpd.learning.student_spec import parse_students
@@ -44,3 +46,19 @@ def test_an_option_that_is_no_number_or_not_of_this_loss_is_refused(text, pieces
     with pytest.raises(ConfigError) as error:
         students(text)
     assert all(piece in str(error.value) for piece in pieces) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "follow", "targets"),
+    [
+        ({}, "latest", "stored"),
+        ({}, "best", "fresh"),
+        ({"ema_decay": 0.9}, "latest", "fresh"),
+        ({"ema_decay": 0.9}, "ema", "stored"),
+        ({"algorithm": "frozen"}, "best", "stored"),
+    ],
+)
+def test_auto_targets_are_stored_where_the_weights_that_act_are_followed(teacher, follow, targets):
+    asked = replace(Config(), students=("net1.7:kl:targets=auto", "net0.5:kl:targets=fresh"))
+    asked = replace(asked, teacher=TeacherConfig(**teacher), student=StudentConfig(follow=follow))
+    assert [s.settings.targets for s in parse_students(asked)] == [targets, "fresh"]

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from rtpd.errors import RunError
 from rtpd.report import answer, clip, compose, numbered, report, savings
 from rtpd.report.blocks import Contents, Details, Heading, Picture, Table, flatten
 from rtpd.report.cells import SCRATCH
@@ -106,6 +107,19 @@ def test_a_net_from_scratch_is_measured_by_the_best_teacher_and_called_by_its_ne
     shares = [cell.results[a].share.value for a in cell.members]
     assert shares[0] == pytest.approx(100 * (-5 + 20.7) / (15.5 + 20.7)) and shares[1] == 0
     assert cell.size(Agent("net0.5")) == pytest.approx(0.005)  # of that teacher, not of itself
+
+
+def test_a_teacher_outside_of_jax_may_have_no_known_size(tmp_path):
+    run = made(tmp_path / "run", {"teacher": 15, "net1.7": 14})
+    manifest = json.loads((run / "manifest.json").read_text())
+    for net in ("onnx", "function"):
+        manifest["agents"]["teacher"] |= {"net": net, "parameters": 0}
+        (run / "manifest.json").write_text(json.dumps(manifest))
+        assert points(study(gather([run])).cells) == []
+    manifest["agents"]["teacher"]["net"] = "nature"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="no parameters of agent 'teacher'"):
+        gather([run])
 
 
 def test_a_net_from_scratch_alone_has_no_share_at_all(folder, tmp_path):

@@ -23,7 +23,7 @@ Batch = Annotated[int, Range(1, 65_536)]
 Episodes = Annotated[int, Range(1, 10_000)]
 
 Follow = Literal["latest", "ema", "best"]
-Targets = Literal["fresh", "stored"]
+Targets = Literal["fresh", "stored", "auto"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class OptimizerConfig:
     max_grad_norm: Weight = 10.0
     """gradients are scaled down to this global norm; 0 leaves them alone"""
     anneal: Share = 0.0
-    """share of the run, at its end, over which the learning rate falls linearly to 0"""
+    """share of the net's updates, at the end, over which its learning rate falls linearly to 0"""
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,14 @@ class StudentConfig:
     """student updates per teacher update, each of replay.batch_size: of the teacher's own
     minibatch as far as it goes, then of fresh ones from the replay"""
     late_updates: Annotated[int, Range(0, 100)] = 0
-    """the same over the last `late_share` of the run, in which its teacher slows down and it
-    catches up; 0: as before that"""
+    """at least so many over the last `late_share` of the run, in which its teacher slows down and
+    it catches up; 0: as many as before that"""
     late_share: Share = 0.25
     """of the teacher's updates, at the end, with `late_updates`"""
     targets: Targets = "fresh"
     """what a student learns of minibatches from the replay. fresh: the teacher is asked again.
-    stored: what it answered when it acted there, which costs nothing and is a little old"""
+    stored: what it answered when it acted there, which costs nothing and is a little old. auto:
+    stored where the student follows the weights that act, else fresh"""
     newest_steps: Annotated[int, Range(1, 10**9)] = 4_096
     """stored: drawn from the newest so many steps of all envs, 8 of each at least"""
     ema_decay: Decay = 0.0

@@ -37,7 +37,12 @@ class StudentSpec:
     @property
     def updates(self) -> int:
         """Its updates for each of the teacher's."""
-        return (self.late and self.settings.late_updates) or self.settings.updates
+        return self.late_updates if self.late else self.settings.updates
+
+    @property
+    def late_updates(self) -> int:
+        """The same at the end of the run: never fewer than before."""
+        return max(self.settings.updates, self.settings.late_updates)
 
     @property
     def text(self) -> str:
@@ -94,7 +99,12 @@ def _student(text: str, config: Config) -> StudentSpec:
     options = {key: given.get(key, value) for key, value in LOSSES[loss].options.items()}
     numbers = tuple((key, _number(text, key, value)) for key, value in options.items())
     shared = tuple(part for part in own if part.partition("=")[0] not in options)
-    return StudentSpec("", net, loss, _settings(text, shared, config), own, bool(forms), numbers)
+    settings = _settings(text, shared, config)
+    if settings.targets == "auto":
+        acts = "ema" if config.teacher.ema_decay else "latest"
+        answered = config.teacher.is_frozen or settings.follow == acts
+        settings = replace(settings, targets="stored" if answered else "fresh")
+    return StudentSpec("", net, loss, settings, own, bool(forms), numbers)
 
 
 def _number(text: str, key: str, value: str | float) -> float:

@@ -115,8 +115,8 @@ class Students:
     def _rule(self, student: StudentSpec) -> optax.GradientTransformation:
         """How a student descends: its rate falls over its own updates of the whole run."""
         late = self.schedule.updates - self.schedule.late_start(student.settings.late_share)
-        more = (student.settings.late_updates or student.settings.updates) * late
-        real_time = student.settings.updates * (self.schedule.updates - late) + more
+        before = student.settings.updates * (self.schedule.updates - late)
+        real_time = before + student.late_updates * late
         updates = real_time + self.schedule.consolidation_updates
         return optimizer(student.settings.optimizer, updates)
 

@@ -76,7 +76,7 @@ class Learner:
         late = frozenset(
             student.name
             for student in self.students
-            if student.settings.late_updates
+            if student.late_updates > student.settings.updates
             and updates >= self.schedule.late_start(student.settings.late_share)
         )
         return replace(self, late=late)

@@ -45,13 +45,13 @@ def points(cells: Sequence[Cell]) -> list[Point]:
     for cell in cells:
         for agent in cell.members:
             scores, best = cell.of_best(agent), cell.best
+            # The teacher of another cell, which stands there.
             frozen = agent == TAUGHT_BY and cell.procedure != REAL_TIME and REAL_TIME in kinds
-            if (
-                not scores or best is None or not best.parameters or frozen
-            ):  # frozen: the teacher of another cell
+            sized = best is not None and best.parameters
+            if not scores or not sized or frozen:
                 continue
             score = stats.estimate(stats.mean, {cell.game: scores})
-            size = 100 * cell.results[agent].about.parameters / best.parameters
+            size = 100 * cell.results[agent].about.parameters / sized
             procedure = None if agent == TAUGHT_BY else cell.procedure
             learnt = cell.learnt(agent)
             found.append(Point(agent.label, procedure, size, *score, learnt))

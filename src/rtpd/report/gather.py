@@ -11,7 +11,7 @@ from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.files import inside, read_json
-from rtpd.storage.manifest import FUNCTION, Manifest
+from rtpd.storage.manifest import SIZE_UNKNOWN, Manifest
 from rtpd.storage.records import METRICS, EvalRecord, TrainRecord, read_records
 from rtpd.storage.run_folder import MANIFEST, Run, find
 
@@ -100,7 +100,7 @@ def read(path: Path) -> RunHistory:
     if manifest.seed is None:
         raise RunError(f"'{file}' is damaged: it names no seed")
     for name, agent in manifest.agents.items():
-        if not agent.parameters and agent.net != FUNCTION:
+        if not agent.parameters and agent.net not in SIZE_UNKNOWN:
             raise RunError(f"'{file}' is damaged: it has no parameters of agent '{name}'")
     evaluations, training = _lines(path / METRICS)
     variant = path.parent.name if path.name.startswith("seed-") else ""  # GAME/VARIANT/seed-N

@@ -18,8 +18,9 @@ ABOUT = (
     "share of what two stages of the same teachers take: all of the teacher's training and as much "
     "of the second stage as it needed (as measured), or as if the second stage had been as long as "
     "the first, which is at most 50 % for whoever arrives at all. Geometric means over games, with "
-    "95 % stratified bootstrap intervals over seeds, of the seeds that got there both ways: where "
-    "few did, it tells of those few."
+    "95 % stratified bootstrap intervals over seeds: as measured of the seeds that got there both "
+    "ways, else of those that got there in real time, or in the second stage. Where few did, it "
+    "tells of those few."
 )
 HEAD = ("student", "steps, as measured", "time, as measured", "steps, a second stage as long",
         "second stage, % of the teacher's steps", "seeds that arrived: real time", "two stages",

@@ -15,7 +15,8 @@ from rtpd.errors import CheckpointError
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # what JavaScript counts exactly
 
 
-FUNCTION = "function"  # the net of a teacher that is a Python function, whose size is not known
+FUNCTION, ONNX = "function", "onnx"  # the nets of teachers outside of JAX
+SIZE_UNKNOWN = (FUNCTION, ONNX)  # they may have 0 parameters: a file may hold them otherwise
 
 
 class AgentInfo(msgspec.Struct, omit_defaults=True):

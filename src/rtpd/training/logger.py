@@ -84,8 +84,8 @@ class RunLogger:
         students, late = parse_students(self.config), dict[tuple[int, float], list[str]]()
         for student in students:
             settings = student.settings
-            if settings.late_updates:
-                key = settings.late_updates, settings.late_share
+            if student.late_updates > settings.updates:
+                key = student.late_updates, settings.late_share
                 late.setdefault(key, []).append(student.short)
         return [
             f"over the last {percent(share)} of the teacher's updates "

@@ -216,7 +216,7 @@ class Trainer:
         self.logger.phase("compiling the update")
 
     def choose(self) -> None:
-        """Choose the next actions: uniformly random in the warm-up, then epsilon-greedy.
+        """Choose the next actions: uniformly random in the warm-up, then as the teacher explores.
 
         A pretrained teacher plays from the start.
         """

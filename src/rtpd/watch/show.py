@@ -12,7 +12,6 @@ from rtpd.agents.play.game import Cast, Moment, Tally, check_alike, moments
 from rtpd.agents.play.picture import actions_of
 from rtpd.agents.sources import agents_of
 from rtpd.errors import clean
-from rtpd.networks.policy import Policy
 from rtpd.storage.agent_id import AgentId
 
 EPSILON, SEED = 0.05, 1
@@ -33,7 +32,7 @@ class Show:
         self.trained_steps = found.policies[first].provenance.get("step")
         self._valued = {  # the outputs of students, and of a policy, are logits
             name for name, policy in found.policies.items()
-            if AgentId.parse(name).is_teacher and isinstance(policy, Policy) and policy.head.gives_q
+            if AgentId.parse(name).is_teacher and policy.head.gives_q
         }  # fmt: skip
         self.number = 0
         self.answer: dict[str, Any] = {}

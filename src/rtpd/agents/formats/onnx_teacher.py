@@ -26,6 +26,7 @@ from rtpd.agents.formats.onnx_graph import MOST_BYTES, Value
 from rtpd.errors import ConfigError, RequestError
 from rtpd.networks.policy import HostPolicy
 from rtpd.storage.files import contents, sha256
+from rtpd.storage.manifest import ONNX
 from rtpd.system.formatting import clean
 from rtpd.types import EnvSpec
 
@@ -159,7 +160,7 @@ def _policy(model: Model, spec: EnvSpec, how: Reading) -> HostPolicy:
         "scale": how.scale,
         "normalize": None if moved is None else moved.as_json(),
     }
-    facts = host.facts_of("onnx", output, source, model.parameters)
+    facts = host.facts_of(ONNX, output, source, model.parameters)
     return host.policy(answers, spec, output, f"'{model.path}'", facts, model.data)
 
 

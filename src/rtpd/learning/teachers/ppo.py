@@ -49,11 +49,11 @@ class PPO(OnPolicyAlgorithm):
         value: Float[Array, " T+1"],
         config: Config,
     ) -> Float[Array, " T"]:
-        """The value of each state and its advantage by GAE(gamma, lambda).
+        """The value of each state plus its advantage by GAE(gamma, lambda).
 
         Advantages are those of Schulman et al. 2016, arXiv:1506.02438, eq. 16: sums over k of
-        (gamma lambda)^k (reward + gamma value' - value). Their sum with the value is the lambda
-        return, and it is cut off and bootstrapped as that is.
+        (gamma lambda)^k (reward + gamma value' - value). With the value added each is the lambda
+        return, and is cut off and bootstrapped as that is.
         """
         gamma, lam = config.teacher.gamma, config.rollout.td_lambda
         return lambda_returns(reward, terminal, last, value, gamma=gamma, lam=lam)
