@@ -1,4 +1,4 @@
-"""What a student's text says of its loss's own options, and whose answers count; the rest is in training/test_validation."""
+"""A student's text: options of its loss, whose answers count; see also training/test_validation."""
 
 from dataclasses import replace
 
