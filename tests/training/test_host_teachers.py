@@ -9,6 +9,7 @@ import pytest
 
 from rtpd import envs
 from rtpd.agents import store
+from rtpd.agents.evaluate import evaluate
 from rtpd.agents.formats import host
 from rtpd.cli.main import main
 from rtpd.config.loading import load_config
@@ -109,6 +110,17 @@ def test_a_function_is_asked_once_about_each_frame_that_is_played(of_function):
     assert "parameters" not in Run.open(run).manifest["agents"]["teacher"]
     assert last(run)["students"]["mlp8"]["agreement"] > 0.7
     assert Run.open(run).agents == ("mlp8",), "a function is not kept"
+
+
+def test_the_students_of_a_function_are_evaluated_without_it(of_function, capsys):
+    """A share of a teacher whose size nobody knows is none."""
+    run = of_function[1]
+    row = evaluate(run, episodes=1)["agents"]["mlp8"]
+    assert row["share"] is None and row["parameters"] > 0
+    assert main(["evaluate", str(run), "--episodes", "1"]) == 0
+    assert "mlp8" in capsys.readouterr().out
+    with pytest.raises(RunError, match="agent 'teacher' has not been saved: there is mlp8"):
+        evaluate(run, agents=("teacher",), episodes=1)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "function"])

@@ -346,7 +346,7 @@ def test_agents_that_are_saved_anew_take_over(tmp_path, monkeypatch):
         answer = shows.next(("teacher",), 4)
         assert (answer["number"], answer["trained_steps"]) == (1, 200)
         weights.unlink()
-        with pytest.raises(RequestError, match="unknown agent 'teacher'"):
+        with pytest.raises(RequestError, match="agent 'teacher' has not been saved"):
             shows.next(("teacher",), 1)
     finally:
         shows.close()

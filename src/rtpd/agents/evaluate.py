@@ -161,7 +161,7 @@ def evaluate(
     known = random_scores(games, found.options, known=found.random_scores, seed=seed)
     for name, row in compare(results, known, untaught_of(found.policies)).items():
         about = found.about[name]
-        table[name] = {key: about[key] for key in ("parameters", "share")} | row
+        table[name] = {key: about.get(key) for key in ("parameters", "share")} | row
         table[name] |= {key: about[key] for key in ("short", "settings") if key in about}
     result = {
         "run": str(run),

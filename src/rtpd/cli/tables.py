@@ -172,7 +172,7 @@ def print_export(result: Row, *, console: Console | None = None) -> None:
         )
     rows.append(("same greedy action", "", percent(result["agreement"], ".2f")))
     rows.append(("... or tied", "", percent(result["agreement_or_tied"], ".2f")))
-    rows.append(("largest difference of a Q-value", "", show(result["max_difference"], ".2g")))
+    rows.append(("largest difference of an output", "", show(result["max_difference"], ".2g")))
     rows.append(("mean return ± s.e.", score(result["original"]), score(result["exported"])))
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))

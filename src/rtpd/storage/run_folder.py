@@ -131,6 +131,9 @@ class Run:
     def check_agents(self, names: tuple[str, ...]) -> None:
         """RunError if an agent asked for is not there."""
         for name in names:
+            if name not in self.agents and name in self.manifest.get("agents", {}):
+                there = ", ".join(self.agents) or "none"
+                raise RunError(f"{self.path}: agent '{name}' has not been saved: there is {there}")
             if name not in self.agents:
                 raise RunError(f"{self.path}: {unknown('agent', name, self.agents)}")
 
