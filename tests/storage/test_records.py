@@ -81,8 +81,8 @@ def test_what_is_written_is_what_is_read(record):
 
 
 def test_a_metric_that_is_not_in_the_schema_is_not_dropped_in_silence():
-    with pytest.raises(TypeError, match="entropy"):
-        AgentMetrics(entropy=1.0)
+    with pytest.raises(TypeError, match="surprise"):
+        AgentMetrics(surprise=1.0)
 
 
 def test_a_return_that_is_not_known_yet_differs_from_none_at_all():
