@@ -1,18 +1,17 @@
 """PyTorch's saved state dicts as NumPy arrays, without PyTorch and without running anything.
 
 What `torch.save` writes (since PyTorch 1.6) is a zip of FOLDER/data.pkl, a pickle that says which
-tensors there are, and FOLDER/data/KEY, the bytes of a storage each. Python's unpickler calls
-whatever a pickle names. So `pickletools` takes it apart here, the few instructions that a state
-dict consists of are followed, and any other instruction or name is refused.
+tensors there are, and FOLDER/data/KEY, the bytes of a storage each. The few instructions that a
+state dict consists of are followed (`pickled`), and any other instruction or name is refused.
 """
 
-import pickletools
 import warnings
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
+from rtpd.agents.formats.pickled import PickleReader, follow
 from rtpd.errors import CheckpointError
 from rtpd.storage.archive import MOST_BYTES, Archive, why
 
@@ -29,7 +28,6 @@ _STORAGES = {
     "torch.BoolStorage": np.dtype("?"),
 }
 _ALLOWED = (_DICT, _TENSOR, *_STORAGES)
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _MOST_PICKLE_BYTES = 2**18  # some 200 a tensor
 
 
@@ -56,7 +54,7 @@ def state_dict(data: bytes, source: str) -> dict[str, np.ndarray]:
     pickle = archive.read(pickles[0], _MOST_PICKLE_BYTES)
     try:
         with warnings.catch_warnings(action="ignore"):  # of escape sequences in damaged names
-            found = _follow(pickle, _storages(archive, folder))
+            found = follow(pickle, _StateDict(_storages(archive, folder)))
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{source}: its list of tensors is damaged: {why(error)}") from None
     except _Refused as refused:
@@ -75,64 +73,28 @@ class _Refused(Exception):
     """A name or an instruction that no state dict needs."""
 
 
-def _follow(pickle: bytes, storage: Callable[[object], np.ndarray]) -> object:
-    """What a pickle makes; names stay strings, and `storage` looks up persistent ids.
+class _StateDict(PickleReader):
+    """Names stay strings; persistent ids are storages."""
 
-    Raises:
-        _Refused: at a name or an instruction that is not allowed.
-        LookupError, TypeError, ValueError, OverflowError: if it makes no sense.
-    """
-    stack: list = []
-    marks: list[int] = []
-    memo: dict = {}
+    others = frozenset({"BINPERSID"})
 
-    def taken(start: int) -> list:
-        items = stack[start:]
-        del stack[start:]
-        return items
+    def __init__(self, storage: Callable[[object], np.ndarray]) -> None:
+        self._storage = storage
 
-    for opcode, arg, _ in pickletools.genops(pickle):
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
-            case "BININT" | "BININT1" | "BININT2" | "BINUNICODE" | "SHORT_BINUNICODE":
-                stack.append(arg)
-            case "NONE" | "NEWTRUE" | "NEWFALSE" | "EMPTY_TUPLE":
-                stack.append(_CONSTANTS[opcode.name])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "MARK":
-                marks.append(len(stack))
-            case "TUPLE":
-                stack.append(tuple(taken(marks.pop())))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(taken(-int(opcode.name[-1]))))
-            case "BINPUT" | "LONG_BINPUT":
-                memo[arg] = stack[-1]
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[arg])
-            case "GLOBAL":
-                stack.append(_name(*str(arg).split(" ", 1)))
-            case "STACK_GLOBAL":
-                stack.append(_name(*taken(-2)))
-            case "BINPERSID":
-                stack.append(storage(stack.pop()))
-            case "REDUCE":
-                stack.append(_made(*taken(-2)))
-            case "SETITEM":
-                _put(stack[-3], taken(-2))
-            case "SETITEMS":
-                items = taken(marks.pop())
-                _put(stack[-1], items)
-            case "BUILD":  # attributes of a dict: the versions of PyTorch's modules
-                stack.pop()
-            case "STOP":
-                return stack.pop()
-            case other:
-                raise _Refused(f"pickle instruction {other}")
-    raise ValueError("it has no end")
+    def name(self, module: object, name: object) -> str:
+        return _name(module, name)
+
+    def call(self, called: object, given: tuple) -> object:
+        return _made(called, given)
+
+    def build(self, made: object, state: object) -> None:
+        """Nothing: attributes of a dict, which are the versions of PyTorch's modules."""
+
+    def persistent(self, key: object) -> np.ndarray:
+        return self._storage(key)
+
+    def refused(self, instruction: str) -> Exception:
+        return _Refused(f"pickle instruction {instruction}")
 
 
 def _name(module: object, name: object) -> str:
@@ -164,14 +126,6 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: ob
     if tensor.size > storage.size:
         raise ValueError(f"a tensor of {tensor.size:,} numbers in a storage of {storage.size:,}")
     return tensor
-
-
-def _put(target: dict, items: list) -> None:
-    """Add keys and values in turn; keys are text, since hashing deep tuples can end the process."""
-    keys, values = items[::2], items[1::2]
-    if not isinstance(target, dict) or not all(isinstance(key, str) for key in keys):
-        raise TypeError("a dict is damaged")
-    target.update(zip(keys, values, strict=True))
 
 
 def _storages(archive: Archive, folder: str) -> Callable[[object], np.ndarray]:
