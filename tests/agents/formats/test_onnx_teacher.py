@@ -251,6 +251,13 @@ def test_statistics_that_are_none_are_refused_and_nothing_is_unpickled(
     assert "\n" not in str(error.value) and not mark.exists()
 
 
+def test_deep_keys_of_a_pickle_do_not_end_the_process(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"\x80\2}" + b")" + b"\x85" * 100_000 + b"Ns.")
+    with pytest.raises(CheckpointError, match="a dict is damaged"):
+        pretrained.statistics(path)
+
+
 @given(place=st.integers(0, 1800), value=st.integers(0, 255))
 def test_a_damaged_pickle_is_read_or_refused_in_one_line(normalised, place, value):
     damaged = bytearray(STATISTICS.read_bytes())
