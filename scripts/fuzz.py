@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
@@ -211,24 +212,22 @@ def targets(folder: Path) -> dict[str, Any]:
         like = {"a": jax.ShapeDtypeStruct((50, 8), np.uint8)}
         checkpoint.load(saved, like)
 
-    def exports(rng: np.random.Generator) -> None:
+    def in_its_own_process(load: Callable[[Path], object], data: bytes) -> None:
+        """onnxruntime may end the process, which is then a find."""
         nonlocal runtime
-        (folder / "x.onnx").write_bytes(mutated(whole, rng))
+        (folder / "x.onnx").write_bytes(data)
         try:
-            runtime.submit(_load_onnx, folder / "x.onnx").result()
+            runtime.submit(load, folder / "x.onnx").result()
         except BrokenProcessPool:
             runtime = ProcessPoolExecutor(1, spawn)
             raise
 
+    def exports(rng: np.random.Generator) -> None:
+        in_its_own_process(_load_onnx, mutated(whole, rng))
+
     def teachers(rng: np.random.Generator) -> None:
-        nonlocal runtime
         data = models[int(rng.integers(len(models)))].read_bytes()
-        (folder / "x.onnx").write_bytes(mutated(data, rng))
-        try:
-            runtime.submit(_load_teacher, folder / "x.onnx").result()
-        except BrokenProcessPool:
-            runtime = ProcessPoolExecutor(1, spawn)
-            raise
+        in_its_own_process(_load_teacher, mutated(data, rng))
 
     def statistics(rng: np.random.Generator) -> None:
         (folder / "x.pkl").write_bytes(mutated(pickles[0].read_bytes(), rng))
