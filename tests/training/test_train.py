@@ -48,6 +48,15 @@ SMALL = Config(
 SAVED = replace(SMALL, checkpoint_steps=300)
 
 
+def played_by(settings):
+    """With the rollouts and the exploration that its teacher has, and no others."""
+    if settings.teacher.algorithm in ("pqn", "ppo"):
+        settings = replace(settings, rollout=RolloutConfig(steps=8, minibatch_size=16))
+    if settings.teacher.algorithm == "ppo":
+        settings = replace(settings, exploration=ExplorationConfig())
+    return settings
+
+
 def agent_bytes(run):
     folder = run / "agents"
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.safetensors")}
@@ -142,8 +151,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, teacher, env,
         students = ("conv2-2-2x4:kl:updates=3:targets=stored",)
         kind = replace(kind, net="conv4-4-4x8")
         longer = replace(longer, students=students, teacher=kind, compute="bfloat16")
-    longer = replace(longer, rollout=RolloutConfig(steps=8, minibatch_size=16))
-    train(longer, out=tmp_path / "whole")
+    train(played_by(longer), out=tmp_path / "whole")
     resume(stopped(tmp_path / "whole", 400, tmp_path / "parts"))
     assert agent_bytes(tmp_path / "parts") == agent_bytes(tmp_path / "whole")
     for kind in ("train", "eval"):
@@ -238,12 +246,11 @@ def test_a_teacher_rests_at_the_end_and_its_students_go_on(tmp_path, teacher, re
     if teacher == SMALL.teacher.algorithm:
         (short, _), whole = (request.getfixturevalue(name) for name in ("watched", "rested"))
     else:
-        kind, rows = replace(SMALL.teacher, algorithm=teacher), RolloutConfig(8, minibatch_size=16)
+        kind = replace(SMALL.teacher, algorithm=teacher)
         short, whole = tmp_path / "short", tmp_path / "whole"
         students = ("mlp8:kl", "mlp4:nll" if teacher == "ppo" else "mlp4:mse")
         for settings, path in ((SMALL, short), (RESTING, whole)):
-            settings = replace(settings, teacher=kind, rollout=rows, students=students)
-            train(settings, out=path)
+            train(played_by(replace(settings, teacher=kind, students=students)), out=path)
     before, after = agent_bytes(short), agent_bytes(whole)
     assert after["teacher.safetensors"] == before["teacher.safetensors"]
     assert after["mlp8.safetensors"] != before["mlp8.safetensors"]

@@ -6,12 +6,13 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from rtpd.config.loading import from_dict
+from rtpd.config.loading import flat, from_dict, load_config, presets, to_dict
 from rtpd.config.settings import (
     Config,
     ConsolidationConfig,
     EvaluationConfig,
     ExplorationConfig,
+    OptimizerConfig,
     PPOConfig,
     ReplayConfig,
     RolloutConfig,
@@ -21,6 +22,7 @@ from rtpd.config.settings import (
 from rtpd.errors import ConfigError, EnvError
 from rtpd.learning.student_spec import parse_students
 from rtpd.ranges import Range
+from rtpd.training.asked import check_used, flag, unused
 from rtpd.training.validation import resolve, validate
 
 TEXTS = {
@@ -129,6 +131,22 @@ TOGETHER = {
     "--teacher.ppo.clip 0.2: allowed: with --teacher ppo, not with 'pqn'": {
         "teacher": replace(PQN, ppo=PPOConfig(clip=0.2)),
     },
+    "--exploration.end 0.2: allowed: with --teacher dqn, double-dqn, munchausen, c51, qr-dqn": {
+        "teacher": PPO, "exploration": ExplorationConfig(end=0.2),
+    },
+    "--teacher.n-step 5: allowed: with --teacher dqn": {"teacher": replace(PPO, n_step=5)},
+    "--teacher.loss mse: allowed: with --teacher dqn, double-dqn, munchausen, qr-dqn, pqn, not": {
+        "teacher": TeacherConfig("c51", loss="mse"),
+    },
+    "--rollout.epochs 4: allowed: with --teacher pqn, ppo, not with 'double-dqn'": {
+        "rollout": RolloutConfig(epochs=4),
+    },
+    "--teacher.optimizer.eps 1: a frozen teacher does not use it": {
+        "teacher": replace(FROZEN, optimizer=OptimizerConfig(eps=1.0)),
+    },
+    "--teacher.no-clip-rewards: a frozen teacher": {
+        "teacher": replace(FROZEN, clip_rewards=False),
+    },
     "--teacher.dueling: teacher 'ppo'": {"teacher": replace(PPO, dueling=True)},
     "--teacher.noisy: teacher 'ppo'": {"teacher": replace(PPO, noisy=True)},
     "--actors teacher=6,mlp8=2: teacher 'ppo'": {"teacher": PPO, "actors": "teacher=6,mlp8=2"},
@@ -172,6 +190,59 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line(said):
     with pytest.raises(ConfigError) as caught:
         validate(settings)
     assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+ODD = {int: 7, float: 0.7, bool: True, str: "mlp8"}
+KINDS = ["double-dqn", "c51", "pqn", "ppo", "frozen"]
+EXPLORES = {f"exploration.{f.name}" for f in fields(ExplorationConfig)}
+
+
+@pytest.mark.parametrize("teacher", KINDS)
+def test_the_user_s_own_settings_are_refused_where_they_mean_nothing_and_a_preset_s_are_not(
+    teacher,
+):
+    plain = Config(teacher=TeacherConfig(teacher), students=("mlp8:kl",))
+    found = unused(plain)
+    assert EXPLORES <= found if teacher == "ppo" else EXPLORES.isdisjoint(found)
+    assert ("rollout.epochs" in found) == (teacher not in ("pqn", "ppo"))
+    assert ("teacher.n_step" in found) == (teacher in ("pqn", "ppo", "frozen"))
+    own = replace(plain, students=("mlp8:kl-td",))  # a TD error of the student's own
+    assert "teacher.target_rate" not in unused(own)
+    assert ("teacher.n_step" in unused(own)) == (teacher in ("pqn", "ppo"))
+    table = flat(to_dict(plain))
+    for key in found:
+        odd = "mse" if key == "teacher.loss" else ODD.get(type(table[key]))
+        odd = not table[key] if isinstance(table[key], bool) else odd
+        odd = "radam" if key.endswith("optimizer.name") else odd
+        asked = changed(plain, key.split("."), odd)
+        with pytest.raises(ConfigError, match=f"^{flag(key.rpartition('.')[0])}"):
+            check_used(asked, plain)
+        check_used(asked, asked)
+        validate(asked, None)  # of a run that goes on
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_no_preset_sets_what_its_own_teacher_does_not_use(preset):
+    check_used(load_config(preset))
+
+
+@pytest.mark.parametrize(
+    ("preset", "temperature", "asked", "followed_at"),
+    [
+        ("cpu", 0.1, (), 1.0),
+        ("cpu", 0.1, ("student.temperature",), 0.1),
+        ("cpu", 0.01, ("student.temperature",), 0.01),
+        ("cpu", 0.5, (), 0.5),
+        (None, 0.1, (), 0.1),
+        ("ppo", 1.0, (), 1.0),
+    ],
+)
+def test_logits_are_followed_at_1_unless_the_user_has_asked_for_another_temperature(
+    preset, temperature, asked, followed_at
+):
+    settings = Config(teacher=PPO, student=StudentConfig(temperature=temperature))
+    found = resolve(settings, is_image=True, preset=preset, asked=asked)
+    assert found.student.temperature == followed_at
 
 
 @pytest.mark.parametrize(("asked", "followed_at"), [({}, 1.0), ({"temperature": 0.5}, 0.5)])

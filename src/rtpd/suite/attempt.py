@@ -81,7 +81,7 @@ def launch(
             what = ["distill", str(job.teacher)] if job.teacher else ["train"]
             command = [*what, "--preset", job.experiment.preset, "--config", str(job.settings)]
             command += ["--out", str(job.folder)]
-        settings = as_toml(job.config).encode()
+        settings = as_toml(job.config, job.experiment.unused).encode()
         if not job.settings.is_file() or job.settings.read_bytes() != settings:
             write_atomic(job.settings, settings)
         log.write(f"--- {now()} {typed('rtpd', *command)}\n".encode())
@@ -111,7 +111,7 @@ def _check_same(job: Job, run: Run) -> None:
     asked = flat(to_dict(job.config))
     for key, value in asked.items():
         grown = key == "steps" and value > there[key]
-        if value != there[key] and not grown:
+        if value != there[key] and not grown and key not in job.experiment.unused:
             raise RunError(
                 f"'{job.folder}' has {key} = {there[key]!r}, the suite file asks for {value!r}: "
                 "a run keeps its settings; move it away or choose another --out"

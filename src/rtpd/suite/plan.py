@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -54,6 +54,8 @@ class Experiment:
     config: Config
     teacher: str | None = None
     """the variant whose teacher it distils (two stages)"""
+    unused: frozenset[str] = frozenset()
+    """settings that its teacher does not use, which are left to the preset"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +185,7 @@ def _experiment(suite: Suite, game: str, variant: str, source: Experiment | None
     """
     from rtpd.learning.update import Learner
     from rtpd.training import distill, snapshots
+    from rtpd.training.asked import check_used, unused
     from rtpd.training.collector import emulators
     from rtpd.training.validation import check_alike, default_preset, resolve, validate
 
@@ -192,23 +195,30 @@ def _experiment(suite: Suite, game: str, variant: str, source: Experiment | None
     if preset is None:
         chosen = [table.get("teacher", {}).get("algorithm") for table in tables]
         preset = default_preset(next(filter(None, reversed(chosen)), None), game)
-    config = replace(layered(preset, *tables), env=game)
+    config = given = replace(layered(preset, *tables), env=game)
     if source:
         learnt = source.config
         config = distill.adapted(config, learnt.env, learnt.environment, learnt.teacher.net)
-    validate(config)
+    validate(config, None)
+    # What is set for all variants is for those that use it.
+    check_used(given, layered(preset, *tables[:2]))
     with emulators(replace(config, num_envs=1)) as emulated:
         specs = {game: env.spec for game, env in emulated.items()}
     check_alike(specs)
-    config = resolve(config, is_image=next(iter(specs.values())).is_image)
+    asked = set().union(*(flat(table) for table in tables))
+    is_image = next(iter(specs.values())).is_image
+    config = resolve(config, is_image=is_image, preset=preset, asked=asked)
     snapshots.describe(Learner(config, specs))  # every net can be built
-    return Experiment(config.env, variant, preset, config, source.variant if source else None)
+    teacher = source.variant if source else None
+    return Experiment(config.env, variant, preset, config, teacher, unused(config))
 
 
-def as_toml(config: Config) -> str:
+def as_toml(config: Config, unused: Collection[str] = ()) -> str:
     """The complete settings, a line each; JSON writes these values as TOML does."""
-    pairs = flat(to_dict(config)).items()
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in pairs)
+    pairs = {key: value for key, value in flat(to_dict(config)).items() if key not in unused}
+    return "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in pairs.items()
+    )
 
 
 def _settings_of(variant: Table) -> Table:

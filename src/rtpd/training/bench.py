@@ -62,7 +62,7 @@ def bench(
     """
     if rounds < 1 or not 0 < seconds < math.inf:
         raise ConfigError(f"--rounds {rounds} --seconds {seconds}: both must be above 0")
-    validation.validate(settings)
+    validation.validate(settings, None)
     if len(settings.games) > 1:
         raise ConfigError(f"'{settings.env}': one game at a time is measured")
     tell("matrix products")

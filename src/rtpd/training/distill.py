@@ -1,6 +1,6 @@
 """Two-stage distillation: students of a pretrained teacher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rtpd.agents.formats import host, pretrained
 from rtpd.agents.formats.host import Reading
 from rtpd.agents.store import file_of, load_policy
 from rtpd.config.loading import from_dict, load_config
-from rtpd.config.settings import Config
+from rtpd.config.settings import Config, TeacherConfig
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RunError, typed
 from rtpd.learning.student_spec import parse_students
@@ -20,6 +20,7 @@ from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
 from rtpd.training import train, validation
+from rtpd.training.asked import check_used, followed_at_1, usual_of
 from rtpd.training.monitor import Monitor
 
 PRESET = "distill"
@@ -36,6 +37,7 @@ def distill(
     teacher_normalize: str | Path | None = None,
     out: str | Path | None = None,
     preset: str | None = None,
+    asked: Collection[str] = (),
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def distill(
             Students follow the logits of a policy as they are.
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
             game is played, and with untouched `environment` options as it was played then. With
-            an untouched temperature logits are followed at 1.
+            a temperature that nobody has asked for logits are followed at 1.
         env: the game, in the place of that of the settings.
         teacher_output: what an ONNX file or a function answers, where nothing else tells: q,
             logits, or actions.
@@ -62,6 +64,7 @@ def distill(
             `var` of vectors, where the teacher was trained on normalised ones.
         out: as for `train`, like all that follow.
         preset: name of the preset that `settings` came from.
+        asked: as for `train`.
         monitor: told of the progress.
         track: other tools that are told the metrics.
 
@@ -87,12 +90,14 @@ def distill(
         source = next(iter(policies.values())).provenance["source"]["function"]
     else:
         policies, source = teachers_of(Path(teacher), settings, how), str(Path(teacher))
-    settings = _of_its_game(settings, source, policies)
+    given, settings = settings, _of_its_game(settings, source, policies)
+    check_used(given, usual_of(preset), Config(teacher=TeacherConfig(net=settings.teacher.net)))
     if not all(policy.head.gives_q for policy in policies.values()):
         validation.check_losses(settings, f"the teacher of '{source}'")
-        settings = validation.followed_at_1(settings)
+        settings = followed_at_1(settings, preset, asked)
     if any(isinstance(policy, HostPolicy) for policy in policies.values()):
         settings = _asked_once(settings)
+    validation.validate(settings, None)
     about = {"distilled_from": source}
     return train.begin(
         settings, policies, about, out=out, preset=preset, monitor=monitor, track=track

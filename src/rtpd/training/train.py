@@ -1,7 +1,7 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, ne
 from rtpd.system import cpu, memory
 from rtpd.system.process import settled
 from rtpd.training import snapshots, validation
+from rtpd.training.asked import usual_of
 from rtpd.training.collector import emulators, replay_of
 from rtpd.training.divergence import MOST_ROLLBACKS
 from rtpd.training.monitor import Monitor
@@ -42,6 +43,7 @@ def train(
     *,
     out: str | Path | None = None,
     preset: str | None = None,
+    asked: Collection[str] = (),
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -50,7 +52,10 @@ def train(
     Args:
         settings: what to do; None takes the preset of the device as it is.
         out: a new or empty folder for the run; None makes runs/NAME-N.
-        preset: name of the preset that `settings` came from, for the manifest.
+        preset: name of the preset that `settings` came from, for the manifest. What differs from it
+            counts as asked for, so that it is refused where the teacher does not use it.
+        asked: settings by their dotted names, as in "student.temperature", that were asked for
+            even if they are those of the preset.
         monitor: told of the progress; None is silent.
         track: names of other tools that are told the metrics too (`training.trackers.TRACKERS`).
 
@@ -66,7 +71,8 @@ def train(
         settings = load_config(preset)
     if settings.teacher.is_frozen:
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
-    return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
+    validation.validate(settings, usual_of(preset))
+    return begin(settings, out=out, preset=preset, asked=asked, monitor=monitor, track=track)
 
 
 def begin(
@@ -76,14 +82,14 @@ def begin(
     *,
     out: str | Path | None,
     preset: str | None,
+    asked: Collection[str] = (),
     monitor: Monitor | None,
     track: tuple[str, ...],
 ) -> dict[str, Any]:
-    """What `train` and `distill` do once the settings are complete.
+    """What `train` and `distill` do once the settings are complete and valid.
 
     `policies` are those of frozen teachers by game, `about` goes into the manifest.
     """
-    validation.validate(settings)
     policies = policies or {}
     numbered = Path("runs"), "+".join(settings.games)
     check_free(Path(out) if out else next_folder(*numbered))
@@ -91,7 +97,8 @@ def begin(
     with emulators(settings) as emulated:
         specs = {game: env.spec for game, env in emulated.items()}
         validation.check_alike(specs)
-        settings = validation.resolve(settings, is_image=next(iter(specs.values())).is_image)
+        is_image = next(iter(specs.values())).is_image
+        settings = validation.resolve(settings, is_image=is_image, preset=preset, asked=asked)
         check_memory(settings, specs)
         for game, teacher in policies.items():
             validation.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])
@@ -143,7 +150,7 @@ def resume(
         data = dict(folder.manifest["config"])
         data |= {name: value for name, value in limits.items() if value is not None}
         settings = from_dict(data, f"{path}/manifest.json")
-        validation.validate(settings)
+        validation.validate(settings, None)
         reached, status = folder.about.step or 0, folder.about.status
         if status == "finished" and settings.steps <= reached:
             raise RunError(f"'{run}' is finished: --steps above {reached} would go on with it")

@@ -1,11 +1,11 @@
 """Whether a run can be as it is asked for, and what its texts mean."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from rtpd import envs
-from rtpd.config.settings import Config, ExplorationConfig, PPOConfig, StudentConfig
+from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, told, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_actors, parse_students
@@ -14,20 +14,26 @@ from rtpd.ranges import outside
 from rtpd.system import compute
 from rtpd.system.formatting import count
 from rtpd.system.process import backend
+from rtpd.training.asked import check_used, flag, followed_at_1, sampling
 from rtpd.types import EnvSpec
 
 MOST_GAMES = 128
+DEFAULTS = Config()
 
 
-def validate(config: Config) -> None:
-    """Raise ConfigError or EnvError in one line for the first value that cannot be met."""
+def validate(config: Config, usual: Config | None = DEFAULTS) -> None:
+    """Raise ConfigError or EnvError in one line for the first value that cannot be met.
+
+    `usual`: the settings beneath the user's own, see `check_used`; None: a run that goes on.
+    """
     _check_ranges(config)
     _check_games(config)
     if config.teacher.algorithm not in (*TEACHERS, "frozen"):
         raise ConfigError(unknown("teacher", config.teacher.algorithm, TEACHERS))
     _check_students(config)
     actors = parse_actors(config)
-    _check_ppo(config)
+    if usual is not None:
+        check_used(config, usual)
     if not gives_q(config.teacher.algorithm):
         _check_policy(config, actors)
     parse_centre(config.centre)
@@ -63,17 +69,6 @@ def validate(config: Config) -> None:
         )
 
 
-def _check_ppo(config: Config) -> None:
-    """What ppo alone has is set of no other teacher."""
-    found, usual = vars(config.teacher.ppo), vars(PPOConfig())
-    for name, value in found.items():
-        if value != usual[name] and config.teacher.algorithm != "ppo":
-            raise ConfigError(
-                f"{flag(f'teacher.ppo.{name}')} {value:g}: allowed: with --teacher ppo, not with "
-                f"'{config.teacher.algorithm}'"
-            )
-
-
 def _check_policy(config: Config, actors: Mapping[str, slice]) -> None:
     """A teacher that learns a policy alone has what it needs."""
     teacher = f"teacher '{config.teacher.algorithm}'"
@@ -95,17 +90,6 @@ def check_losses(config: Config, teacher: str) -> None:
                 f"student '{student.text}': {student.loss} follows Q-values, and {teacher} has a "
                 f"policy alone: allowed: {allowed}"
             )
-
-
-def followed_at_1(config: Config) -> Config:
-    """The settings for a teacher without Q-values.
-
-    A temperature in units of Q that nobody has set is none of logits, which are a policy at 1.
-    """
-    usual, asked = StudentConfig(), config.student
-    if (asked.temperature, asked.temperature_unit) != (usual.temperature, usual.temperature_unit):
-        return config
-    return replace(config, student=replace(asked, temperature=1.0))
 
 
 def _check_ranges(settings: Config | StudentConfig, path: str = "", whose: str = "") -> None:
@@ -200,10 +184,13 @@ def parse_scale(text: str) -> float | None:
     return value
 
 
-def resolve(config: Config, *, is_image: bool) -> Config:
+def resolve(
+    config: Config, *, is_image: bool, preset: str | None = None, asked: Collection[str] = ()
+) -> Config:
     """Fill in `auto` for the kind of observations, so that the manifest says what ran.
 
-    And what a teacher that samples its policy does in the place of epsilon-greedy play.
+    And what a teacher that samples its policy does in the place of epsilon-greedy play; at which
+    temperature it is followed depends on what the user has `asked` for (`followed_at_1`).
     """
     net, student = ("nature", "net1.7") if is_image else ("mlp64-64", "mlp16")
     students = tuple(
@@ -216,7 +203,7 @@ def resolve(config: Config, *, is_image: bool) -> Config:
     env = "+".join(envs.canonical(name) for name in config.games.values())
     found = compute.resolve(config.compute) if is_image else "float32"
     if not gives_q(teacher.algorithm):
-        config = replace(followed_at_1(config), exploration=ExplorationConfig(0.0, 0.0, 0))
+        config = sampling(followed_at_1(config, preset, asked))
     return replace(config, env=env, students=students or ("none",), teacher=teacher, compute=found)
 
 
@@ -234,11 +221,6 @@ def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:
         return "gpu"
     known = TEACHERS.get(teacher or "")
     return "double-dqn" if known is not None and not known.on_policy else "cpu"
-
-
-def flag(path: str) -> str:
-    """The command-line spelling of a setting's path."""
-    return "--" + path.replace("_", "-")
 
 
 def _number(text: str) -> float:

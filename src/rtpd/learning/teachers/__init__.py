@@ -28,20 +28,39 @@ class TeacherEntry(NamedTuple):
     on_policy: bool = False  # learns from rollouts rather than from a replay
     atoms: int = 1  # outputs of its net for each action
     gives_q: bool = True  # whether it has Q-values, or a policy alone
+    unused: tuple[str, ...] = ()  # settings that it ignores beside what its kind does: `unused_by`
 
 
+_NO_REPLAY = (
+    "replay.steps_per_update", "replay.importance", "teacher.n_step",
+    "teacher.target_period_updates", "teacher.target_rate",
+)  # fmt: skip
+_NO_LEARNING = (
+    "rollout", "replay.importance", "teacher.net", "teacher.dueling", "teacher.noisy",
+    "teacher.optimizer", "teacher.ema_decay", "teacher.n_step", "teacher.gamma", "teacher.loss",
+    "teacher.clip_rewards", "teacher.target_period_updates", "teacher.target_rate", "teacher.ppo",
+)  # fmt: skip
+_OWN_LOSS = ("teacher.loss",)
 TEACHERS = {
     "dqn": TeacherEntry("rtpd.learning.teachers.dqn:DQN", "Mnih et al. 2015"),
     "double-dqn": TeacherEntry("rtpd.learning.teachers.dqn:DoubleDQN", "van Hasselt et al. 2016"),
     "munchausen": TeacherEntry(
         "rtpd.learning.teachers.munchausen:Munchausen", "Vieillard et al. 2020"
     ),
-    "c51": TeacherEntry("rtpd.learning.teachers.c51:C51", "Bellemare et al. 2017", atoms=51),
+    "c51": TeacherEntry(
+        "rtpd.learning.teachers.c51:C51", "Bellemare et al. 2017", atoms=51, unused=_OWN_LOSS
+    ),
     "qr-dqn": TeacherEntry("rtpd.learning.teachers.qr_dqn:QRDQN", "Dabney et al. 2018", atoms=200),
-    "rainbow": TeacherEntry("rtpd.learning.teachers.c51:Rainbow", "Hessel et al. 2018", atoms=51),
+    "rainbow": TeacherEntry(
+        "rtpd.learning.teachers.c51:Rainbow", "Hessel et al. 2018", atoms=51, unused=_OWN_LOSS
+    ),
     "pqn": TeacherEntry("rtpd.learning.teachers.pqn:PQN", "Gallici et al. 2024", on_policy=True),
     "ppo": TeacherEntry(
-        "rtpd.learning.teachers.ppo:PPO", "Schulman et al. 2017", on_policy=True, gives_q=False
+        "rtpd.learning.teachers.ppo:PPO",
+        "Schulman et al. 2017",
+        on_policy=True,
+        gives_q=False,
+        unused=_OWN_LOSS,
     ),
 }
 POLICY = "policy"  # what is written of a teacher that other programs trained and that gives logits
@@ -57,6 +76,19 @@ def gives_q(name: str) -> bool:
     return name not in TEACHERS or TEACHERS[name].gives_q
 
 
+def unused_by(name: str) -> tuple[str, ...]:
+    """Settings, and whole tables of them, that the teacher of this name ignores.
+
+    Of those of a TD error students with one of their own may still make use.
+    """
+    if name == "frozen":
+        return _NO_LEARNING
+    entry = TEACHERS[name]
+    kind = _NO_REPLAY if entry.on_policy else ("rollout",)
+    policy = () if entry.gives_q else ("exploration",)
+    return (*kind, *policy, *(() if name == "ppo" else ("teacher.ppo",)), *entry.unused)
+
+
 def algorithm_of(name: str) -> "Algorithm":
     """What the teacher of this name learns by.
 
@@ -69,7 +101,7 @@ def algorithm_of(name: str) -> "Algorithm":
     entry = TEACHERS["dqn" if name == "frozen" else name]
     algorithm: Algorithm = resolve_name(entry.where)()
     head = algorithm.head
-    said, found = entry[2:], (algorithm.on_policy, head.atoms, head.gives_q)
+    said, found = entry[2:5], (algorithm.on_policy, head.atoms, head.gives_q)
     if said != found:
         names = "on_policy, atoms, gives_q"
         raise RtpdError(f"TEACHERS['{name}']: {names} are {said}, those of its class {found}")
