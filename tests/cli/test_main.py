@@ -284,3 +284,29 @@ def test_a_teacher_with_a_replay_gets_settings_for_one(teacher, preset):
     from rtpd.training.train import default_preset
 
     assert default_preset(teacher) == preset
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["distill", "a.onnx", "pong", "--teacher-scale", "abc"],
+            "--teacher-scale: 'abc': allowed",
+        ),
+        (["train", "pong", "--teacher.gamma", "abc"], "--teacher.gamma: 'abc': allowed: a number"),
+        (["suite", "a.toml", "--cores", "abc"], "--cores: 'abc' is no whole number"),
+        (
+            ["train", "pong", "--students", "net1.7:kl:late_updates=x"],
+            "late_updates=x': student.late_updates 'x': allowed: a whole number",
+        ),
+        (
+            ["train", "pong", "--students", "net1.7:kl:follow=x"],
+            "follow=x': student.follow 'x': allowed: latest, ema, best",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_what_is_allowed(words, said, capsys):
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+    assert "$" not in err and "Expected" not in err and "instantiated" not in err

@@ -444,6 +444,7 @@ def test_late_students_learn_as_those_of_as_many_updates(pixels):
     learner = Learner(setting, {GAME: spec})
     early, late = learner.after(learner.schedule.late_start(0.5) - 1), learner.after(10**9)
     assert early == learner and late.after(0) == learner
+    assert learner.after(0, gone=0.5) == late and learner.after(0, gone=0.49) == learner
     assert [[s.updates for s in one.students] for one in (early, late)] == [[1, 1], [1, 3]]
     often = Learner(
         replace(setting, students=("net0.1:kl:updates=8:late_updates=4",)), {GAME: spec}

@@ -118,9 +118,28 @@ def test_the_students_of_a_function_are_evaluated_without_it(of_function, capsys
     row = evaluate(run, episodes=1)["agents"]["mlp8"]
     assert row["share"] is None and row["parameters"] > 0
     assert main(["evaluate", str(run), "--episodes", "1"]) == 0
-    assert "mlp8" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mlp8" in said and f"teacher: {Balance.__module__}.Balance" in said
     with pytest.raises(RunError, match="agent 'teacher' has not been saved: there is mlp8"):
         evaluate(run, agents=("teacher",), episodes=1)
+
+
+def test_all_that_is_told_of_a_run_says_which_function_or_file_taught(
+    of_onnx, of_function, tmp_path, capsys
+):
+    for (summary, run, *_), name in ((of_onnx, str(LOGITS)), (of_function, "Balance")):
+        assert summary["distilled_from"].endswith(name)
+        info = Run.open(run).manifest | {"env": "x", "run": "r", "teacher": "frozen"}
+        (_, first, teacher, *_) = start_lines(info)
+        assert name in first
+        assert ("of unknown size" in teacher) == (run == of_function[1])
+        Plain(Console(width=200)).finish(summary)
+        assert name in capsys.readouterr().out
+    written = report([of_function[1], of_onnx[1]], tmp_path / "r.html", clip=False)
+    said = written.markdown.read_text()
+    assert "Teachers of two stages that were given: " in said
+    assert "Balance" in said and str(LOGITS) in said
+    assert "| 0 |" not in said
 
 
 @pytest.mark.parametrize("kind", ["onnx", "function"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -26,11 +27,14 @@ from rtpd.config.settings import (
 )
 from rtpd.errors import ConfigError, RequestError, RunError
 from rtpd.learning import replay as ring
+from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import Run
 from rtpd.system import cpu, memory
+from rtpd.training.checkpointing import Progress
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
 from rtpd.training.trainer import Trainer
+from rtpd.types import EnvSpec
 
 SMALL = Config(
     env="gym/CartPole-v1",
@@ -277,6 +281,30 @@ def test_students_learn_more_often_at_the_end_beside_the_same_teacher(finished, 
     parts = stopped(tmp_path / "whole", 400, tmp_path / "parts")
     resume(parts)
     assert agent_bytes(parts) == more
+
+
+@pytest.mark.parametrize(
+    ("seconds", "resting", "late"),
+    [(449, 0.0, False), (450, 0.0, True), (359, 0.2, False), (361, 0.2, True)],
+)
+def test_the_end_of_a_run_comes_by_minutes_too(seconds, resting, late):
+    """Of 10 minutes the last quarter, or that of the time before the teacher rests."""
+    rest = ConsolidationConfig(share=resting)
+    settings = replace(
+        SMALL, minutes=10.0, consolidation=rest, student=StudentConfig(late_updates=2)
+    )
+    learner, asked = Learner(settings, {"cart": EnvSpec("gym/c", 2, (4,), "float32")}), []
+    compiled = SimpleNamespace(
+        plan=lambda replays: None, update=lambda replays, *made: asked.append(made)
+    )
+    collectors, replays = {}, {}
+    trainer = SimpleNamespace(
+        learner=learner, compiled=compiled, logger=SimpleNamespace(seconds=seconds),
+        progress=Progress(learn_from=0), collectors=collectors, replays=replays,
+    )  # fmt: skip
+    Trainer.update(trainer)
+    (made,) = asked
+    assert bool(learner.after(*made).late) == late
 
 
 def test_a_run_that_is_resumed_while_its_teacher_rests_equals_one_that_was_not(rested, tmp_path):

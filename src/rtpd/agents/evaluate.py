@@ -16,6 +16,7 @@ from rtpd.agents.sources import agents_of, check_numbers
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import AgentId
+from rtpd.storage.manifest import taught_by
 from rtpd.system.process import settled
 from rtpd.types import EvalResult
 
@@ -151,7 +152,8 @@ def evaluate(
     "share" (of the teacher's parameters), "mean", "standard_error", "median", "returns", "cut_off"
     (episodes that the longest allowed has ended), "human_normalised", "percent_of_teacher",
     "percent_interval", and of a student with settings of its own "short" (name) and "settings"}}},
-    and for a student of the zoo "card" (see `check_card`). Errors are RequestErrors.
+    of a run whose teacher was given "distilled_from" (a file, a run, a function), and for a student
+    of the zoo "card" (see `check_card`). Errors are RequestErrors.
     """
     check_numbers(episodes, epsilon, seed)
     found = agents_of(run, agents)
@@ -170,6 +172,7 @@ def evaluate(
         "episodes": episodes,
         "seed": seed,
         "agents": table,
+        **taught_by(found.distilled_from),
     }
     if zoo.is_name(run):
         (played,) = results.values()

@@ -36,6 +36,7 @@ class Agents(NamedTuple):
     about: Mapping[str, Mapping[str, Any]]  # "parameters", and "share" of the teacher's
     options: EnvOptions  # how the game was played when they learnt
     random_scores: Mapping[str, float] = MappingProxyType({})  # by env, as the run measured them
+    distilled_from: str | None = None  # the teacher that the run was given
 
 
 def agents_of(source: str | Path, names: tuple[str, ...] = ()) -> Agents:
@@ -110,4 +111,5 @@ def _agents_of_run(path: Path, names: tuple[str, ...]) -> Agents:
         envs.check(name)  # who plays knows its game, but not the module that has it
     policies = {name: load_any(folder.agent_path(name)) for name in names or folder.agents}
     scores = folder.random_scores
-    return Agents(env, policies, folder.manifest["agents"], options, scores)
+    given = folder.about.distilled_from
+    return Agents(env, policies, folder.manifest["agents"], options, scores, given)

@@ -33,6 +33,28 @@ def _whole(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
     )
 
 
+@_registry.primitive_rule
+def _fraction(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float | None] | None:
+    """Numbers, and numbers that may be left out, told of in words of ours."""
+    if kind.type not in (float, float | None, int | None):
+        return None
+    parsed = _int if kind.type == (int | None) else _float
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda words: parsed(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _float(text: str) -> float:
+    """ValueError unless the text is a number."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    raise ValueError(f"'{text}': allowed: a number")
+
+
 def _int(text: str) -> int:
     """ValueError unless the text is a whole number."""
     with contextlib.suppress(ValueError):

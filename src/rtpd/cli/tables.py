@@ -51,6 +51,8 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
             cut = f"{count(row['cut_off'], 'episode')} did not end, cut off"
             note += f"\n{short(name, result['agents'])}: {cut}"
     note = "".join(f"\n{line}" for line in settings_notes(result["agents"])) + note
+    if result.get("distilled_from"):
+        note += f"\nteacher: {clean(result['distilled_from'])}"
     if card := result.get("card"):
         note = f"\n{_card_line(card)}{note}"
     out = console or terminal(sys.stdout)
@@ -222,13 +224,16 @@ def print_teachers(teachers: Mapping[str, Row], *, console: Console | None = Non
 
 def print_teacher(found: Row, *, console: Console | None = None) -> None:
     """What is in an agent's file, a line for each fact that is known."""
-    facts = {**found, "teaches": "yes" if found["teaches"] else "no", "command": None}
+    facts = {**found, "teaches": "yes" if found["teaches"] else "no"}
+    facts |= {"command": None, "needs": None}
     if found["teaches"] and found["answers"] is None:
         facts["answers"] = "q or logits, as --teacher-output says"
     told = {key: value for key, value in facts.items() if value is not None}
     lines = [Text(f"{key:<12}{clean(value)}") for key, value in told.items()]
     if found["command"]:
         lines.append(Text(f"\n{clean(found['command'])}"))
+    for name, allowed in found["needs"].items():
+        lines.append(Text(f"  {name.rpartition('-')[2].upper()}: {allowed}"))
     (console or terminal(sys.stdout)).print(Group(*lines))
 
 

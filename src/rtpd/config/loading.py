@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -54,9 +54,28 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
         _refuse_unknown(data, Config, source)
         return msgspec.convert(whole(_merge(to_dict(Config()), data), Config), Config)
     except (ValueError, EnvError) as error:  # of the schema, or of half a character
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {_mismatch(str(error), data) or error}") from None
     except RecursionError:
         raise ConfigError(f"{source}: it is nested too deeply") from None
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _mismatch(error: str, data: Mapping[str, Any]) -> str | None:
+    """What msgspec says of a value of another type: the key, the value, what is allowed."""
+    _, _, path = error.partition(" - at `$.")
+    value: Any = data
+    kind: Any = Config
+    for key in path.removesuffix("`").split("."):
+        if not isinstance(value, Mapping) or key not in value or not is_dataclass(kind):
+            return None
+        value, kind = value[key], get_type_hints(kind)[key]
+    allowed = _KINDS.get(kind) or ", ".join(map(str, get_args(kind)))
+    plain = kind in _KINDS or get_origin(kind) is Literal
+    if not plain or isinstance(value, Mapping | list):
+        return None
+    return f"{path.removesuffix('`')} {shortened(repr(value), 100)}: allowed: {allowed}"
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -110,9 +110,9 @@ class StudentConfig:
     minibatch as far as it goes, then of fresh ones from the replay"""
     late_updates: Annotated[int, Range(0, 100)] = 0
     """at least so many over the last `late_share` of the run, in which its teacher slows down and
-    it catches up; 0: as many as before that"""
+    it catches up; 0: as many as before that. By steps or by --minutes, whichever is sooner"""
     late_share: Share = 0.25
-    """of the teacher's updates, at the end, with `late_updates`"""
+    """of the teacher's updates, or of --minutes, at the end, with `late_updates`"""
     targets: Targets = "fresh"
     """what a student learns of minibatches from the replay. fresh: the teacher is asked again.
     stored: what it answered when it acted there, which costs nothing and is a little old. auto:

@@ -60,6 +60,18 @@ class UpdateSchedule:
         """Updates of the teacher before the last `share` of them begins."""
         return self.updates - round(share * self.updates)
 
+    def is_late(self, share: float, updates: int, gone: float) -> bool:
+        """Whether the last `share` of its learning has begun, by its updates or by --minutes.
+
+        `gone` is the share of --minutes that has gone by (`gone`), 0 without a limit.
+        """
+        learns = 1 - self.config.consolidation.share * self.consolidates
+        return updates >= self.late_start(share) or gone >= (1 - share) * learns > 0
+
+    def gone(self, seconds: float) -> float:
+        """Share of --minutes that has gone by after so many seconds; 0 without a limit."""
+        return seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+
     @property
     def consolidates(self) -> bool:
         """Whether the teacher rests at the end of the run, for its students to catch up."""

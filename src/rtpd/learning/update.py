@@ -71,13 +71,13 @@ class Learner:
         """When the teachers learn, all at the same time."""
         return schedule_of(self.config)
 
-    def after(self, updates: int) -> "Learner":
-        """This learner as it is after so many updates: with those students late that are then."""
+    def after(self, updates: int, gone: float = 0.0) -> "Learner":
+        """This learner after so many updates and a share of --minutes: with its late students."""
         late = frozenset(
             student.name
             for student in self.students
             if student.late_updates > student.settings.updates
-            and updates >= self.schedule.late_start(student.settings.late_share)
+            and self.schedule.is_late(student.settings.late_share, updates, gone)
         )
         return replace(self, late=late)
 

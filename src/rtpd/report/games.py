@@ -2,7 +2,7 @@
 
 from rtpd.report import curves, expert
 from rtpd.report.answer import picture
-from rtpd.report.blocks import Block, Details, Heading, Picture, Table
+from rtpd.report.blocks import Block, Details, Heading, Picture, Table, Text
 from rtpd.report.cells import PROCEDURES, Cell, Result
 from rtpd.report.drawing import Palette
 from rtpd.report.published import published
@@ -31,7 +31,7 @@ def _line(row: Result) -> tuple[str, ...]:
         with_interval(row.mean),
         percent(row.human),
         show(curves.final_advantage(row.cell, row.agent), unit=" %"),
-        show(row.about.parameters),
+        show(row.about.parameters or None),
         share(row.cell.size(row.agent)),
         show(row.about.multiply_adds),
         seeds(row.cell.members[row.agent]),
@@ -44,12 +44,21 @@ def section(
 ) -> Details:
     """All that is known of a game."""
     cells = study.of(game)
-    inner: list[Block] = [main_table(cells), *clip, *_returns(game, study, palette)]
+    inner: list[Block] = [main_table(cells), *_taught_by(cells, study), *clip]
+    inner += _returns(game, study, palette)
     for procedure in PROCEDURES:
         rows = [cell for cell in cells if cell.procedure == procedure]
         inner += _advantage(game, rows, palette) if rows else []
     inner += [*expert.section(game, study), *published(game, cells)]
     return Details(Heading(game_name(game), 2, anchor), tuple(inner), unfolded)
+
+
+def _taught_by(cells: list[Cell], study: Study) -> list[Text]:
+    """Which files and functions taught, where it was no run of this report."""
+    runs = [trial.run for cell in cells for trial in cell.trials]
+    found = [run.manifest.distilled_from for run in runs if run.path not in study.sources]
+    names = ", ".join(dict.fromkeys(filter(None, found)))
+    return [Text(f"Teachers of two stages that were given: {names}.")] if names else []
 
 
 def _returns(game: str, study: Study, palette: Palette) -> list[Picture]:

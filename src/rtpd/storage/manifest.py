@@ -99,6 +99,11 @@ class Manifest(msgspec.Struct, omit_defaults=True, kw_only=True):
         return msgspec.convert(self.config, RunSettings)
 
 
+def taught_by(distilled_from: str | None) -> dict[str, str]:
+    """What results say of a teacher that was given: the file, the run or the function it is."""
+    return {} if distilled_from is None else {"distilled_from": distilled_from}
+
+
 def parse_manifest(data: object, source: Path) -> Manifest:
     """The typed entries of a manifest; CheckpointError names the first that is of no use."""
     try:

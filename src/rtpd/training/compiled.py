@@ -50,18 +50,21 @@ class CompiledLearner:
         self.rollout = self._plan(self.state, replays)
 
     def update(
-        self, replays: Mapping[str, Replay], made: int
+        self, replays: Mapping[str, Replay], made: int, gone: float = 0.0
     ) -> dict[str, Float[Array, "C E"] | None]:
-        """Dispatch an update of every teacher and student, `made` before it; new priorities."""
-        self.state, self.totals, priorities = self._update_after(made)(
+        """Dispatch an update of every teacher and student, `made` before it; new priorities.
+
+        `gone`: the share of --minutes that has gone by.
+        """
+        self.state, self.totals, priorities = self._update_after(made, gone)(
             self.state, self.totals, replays, self.rollout
         )
         self._summed += 1
         return priorities
 
-    def _update_after(self, made: int) -> Wrapped:
+    def _update_after(self, made: int, gone: float = 0.0) -> Wrapped:
         """The program of the next update: another one where students learn more often."""
-        learner = self.learner.after(made)
+        learner = self.learner.after(made, gone)
         if learner.late not in self._updates:
             program = compute.jit(learner.update, self.config.compute, donate_argnums=(0, 1))
             self._updates[learner.late] = program

@@ -110,6 +110,7 @@ Teachers = dict[str, Policy | HostPolicy]
 
 def teachers_of(path: Path, settings: Config, how: Reading = Reading()) -> Teachers:
     """The teachers of a run, or that of an agent's file."""
+    pretrained.check_is_agent(path)
     foreign = pretrained.is_agent(path)
     if how != Reading() and not foreign:
         raise ConfigError(

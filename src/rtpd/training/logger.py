@@ -16,6 +16,7 @@ from rtpd.learning.student_spec import parse_students
 from rtpd.learning.teachers import schedule_of
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import TEACHER, AgentId
+from rtpd.storage.manifest import taught_by
 from rtpd.storage.records import AgentMetrics, EvalRecord, Record, Score, TrainRecord
 from rtpd.storage.run_folder import Run
 from rtpd.system.formatting import count, percent
@@ -63,6 +64,7 @@ class RunLogger:
         info = about | {
             "env": settings.env,
             "teacher": settings.teacher.algorithm,
+            **taught_by(self.run.about.distilled_from),
             "run": str(self.run.path),
             "steps": settings.steps,
             "minutes": settings.minutes or None,
@@ -87,8 +89,9 @@ class RunLogger:
             if student.late_updates > settings.updates:
                 key = student.late_updates, settings.late_share
                 late.setdefault(key, []).append(student.short)
+        minutes = " or of the minutes" if self.config.minutes else ""
         return [
-            f"over the last {percent(share)} of the teacher's updates "
+            f"over the last {percent(share)} of the teacher's updates{minutes} "
             f"{count(updates, 'student update')} for each of them"
             + (f": {', '.join(names)}" if len(names) < len(students) else "")
             for (updates, share), names in late.items()
@@ -127,6 +130,7 @@ class RunLogger:
             "evaluation_seconds": evaluation_seconds,
             "peak_bytes": peak_bytes(),
             "agents": {name: about | rows.get(name, {}) for name, about in agents.items()},
+            **taught_by(self.run.about.distilled_from),
             "next": [before + typed(*command) for command in commands],
         }
         for monitor in self.monitors:

@@ -116,6 +116,8 @@ class Plain(Monitor):
             how += ", " + show(summary["peak_bytes"] / 1e9, ".2f", " GB of memory")
         self._print("", clean(f"{summary['run']}  {how}"), style="bold")
         self._console.print(evaluation_table(summary["agents"]))
+        if summary.get("distilled_from"):
+            self._print(clean(f"teacher: {summary['distilled_from']}"))
         self._print(*settings_notes(summary["agents"]), "")
         self._print(*(f"next: {clean(line)}" for line in summary.get("next", ())))
 

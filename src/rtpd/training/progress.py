@@ -37,11 +37,16 @@ def start_lines(info: Row) -> list[str]:
     setting = [f"{key} {info[key]}" for key in keys]
     if info.get("teacher"):  # a preset is named after one teacher, and serves others too
         preset = f" (settings of preset {info['preset']})" if info.get("preset") else ""
-        setting = [f"teacher {info['teacher']}{preset}", *setting[bool(info.get("preset")) :]]
+        given = f", {info['distilled_from']}" if info.get("distilled_from") else ""
+        setting = [
+            f"teacher {info['teacher']}{given}{preset}",
+            *setting[bool(info.get("preset")) :],
+        ]
     setting += [" or ".join(limits)] + ([f"resumed at step {start:,}"] if start else [])
     lines = [f"{info['env']} -> {info['run']}", "  " + ", ".join(filter(None, setting))]
     for name, agent in info["agents"].items():
         size = f"{show(agent.get('parameters'))} parameters ({share(agent.get('share'))})"
+        size = size if agent.get("parameters") else "of unknown size"
         loss = f", loss {agent['loss']}" if agent.get("loss") else ""
         lines.append(f"  {short(name, info['agents'])}: {agent.get('net', '-')}, {size}{loss}")
     lines += [f"  {line}" for line in settings_notes(info["agents"])]

@@ -163,9 +163,9 @@ class Trainer:
     def _may_consolidate(self, seconds: float) -> bool:
         """Whether the last of the run's steps or minutes have begun, in which its teachers rest."""
         schedule, progress, settings = self.learner.schedule, self.progress, self.config
-        limit = 60 * settings.minutes * (1 - settings.consolidation.share)
-        ending = progress.step >= schedule.consolidation_start or (limit and seconds >= limit)
-        return schedule.consolidates and progress.warmed_up and bool(ending)
+        late = schedule.gone(seconds) >= 1 - settings.consolidation.share
+        ending = progress.step >= schedule.consolidation_start or late
+        return schedule.consolidates and progress.warmed_up and ending
 
     def _begin_consolidation(self) -> None:
         """Let the teachers rest from here on, and see how far real time alone has come."""
@@ -204,7 +204,8 @@ class Trainer:
             made = progress.updates - progress.updates_before
             if made % self.learner.schedule.updates_per_rollout == 0:
                 self.compiled.plan(self.replays)
-            priorities = self.compiled.update(self.replays, progress.updates)
+            gone = self.learner.schedule.gone(self.logger.seconds)
+            priorities = self.compiled.update(self.replays, progress.updates, gone)
             for game, collector in self.collectors.items():
                 collector.replay = collector.replay._replace(priority=priorities[game])
         progress.updates += 1
@@ -240,8 +241,7 @@ class Trainer:
         self.choose()
 
     def _over(self) -> bool:
-        limit = 60 * self.config.minutes
-        late = bool(limit) and self.logger.seconds >= limit
+        late = self.learner.schedule.gone(self.logger.seconds) >= 1
         return self.stop.asked or late or self.progress.step >= self.config.steps
 
     def _interrupt(self) -> None:

@@ -17,8 +17,11 @@ from rtpd.agents import store
 from rtpd.agents.formats import onnx_graph, onnx_teacher, pretrained
 from rtpd.agents.formats.description import describe
 from rtpd.agents.formats.host import ACTION_LOGIT, Reading
+from rtpd.cli.main import main
+from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError
 from rtpd.export.onnx import OnnxTarget
+from rtpd.training.distill import teachers_of
 from rtpd.types import EnvSpec
 
 onnx = pytest.importorskip("onnx")
@@ -386,3 +389,37 @@ def test_a_file_is_described(name, told):
     assert found["teaches"] and found["command"].endswith(f"{name} GAME")
     games = "pong" in name and found["actions"]
     assert ("Atari games with 6 actions: " in found["fits"]) == bool(games)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("onnx-pong-q.onnx", "--teacher-output OUTPUT "),
+        ("onnx-pong-actions.onnx", "--teacher-scale SCALE "),
+        ("onnx-cartpole-logits.onnx", ""),
+        ("sb3-pong-ppo.zip", ""),
+    ],
+)
+def test_the_command_that_is_told_has_every_flag_that_it_needs(name, flags, capsys):
+    found = describe(DATA / name)
+    assert found["command"] == f"rtpd distill {flags}{DATA / name} GAME"
+    assert [f"{flag} {flag.rpartition('-')[2].upper()} " for flag in found["needs"]] == (
+        [flags] if flags else []
+    )
+    assert main(["teachers", "--file", str(DATA / name)]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{allowed}\n" in said for allowed in found["needs"].values())
+
+
+@pytest.mark.parametrize("name", ["v.pkl", "v.zip", "arrays.npz", "empty.onnx"])
+def test_what_lies_beside_agents_is_told_as_what_it_is(name, tmp_path):
+    path = tmp_path / name
+    pickled = DATA / "sb3-cartpole-vecnormalize.pkl"
+    whole = pickled if name[0] == "v" else LOGITS.with_suffix(".npz")
+    path.write_bytes(b"" if name == "empty.onnx" else whole.read_bytes())
+    said = {"v": "statistics of a VecNormalize.*--teacher-normalize", "a": "holds arrays"}
+    piece = said.get(name[0], "it is empty")
+    for read in (describe, lambda file: teachers_of(file, Config(env="gym/CartPole-v1"))):
+        with pytest.raises(RtpdError, match=piece) as error:
+            read(path)
+        assert "\n" not in str(error.value)

@@ -24,13 +24,14 @@ def describe(path: Path) -> dict[str, Any]:
     Returns:
         JSON-ready {"file", "program", "algorithm", "network", "sees" (shape of an observation),
         "actions", "answers" (q, logits, actions; None: to be said), "parameters", "teaches",
-        "why" (it does not teach), "fits" (which env, in words), "command"}; None where it is not
-        known.
+        "why" (it does not teach), "fits" (which env, in words), "command", "needs" (flags of that
+        command which the file leaves open: what their values may be)}; None where it is not known.
 
     Raises:
         RequestError: if there is no such file or run, or nobody here writes such files.
         CheckpointError: if it is damaged.
     """
+    pretrained.check_is_agent(path)
     if not pretrained.is_agent(path):
         return _of_rtpd(path)
     program = {".onnx": "ONNX"}.get(path.suffix) or (
@@ -47,10 +48,13 @@ def describe(path: Path) -> dict[str, Any]:
         if not path.exists():
             raise
         why = str(error).removeprefix(f"{path}: ")
-        return found | {"teaches": False, "why": why, "fits": None, "command": None}
-    fits = _fits(found["sees"], found["actions"])
-    command = typed("rtpd", "distill", path, "GAME")
-    return found | {"teaches": True, "why": None, "fits": fits, "command": command}
+        return found | {"teaches": False, "why": why, "fits": None, "command": None, "needs": {}}
+    fits, needs = _fits(found["sees"], found["actions"]), found.pop("needs", {})
+    flags = [word for flag in needs for word in (flag, flag.rpartition("-")[2].upper())]
+    command = typed("rtpd", "distill", *flags, path, "GAME")
+    return found | {
+        "teaches": True, "why": None, "fits": fits, "command": command, "needs": needs
+    }  # fmt: skip
 
 
 def _of_rtpd(path: Path) -> dict[str, Any]:
@@ -72,6 +76,7 @@ def _of_rtpd(path: Path) -> dict[str, Any]:
         "why": None,
         "fits": policy.spec.name,
         "command": typed("rtpd", "distill", path),
+        "needs": {},
     }
 
 
@@ -96,10 +101,16 @@ def _of_graph(model: Model) -> dict[str, Any]:
     if output is None:
         has = ", ".join(f"{clean(n)} {list(v.shape)}" for n, v in model.outputs.items())
         raise RequestError(f"for one state its outputs are {has}: allowed: [1, A] or [1]")
+    sees, needs = list(model.input[1].shape[1:]), {}
+    if output.kind is None:
+        needs["--teacher-output"] = "q or logits"
+    if len(sees) > 1 and 84 in sees and not model.reads_bytes:
+        needs["--teacher-scale"] = "255 if it sees pixels of 0 to 1, 1 if of 0 to 255"
     return {
+        "needs": needs,
         "algorithm": None,
         "network": f"{count(model.num_nodes, 'operation')}, by {model.program or 'unknown'}",
-        "sees": list(model.input[1].shape[1:]),
+        "sees": sees,
         "actions": output.num_actions,
         "answers": output.kind,
         "parameters": model.parameters,

@@ -83,6 +83,8 @@ def session(path: Path, data: bytes, threads: int = 1) -> Run:
 def parsed(path: Path, data: bytes) -> Any:  # noqa: ANN401
     """The model in these bytes, of which nothing is known yet."""
     onnx = library()
+    if not data:
+        raise refused(path, "it is empty")
     from google.protobuf.message import DecodeError
 
     try:
@@ -149,6 +151,8 @@ def _odd(
     plain = (
         attribute.INT, attribute.INTS, attribute.FLOAT, attribute.FLOATS, attribute.STRING
     )  # fmt: skip
+    if not graph.node:
+        yield "it holds no graph"
     if not model.opset_import or any(opset.domain for opset in model.opset_import):
         yield "it needs operations outside ONNX"
     if model.functions or model.training_info or graph.sparse_initializer or graph.value_info:

@@ -72,6 +72,11 @@ class Model(NamedTuple):
     parameters: int
     program: str
 
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether its input is uint8, as raw pixels are."""
+        return _KINDS[self.input[1].kind] is np.uint8
+
 
 def parsed(path: Path) -> Model:
     """The model in a file.
@@ -166,13 +171,13 @@ def _policy(model: Model, spec: EnvSpec, how: Reading) -> HostPolicy:
 
 def _view(model: Model, spec: EnvSpec, how: Reading) -> Callable[[np.ndarray], np.ndarray]:
     """From observations as `host` has them to the model's input; RequestError if there is none."""
-    kind, shape = model.input[1].kind, model.input[1].shape[1:]
+    shape = model.input[1].shape[1:]
     views = _views(spec)
     if shape not in views:
         allowed = ", ".join(str(list(shape)) for shape in views)
         raise RequestError(f"it reads {list(shape)}, {spec.name} shows {list(host.shown(spec))}"
                            f": allowed: {allowed}")  # fmt: skip
-    raw = _KINDS[kind] is np.uint8
+    raw = model.reads_bytes
     if raw and not spec.is_image:
         raise RequestError(f"it reads uint8, {spec.name} shows float32")
     if spec.is_image and not raw and how.scale is None:

@@ -13,14 +13,34 @@ from rtpd.agents.formats.normalize import Normalize
 from rtpd.envs import EnvOptions
 from rtpd.errors import ConfigError, RequestError
 from rtpd.networks.policy import HostPolicy, Policy
+from rtpd.storage.files import opened
 from rtpd.types import EnvSpec, Preprocess
 
+_HEAD_BYTES = 1024  # the names of a pickle come first
 KINDS = "a .zip of Stable-Baselines3, a .cleanrl_model, an .onnx"
 
 
 def is_agent(path: Path) -> bool:
     """Whether a path looks like an agent of another program, there or not."""
     return path.suffix in (".onnx", ".zip") or cleanrl.is_agent(path) or sb3.is_agent(path)
+
+
+def check_is_agent(path: Path) -> None:
+    """RequestError, which says what it is for, for a file that lies beside agents and is none."""
+    if not path.is_file():
+        return
+    with opened(path) as file:
+        head = file.read(_HEAD_BYTES)
+    if head[:1] == b"\x80" and b"VecNormalize" in head:
+        raise RequestError(
+            f"'{path}' holds the statistics of a VecNormalize, and no agent: allowed: the agent's "
+            "own file, with this one as --teacher-normalize"
+        )
+    if path.suffix in (".npz", ".npy"):
+        raise RequestError(
+            f"'{path}' holds arrays, and no agent that says what they are: allowed: {KINDS}; "
+            "mean and var of vectors are for --teacher-normalize"
+        )
 
 
 def load(

@@ -32,8 +32,9 @@ from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import ValueHead
 from rtpd.types import Preprocess
 
-TeacherLoss = Callable[[qnet.QNet], tuple[Array, tuple[Array, Array]]]
-"""The mean loss of a minibatch; the net's outputs [B Q], and the size of its TD errors [B]."""
+TeacherLoss = Callable[[qnet.QNet], tuple[Array, tuple[Array, Array | None]]]
+"""The mean loss of a minibatch; the net's outputs [B Q], and the size of its TD errors [B], which
+prioritise a replay: None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class LearningTeacher(Teacher):
 
     def _improve(
         self, train: TrainState, loss: TeacherLoss
-    ) -> tuple[TrainState, Float[Array, "B A"], Float[Array, " B"], Metrics]:
-        """Descend; also the Q-values or logits before it, the size of TD errors, and metrics."""
+    ) -> tuple[TrainState, Float[Array, "B A"], Metrics, Float[Array, " B"] | None]:
+        """Descend; also the Q-values or logits before it, metrics, and the size of TD errors."""
         (value, (outputs, td_error)), gradient = jax.value_and_grad(loss, has_aux=True)(train.net)
         net, opt_state = descend(self._rule, train, gradient)
         ema = train.ema
@@ -101,7 +102,7 @@ class LearningTeacher(Teacher):
         q = jax.vmap(self.head)(outputs)
         said = jnp.max(q, axis=1) if self.head.gives_q else jax.vmap(entropy)(q)
         metrics = dict(zip(self.metrics, (value, jnp.mean(said)), strict=True))
-        return TrainState(net, opt_state, ema), q, td_error, metrics
+        return TrainState(net, opt_state, ema), q, metrics, td_error
 
     def _batches(
         self, state: TeacherState, batch: Minibatch, q: Float[Array, "B A"], replay: ring.Replay,

@@ -122,12 +122,12 @@ class OffPolicyTeacher(LearningTeacher):
         found = ring.transitions(replay, drawn.row, drawn.env, **self.windows)
         batch = self._minibatch(state, found)
         loss = self._td_loss(state, batch, drawn.weight, noise_key)
-        train, q, td_error, metrics = self._improve(state.train, loss)
+        train, q, metrics, td_error = self._improve(state.train, loss)
         assert state.target is not None
         target = update_target(state.target, train.net, updates, self.config.teacher)
         priority = replay.priority
         if priority is not None:
-            priority = ring.updated_priorities(priority, drawn.row, drawn.env, td_error)
+            priority = ring.updated_priorities(priority, drawn.row, drawn.env, jnp.asarray(td_error))
         state = TeacherState(train, target, state.preprocess, next_key, state.best)
         batches = self._batches(state, batch, q, replay, extra_key)
         return TeacherUpdate(state, batches, metrics, priority)

@@ -54,8 +54,8 @@ class OnPolicyAlgorithm(Algorithm):
     @abstractmethod
     def losses(
         self, outputs: Float[Array, "B Q"], steps: RolloutSteps, config: Config
-    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        """Loss of each step of a minibatch, and the size of its TD error."""
+    ) -> Float[Array, " B"]:
+        """Loss of each step of a minibatch."""
 
     def teacher(self, config: Config, spec: EnvSpec, students: tuple[StudentSpec, ...]) -> Teacher:
         """The teacher of one game that learns so."""
@@ -111,7 +111,7 @@ class OnPolicyTeacher(LearningTeacher):
         made = (rollout.returns, rollout.value, rollout.log_prob)
         steps = RolloutSteps(batch.action, weight, *jax.tree.map(lambda a: a[chosen], made))
         loss = self._rollout_loss(batch, steps, noise_key)
-        train, q, _, metrics = self._improve(state.train, loss)
+        train, q, metrics, _ = self._improve(state.train, loss)
         state = TeacherState(train, None, state.preprocess, next_key, state.best)
         batches = self._batches(state, batch, q, replay, extra_key)
         return TeacherUpdate(state, batches, metrics, replay.priority)
@@ -134,18 +134,14 @@ class OnPolicyTeacher(LearningTeacher):
         def evaluated() -> Float[Array, "R E"]:
             return jax.lax.map(evaluate, rows)
 
-        if replay.q is None or not self.head.gives_q:
+        if not self.head.gives_q:
             return evaluated()
-        played = jnp.max(replay.q[rows], axis=-1)
+        played = jnp.max(jnp.asarray(replay.q)[rows], axis=-1)
         return jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
 
     def _log_probs(self, replay: ring.Replay, rows: Int[Array, " T"]) -> Float[Array, "T E"]:
         """Of the actions, by the policy that chose them: a uniform one where chance alone did."""
-        action = replay.action[rows]
-        if replay.q is None:
-            logits = jnp.zeros((*action.shape, self.spec.num_actions))
-        else:
-            logits = jnp.nan_to_num(replay.q[rows])
+        action, logits = replay.action[rows], jnp.nan_to_num(jnp.asarray(replay.q)[rows])
         return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], -1)[..., 0]
 
     def _returns(
@@ -163,10 +159,9 @@ class OnPolicyTeacher(LearningTeacher):
         """The weighted mean loss; `key` draws the noise of noisy nets."""
         weight = steps.weight
 
-        def loss(net: qnet.QNet) -> tuple[Array, tuple[Array, Array]]:
+        def loss(net: qnet.QNet) -> tuple[Array, tuple[Array, None]]:
             outputs = qnet.with_noise(net, key)(batch.x)
-            losses, td_error = self.algorithm.losses(outputs, steps, self.config)
-            mean = jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0)
-            return mean, (outputs, td_error)
+            losses = self.algorithm.losses(outputs, steps, self.config)
+            return jnp.sum(weight * losses) / jnp.maximum(jnp.sum(weight), 1.0), (outputs, None)
 
         return loss

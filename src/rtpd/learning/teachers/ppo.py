@@ -60,12 +60,11 @@ class PPO(OnPolicyAlgorithm):
 
     def losses(
         self, outputs: Float[Array, "B Q"], steps: RolloutSteps, config: Config
-    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        """Loss of each step of a minibatch (eq. 9), and the size of its value's error."""
+    ) -> Float[Array, " B"]:
+        """Loss of each step of a minibatch (eq. 9)."""
         advantage = normalised(steps.returns - jnp.asarray(steps.value), steps.weight)
         loss = partial(ppo_loss, config=config.teacher)
-        losses = jax.vmap(loss)(outputs, steps, advantage)
-        return losses, jnp.abs(steps.returns - outputs[:, -1])
+        return jax.vmap(loss)(outputs, steps, advantage)
 
 
 def normalised(advantage: Float[Array, " B"], weight: Float[Array, " B"]) -> Float[Array, " B"]:

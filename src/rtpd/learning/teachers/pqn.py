@@ -40,18 +40,17 @@ class PQN(OnPolicyAlgorithm):
 
     def losses(
         self, outputs: Float[Array, "B Q"], steps: RolloutSteps, config: Config
-    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        """Loss of each step of a minibatch, and the size of its TD error."""
+    ) -> Float[Array, " B"]:
+        """Loss of each step of a minibatch."""
         loss = partial(self.loss, kind=config.teacher.loss)
         return jax.vmap(loss)(jax.vmap(self.head)(outputs), steps.action, steps.returns)
 
     def loss(
         self, q: Float[Array, " A"], action: Int[Array, ""], returns: Float[Array, ""],
         kind: Literal["huber", "mse"],
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:  # fmt: skip
-        """Half the squared error of the action's value, or Huber's loss of it, and its size."""
-        error = returns - q[action]
-        return td_loss(error, kind), jnp.abs(error)
+    ) -> Float[Array, ""]:  # fmt: skip
+        """Half the squared error of the action's value, or Huber's loss of it."""
+        return td_loss(returns - q[action], kind)
 
 
 def lambda_returns(
