@@ -153,6 +153,20 @@ class CleanrlDQN(nn.Module):
         return self.network(x / 255.0)
 
 
+class CleanrlC51(nn.Module):
+    """QNetwork of cleanrl/c51_atari.py, and its Q-values; there of 51 atoms."""
+
+    def __init__(self, outputs, atoms=7, limit=10):
+        super().__init__()
+        self.register_buffer("atoms", torch.linspace(-limit, limit, steps=atoms))
+        self.network = cleanrl_net(outputs * atoms)
+
+    def forward(self, x):
+        logits = self.network(x / 255.0)
+        chances = torch.softmax(logits.view(len(x), -1, len(self.atoms)), dim=2)
+        return (chances * self.atoms).sum(2)
+
+
 class CleanrlPPO(nn.Module):
     """Agent of cleanrl/ppo_atari.py, and its logits."""
 
@@ -166,7 +180,13 @@ class CleanrlPPO(nn.Module):
         return self.actor(self.network(x / 255.0))
 
 
-CLEANRL = {"cleanrl-pong-dqn": CleanrlDQN, "cleanrl-pong-ppo": CleanrlPPO}
+CLEANRL = {
+    "cleanrl-pong-dqn": CleanrlDQN,
+    "cleanrl-pong-ppo": CleanrlPPO,
+    "cleanrl-pong-c51": CleanrlC51,
+}
+# Kinds of values that the arguments of a program have, which c51_atari.py saves beside its weights.
+ARGUMENTS = {"exp_name": "c51_atari", "seed": 1, "v_min": -10.0, "cuda": True, "hf_entity": None}
 
 
 def make_cleanrl(name, folder):
@@ -181,7 +201,9 @@ def make_cleanrl(name, folder):
             weights.copy_((3 * weights).bfloat16().float())
         obs = observations(env, 3)
         answers = agent(torch.as_tensor(obs)).numpy()
-    torch.save(agent.state_dict(), path)
+    state = agent.state_dict()
+    saved = {"model_weights": state, "args": ARGUMENTS} if "c51" in name else state
+    torch.save(saved, path)
     pack(path)
     np.savez_compressed(path.with_suffix(".npz"), obs=obs, q=answers, action=answers.argmax(1))
     print(f"{path}: {path.stat().st_size:,} bytes")

@@ -9,6 +9,7 @@ import termios
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -22,11 +23,12 @@ from rtpd import envs
 from rtpd.agents.evaluate import evaluate
 from rtpd.agents.play import film, game, play
 from rtpd.agents.play.live import Terminal
-from rtpd.agents.play.picture import draw
+from rtpd.agents.play.picture import called, draw
 from rtpd.agents.store import save
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
 from rtpd.networks import architectures
+from rtpd.networks.heads import Logits, Scalar
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.types import EnvSpec, Preprocess
 
@@ -267,3 +269,16 @@ def test_packed_pictures_are_seen_one_by_one():
         assert (np.asarray(reel.copy()) == i).all() and reel.tell() == i
     with pytest.raises(EOFError):
         reel.seek(3)
+
+
+@pytest.mark.parametrize(
+    ("head", "loss", "word"),
+    [
+        (Scalar(), None, "value"),
+        (Logits(), None, "logit"),
+        (Scalar(), "kl", "logit"),
+        (Scalar(), "mse", "value"),
+    ],
+)
+def test_the_outputs_of_a_policy_are_not_called_values(head, loss, word):
+    assert called(SimpleNamespace(head=head, provenance={"loss": loss})) == word

@@ -126,7 +126,7 @@ def test_the_default_outside_atari_learns_from_the_sizes_of_rewards():
         (["probe/match+probe/swap"], "gym"),
         (["pong", "--out", "gym/x"], "cpu"),
         (["pong", "--teacher", "dqn"], "double-dqn"),
-        (["gym/CartPole-v1", "--teacher", "ppo"], "gym"),
+        (["gym/CartPole-v1", "--teacher", "ppo"], "ppo-gym"),
         (["--config", "FILE"], "gym"),
         (["pong", "--config", "FILE"], "double-dqn"),
     ],

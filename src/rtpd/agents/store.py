@@ -19,7 +19,7 @@ from rtpd.agents.formats.host import Reading, of_function
 from rtpd.errors import CheckpointError, RequestError, RtpdError, unknown
 from rtpd.learning.teachers import POLICY, TEACHERS, head_of
 from rtpd.networks import architectures, qnet
-from rtpd.networks.heads import Scalar, ValueHead
+from rtpd.networks.heads import Categorical, Scalar, ValueHead
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage import checkpoint
 from rtpd.storage.agent_id import AgentId
@@ -34,6 +34,13 @@ HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"  # as the Hub calls
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
 
 
+class _Atoms(msgspec.Struct):
+    """Of a C51 that other programs trained: its values of the return."""
+
+    atoms: Annotated[int, msgspec.Meta(ge=2, le=1000)]
+    limit: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+
+
 class _About(msgspec.Struct):
     """What the .json must say; what else it says is kept as provenance."""
 
@@ -45,6 +52,7 @@ class _About(msgspec.Struct):
     activation: _Name = "relu"
     agent: _Name = ""
     teacher: _Name = ""
+    atoms: _Atoms | None = None
 
 
 class _Statistics(msgspec.Struct):
@@ -87,7 +95,8 @@ def save(path: Path, policy: Policy | HostPolicy) -> None:
     else:
         data = safetensors.numpy.save(checkpoint.arrays_of((policy.net, policy.preprocess)))
         parameters = num_parameters(policy.net)
-    if data:
+    is_kept = isinstance(policy, HostPolicy) and path.is_file() and contents(path) == data
+    if data and not is_kept:  # a file of another program does not change
         write_atomic(path, data)
     about = {
         "format": FORMAT,
@@ -110,6 +119,8 @@ def load(path: Path) -> Policy:
         if about.teacher not in known:
             raise CheckpointError(f"{path}: {unknown('teacher', about.teacher, known)}")
         head = head_of(about.teacher)
+    if about.atoms is not None and isinstance(head, Categorical):
+        head = Categorical(about.atoms.atoms, about.atoms.limit)
     like = _shapes(about, spec, head.atoms, path)
     arrays = _arrays(data, path)
     net, preprocess = checkpoint.restore(like, arrays, path)

@@ -62,10 +62,12 @@ def flag_names(kind: type) -> list[str]:
 
 @cache
 def _texts(kind: type) -> dict[str, str]:
-    """What the string below each field says, on one line."""
+    """What the string below each field says, its own or inherited, on one line."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     found = {}
+    for base in kind.__bases__:
+        found |= _texts(base) if is_dataclass(base) else {}
     for field, below in pairwise(body.body):
         match field, below:
             case (

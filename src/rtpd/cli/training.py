@@ -17,7 +17,20 @@ from rtpd.training.monitor import monitor as choose_monitor
 
 
 @dataclass(frozen=True)
-class TrainCommand(Command):
+class _OfSettings(Command):
+    """A command that trains by settings, which begin with a preset."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: str | None = None
+    """cpu, gpu, gym, double-dqn, ppo-cpu, ppo-gym, demo, or a paper's: nature, munchausen, c51,
+    qr-dqn, rainbow, pqn, ppo. The default is the one for the device, gym outside Atari, double-dqn
+    where --teacher needs a replay; for --teacher ppo ppo-cpu or ppo (GPU), ppo-gym outside Atari"""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """TOML file with any of the settings, over the preset"""
+
+
+@dataclass(frozen=True)
+class TrainCommand(_OfSettings):
     """Train a teacher on an environment and distil it into small students, in the same update.
 
     Settings come from the defaults, then the preset, then the TOML file, then the flags.
@@ -29,13 +42,6 @@ class TrainCommand(Command):
         "--config", "--resume", "--out", "--track", "--quiet",
     )  # fmt: skip
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: str | None = None
-    """cpu, gpu, gym, double-dqn, ppo-cpu, demo, or a paper's: nature, munchausen, c51, qr-dqn,
-    rainbow, pqn, ppo. The default is the one for the device, gym outside Atari, double-dqn where
-    --teacher needs a replay, ppo-cpu or ppo (GPU) for --teacher ppo"""
-    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """TOML file with any of the settings, over the preset"""
     resume: Path | None = None
     """go on with this run from its last checkpoint; only --steps, --minutes and --on-divergence
     go with it"""
@@ -199,7 +205,7 @@ class SuiteCommand(Command):
 
 
 @dataclass(frozen=True)
-class BenchCommand(Command):
+class BenchCommand(_OfSettings):
     """Measure how fast this machine trains: emulator, compiled update, whole loop.
 
     Without --students: no students, net1.7, the four sizes of the paper, and all six, in turns.
@@ -211,13 +217,6 @@ class BenchCommand(Command):
         "--json", "--out",
     )  # fmt: skip
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: str | None = None
-    """cpu, gpu, gym, double-dqn, ppo-cpu, demo, or a paper's: nature, munchausen, c51, qr-dqn,
-    rainbow, pqn, ppo. The default is the one for the device, gym outside Atari, double-dqn where
-    --teacher needs a replay, ppo-cpu or ppo (GPU) for --teacher ppo"""
-    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """TOML file with any of the settings, over the preset"""
     rounds: int = 5
     """turns of every loop"""
     seconds: float = 10.0

@@ -211,10 +211,11 @@ def default_preset(teacher: str | None = None, env: str = "ale/pong") -> str:
     """The preset for the games, the teacher that is asked for, if any, and the device JAX finds.
 
     `gym` outside Atari. `cpu` has a teacher without a replay; one that needs it gets the settings
-    of `double-dqn`, one that learns a policy those of `ppo-cpu`, or of `ppo` on a GPU.
+    of `double-dqn`, one that learns a policy those of `ppo-cpu`, or of `ppo` on a GPU, and outside
+    Atari of `ppo-gym`.
     """
     if not any(envs.is_atari(name) for name in env.split("+")):
-        return "gym"
+        return "gym" if gives_q(teacher or "") else "ppo-gym"
     if not gives_q(teacher or ""):
         return "ppo-cpu" if backend() == "cpu" else "ppo"
     if backend() != "cpu":

@@ -24,10 +24,10 @@ from rtpd.training.distill import teachers_of
 from rtpd.types import EnvSpec
 
 DATA = Path(__file__).parents[2] / "data"
-DQN, PPO = (DATA / f"cleanrl-pong-{name}.cleanrl_model" for name in ("dqn", "ppo"))
+DQN, PPO, C51 = (DATA / f"cleanrl-pong-{name}.cleanrl_model" for name in ("dqn", "ppo", "c51"))
 IMAGE = EnvSpec("ale/pong", 6, (84, 84))
 VECTOR = EnvSpec("gym/CartPole-v1", 2, (4,), "float32", stack=1, frames_per_step=1)
-BOTH = pytest.mark.parametrize(("path", "gives_q"), [(DQN, True), (PPO, False)])
+BOTH = pytest.mark.parametrize(("path", "gives_q"), [(DQN, True), (PPO, False), (C51, True)])
 
 
 @cache
@@ -67,11 +67,12 @@ def saved(tmp_path, saved_by_torch):
 def test_answers_and_greedy_actions_are_those_of_pytorch(path, gives_q, tmp_path):
     agent, expected = pretrained.read(path, IMAGE), np.load(path.with_suffix(".npz"))
     answers = jax.vmap(agent)(expected["obs"])
-    np.testing.assert_allclose(answers, expected["q"], atol=1e-5)
+    size = getattr(agent.head, "limit", 1)  # of values that are means of such
+    np.testing.assert_allclose(answers, expected["q"], atol=1e-5 * size)
     np.testing.assert_array_equal(answers.argmax(axis=1), expected["action"])
     assert np.ptp(expected["q"], axis=0).max() > 0.1, "the answers hardly depend on what is seen"
     assert agent.head.gives_q == gives_q and agent.provenance["net"] == "conv32-64-64x6"
-    assert agent.provenance["source"]["algorithm"] == ("DQN" if gives_q else "PPO")
+    assert agent.provenance["source"]["algorithm"] == path.stem.rpartition("-")[2].upper()
     store.save(tmp_path / "teacher.safetensors", agent)
     kept = store.load(tmp_path / "teacher.safetensors")
     assert kept.provenance == agent.provenance and kept.head == agent.head
@@ -121,6 +122,20 @@ def test_another_environment_is_refused_with_both_numbers(path, gives_q, spec, t
     refused(path, spec, f"it has observations {there}.*, {spec.name} has observations {here}")
 
 
+@pytest.mark.parametrize("limit", [10.0, 100.0])
+def test_a_c51_of_vectors_has_the_atoms_that_it_was_trained_with(limit, saved, tmp_path):
+    atoms = np.linspace(-limit, limit, 11, dtype=np.float32)
+    arrays = dense(("network.0", (7, 4)), ("network.2", (22, 7))) | {"atoms": atoms}
+    agent = pretrained.read(saved(arrays), VECTOR)
+    x = np.random.default_rng(1).normal(size=(20, 1, 4)).astype(np.float32)
+    hidden = np.maximum(x[:, 0] @ arrays["network.0.weight"].T + arrays["network.0.bias"], 0)
+    logits = (hidden @ arrays["network.2.weight"].T + arrays["network.2.bias"]).reshape(20, 2, 11)
+    q = np.asarray(jax.nn.softmax(logits)) @ atoms
+    np.testing.assert_allclose(jax.vmap(agent)(x), q, atol=1e-5 * limit)
+    store.save(tmp_path / "teacher.safetensors", agent)
+    assert store.load(tmp_path / "teacher.safetensors").head == agent.head
+
+
 def changed(path, drop=None, **more):
     kept = {k: v for k, v in weights(path).items() if drop is None or not k.startswith(drop)}
     return kept | more
@@ -133,6 +148,8 @@ ONE = np.ones(2, np.float32)
     ("arrays", "said"),
     [
         (changed(DQN, **{"atoms": ONE}), "first: 'atoms': allowed: those of CleanRL's dqn"),
+        (changed(C51, **{"atoms": 2 * ONE}), "first: 'atoms'"),
+        (changed(DQN, **{"atoms": np.linspace(-1, 1, 4, dtype=np.float32)}), "6 outputs are no 4"),
         (changed(PPO, **{"lstm.bias_hh_l0": ONE}), r"first: 'lstm\.bias_hh_l0'"),
         (changed(PPO, **{"network.1.weight": ONE}), r"first: 'network\.1\.weight'"),
         (changed(DQN, "network.9"), r"first: 'network\.9\.bias'"),
@@ -194,9 +211,17 @@ def test_what_is_no_file_of_pytorch_is_named(data, said, tmp_path):
     refused(path, IMAGE, said, CheckpointError)
 
 
-def test_what_c51_saves_with_its_arguments_is_refused(saved):
-    nested = pickle.dumps({"model_weights": {}, "args": {"v_min": -10.0, "n_atoms": 51}})
-    refused(saved({}, nested), IMAGE, "which is not run: allowed: tensors", CheckpointError)
+@pytest.mark.parametrize(
+    ("weights", "arguments", "said"),
+    [
+        ({}, {"layers": [1]}, "instruction EMPTY_LIST, which is not run: allowed: tensors"),
+        ({"network.0.weight": 1.5}, {"v_min": -10.0}, "is no dict of tensors"),
+        ([], {}, "which is not run: allowed: tensors"),
+    ],
+)
+def test_arguments_that_a_c51_may_have_beside_it_are_plain_values(weights, arguments, said, saved):
+    nested = pickle.dumps({"model_weights": weights, "args": arguments})
+    refused(saved({}, nested), IMAGE, said, CheckpointError)
 
 
 @pytest.fixture(scope="module")

@@ -214,6 +214,21 @@ def test_a_teacher_of_normalised_vectors_sees_them_so(path, suffix, tmp_path):
     np.testing.assert_array_equal(again(OBS), ask[0](OBS))
 
 
+def test_a_file_that_has_not_changed_is_not_written_again(tmp_path):
+    """A new file has a number of its own."""
+    agent, path = pretrained.read(LOGITS, VECTOR), tmp_path / "teacher.onnx"
+    store.save(path, agent)
+    before = path.stat().st_ino
+    store.save(path, agent)
+    assert path.stat().st_ino == before
+    path.write_bytes(b"another")
+    store.save(path, agent)
+    assert path.read_bytes() == agent.model
+
+
+SEEN_AS_IT_IS = STATISTICS.read_bytes().replace(b"norm_obs\x94\x88", b"norm_obs\x94\x89")
+
+
 class Weapon:
     """Leaves a file when it is unpickled."""
 
@@ -238,6 +253,7 @@ class Weapon:
         ("x.json", b"[]", CheckpointError, "no JSON of mean and var"),
         ("x.pkl", None, RequestError, "holds no 'obs_rms': allowed: what VecNormalize.save"),
         ("x.pkl", b"", CheckpointError, "no pickle that can be read"),
+        ("x.pkl", SEEN_AS_IT_IS, RequestError, "saved with norm_obs=False: .* without --teacher-n"),
         ("x.pkl", b"\x80\x04\x8c\x01aR.", CheckpointError, "no pickle that can be read"),
     ],
 )
@@ -380,6 +396,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(place, data, mask):
         ("onnx-pong-actions.onnx", ("ONNX", None, [84, 84, 4], None, "actions", 6794)),
         ("sb3-pong-ppo.zip", ("Stable-Baselines3", "PPO", [4, 84, 84], 6, "logits", 178_566)),
         ("cleanrl-pong-dqn.cleanrl_model", ("CleanRL", "DQN", [4, 84, 84], 6, "q", 96_848)),
+        ("cleanrl-pong-c51.cleanrl_model", ("CleanRL", "C51", [4, 84, 84], 6, "q", 97_100)),
     ],
 )
 def test_a_file_is_described(name, told):

@@ -85,8 +85,8 @@ def _of_layers(parsed: Parsed) -> dict[str, Any]:
         "algorithm": parsed.source["algorithm"],
         "network": f"{layers.net_text(_hidden(parsed.layers))}, {parsed.activation}",
         "sees": parsed.seen,
-        "actions": len(parsed.layers[-1].bias),
-        "answers": "q" if parsed.gives_q else "logits",
+        "actions": len(parsed.layers[-1].bias) // parsed.head.atoms,
+        "answers": "q" if parsed.head.gives_q else "logits",
         "parameters": sum(layer.weight.size + layer.bias.size for layer in parsed.layers),
     }
 

@@ -6,7 +6,7 @@ without a hidden layer gets one of ReLU(x) and ReLU(-x), whose difference is x.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +18,13 @@ import numpy as np
 from rtpd.errors import RequestError
 from rtpd.learning.teachers import POLICY
 from rtpd.networks import architectures, qnet
-from rtpd.networks.heads import Logits, Scalar
+from rtpd.networks.heads import Categorical, Logits, Scalar, ValueHead
 from rtpd.networks.policy import Policy
 from rtpd.system.formatting import clean
 from rtpd.types import EnvSpec, Preprocess
+
+# What is written of an agent by how its outputs are read, however it learnt.
+_TEACHERS: dict[type[ValueHead], str] = {Scalar: "dqn", Logits: POLICY, Categorical: "c51"}
 
 
 class Layer(NamedTuple):
@@ -45,7 +48,7 @@ class Parsed(NamedTuple):
     seen: list[int] | None
     activation: str
     scale: float
-    gives_q: bool
+    head: ValueHead
     steps: object
     source: Mapping[str, object]
 
@@ -83,12 +86,19 @@ def _numbers(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return array
 
 
-def fitted(layers: list[Layer], seen: list[int] | None, spec: EnvSpec) -> list[Layer]:
+def fitted(
+    layers: list[Layer], seen: list[int] | None, spec: EnvSpec, atoms: int = 1
+) -> list[Layer]:
     """The layers as a net of rtpd for `spec` has them; `seen` is the shape that theirs reads.
+
+    The last one gives `atoms` outputs an action.
 
     RequestError with both numbers unless observations and actions are those of `spec`.
     """
-    stack, actions = [spec.stack, *spec.frame_shape], len(layers[-1].bias)
+    stack, outputs = [spec.stack, *spec.frame_shape], len(layers[-1].bias)
+    if outputs % atoms:
+        raise RequestError(f"its {outputs} outputs are no {atoms} atoms an action")
+    actions = outputs // atoms
     here = stack if spec.is_image else [math.prod(stack)]
     newest = spec.is_image and seen == [1, *spec.frame_shape]
     if not (seen == here or newest) or actions != spec.num_actions:
@@ -128,8 +138,8 @@ def net_text(layers: Sequence[Layer]) -> str:
 
 def net(layers: Sequence[Layer], spec: EnvSpec) -> qnet.QNet:
     """Our net of ReLUs with their weights; RequestError if a shape differs."""
-    text = net_text(layers)
-    like = eqx.filter_eval_shape(architectures.build, text, spec, spec.num_actions, key=jr.key(0))
+    text, outputs = net_text(layers), len(layers[-1].bias)
+    like = eqx.filter_eval_shape(architectures.build, text, spec, outputs, key=jr.key(0))
     filled, channels = [], 0
     for ours, (name, weight, bias) in zip([*like.torso, *like.streams[0]], layers, strict=True):
         weight = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
@@ -153,7 +163,7 @@ def policy(found: Parsed, spec: EnvSpec) -> Policy:
     RequestError unless it was trained for such observations and actions.
     """
     try:
-        layers = fitted(found.layers, found.seen, spec)
+        layers = fitted(found.layers, found.seen, spec, found.head.atoms)
         made = replace(net(layers, spec), activation=found.activation)
     except RequestError as error:
         raise RequestError(f"{found.path}: {error}") from None
@@ -161,13 +171,14 @@ def policy(found: Parsed, spec: EnvSpec) -> Policy:
         "agent": "teacher",
         "net": net_text(layers),
         "loss": None,
-        "teacher": "dqn" if found.gives_q else POLICY,  # one output per action, however it learnt
+        "teacher": _TEACHERS[type(found.head)],
+        **({"atoms": asdict(found.head)} if isinstance(found.head, Categorical) else {}),
         "dueling": False,
         "norm": False,
         "activation": found.activation,
-        "num_outputs": spec.num_actions,
+        "num_outputs": len(layers[-1].bias),
         "step": found.steps if type(found.steps) is int else None,
         "source": dict(found.source),
     }
     preprocess = Preprocess(jnp.zeros(spec.frame_shape), jnp.full(spec.scale_shape, found.scale))
-    return Policy(made, preprocess, spec, facts, Scalar() if found.gives_q else Logits())
+    return Policy(made, preprocess, spec, facts, found.head)

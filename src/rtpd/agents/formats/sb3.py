@@ -25,6 +25,7 @@ from rtpd.agents.formats import sb3_kind, torch_file
 from rtpd.agents.formats.layers import Layer, Parsed, brief
 from rtpd.agents.formats.sb3_kind import ACTOR, FLATTEN, NATURE, Kind, part
 from rtpd.errors import CheckpointError, RequestError
+from rtpd.networks.heads import Logits, Scalar
 from rtpd.storage.archive import Archive, why
 from rtpd.storage.files import MOST_BYTES, MOST_JSON_BYTES, contents, parse_json, sha256
 from rtpd.system.formatting import clean
@@ -57,7 +58,7 @@ def parsed(path: Path) -> Parsed:
         seen=seen,
         activation=kind.activation if bent else "relu",
         scale=kind.scale,
-        gives_q=kind.gives_q,
+        head=Scalar() if kind.gives_q else Logits(),
         steps=about.get("num_timesteps"),
         source={
             "file": clean(path.name),

@@ -34,6 +34,8 @@ _MOST_PICKLE_BYTES = 2**18  # some 200 a tensor
 def state_dict(data: bytes, source: str) -> dict[str, np.ndarray]:
     """The tensors of a file by name, read-only; `source` stands in every message.
 
+    They are the file's own dict, or `model_weights` in it, beside which other plain values may be.
+
     Raises:
         CheckpointError: if it is damaged, of an older format, or asks for anything but tensors.
     """
@@ -61,6 +63,8 @@ def state_dict(data: bytes, source: str) -> dict[str, np.ndarray]:
         raise CheckpointError(
             f"{source} asks for {refused}, which is not run: allowed: tensors in a dict"
         ) from None
+    if isinstance(found, dict) and isinstance(found.get("model_weights"), dict):
+        found = found["model_weights"]
     if not isinstance(found, dict) or not all(isinstance(a, np.ndarray) for a in found.values()):
         raise CheckpointError(f"{source} is no dict of tensors")
     size = sum(array.nbytes for array in found.values())
@@ -76,6 +80,7 @@ class _Refused(Exception):
 class _StateDict(PickleReader):
     """Names stay strings; persistent ids are storages."""
 
+    values = frozenset({"BINFLOAT"})
     others = frozenset({"BINPERSID"})
 
     def __init__(self, storage: Callable[[object], np.ndarray]) -> None:

@@ -61,6 +61,11 @@ def read(path: Path) -> Normalize:
     rms = about.get("obs_rms") if isinstance(about, dict) else None
     if isinstance(rms, dict):
         raise RequestError(f"'{path}' normalises observations that are dicts: they are not read")
+    if isinstance(about, dict) and about.get("norm_obs") is False:
+        raise RequestError(
+            f"'{path}' was saved with norm_obs=False: its agent has seen observations as they are, "
+            "without --teacher-normalize"
+        )
     if not isinstance(rms, Noted) or not isinstance(rms.state, dict):
         raise RequestError(f"'{path}' holds no 'obs_rms': allowed: what VecNormalize.save writes")
     try:

@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rtpd.agents.play.game import Cast, Moment
+from rtpd.learning.distillation import LOSSES
+from rtpd.networks.policy import HostPolicy, Policy
 
 HEIGHT, PANEL, FOOTER, EDGE = 420, 184, 34, 10  # pixels
 BACK, ROW, FAINT, TEXT = (18, 20, 24), (34, 38, 45), (150, 156, 166), (228, 231, 236)
@@ -51,7 +53,7 @@ def _panel(pen: ImageDraw.ImageDraw, left: int, cast: Cast, moment: Moment, name
     q, behind = moment.q[name], moment.behind[name]
     best, wide = int(q.argmax()), PANEL - 2 * EDGE
     pen.text((left, 8), _fitting(name, wide), TEXT, _font(16))
-    says = f"value {q[best]:.2f}"
+    says = f"{called(cast.policies[name])} {q[best]:.2f}"
     says += "   plays" if name == next(iter(moment.q)) else ""
     pen.text((left, 28), says, FAINT, _font(12))
     row = min(34, (HEIGHT - 56) // len(q))
@@ -64,6 +66,13 @@ def _panel(pen: ImageDraw.ImageDraw, left: int, cast: Cast, moment: Moment, name
         done = " <" if moment.action == i else ""
         ink = BACK if long > wide / 2 else TEXT
         pen.text((left + 4, top + (row - 3) / 2), action + done, ink, small, anchor="lm")
+
+
+def called(policy: Policy | HostPolicy) -> str:
+    """What its outputs are: those of a policy, and of a student that follows one, are logits."""
+    loss = LOSSES.get(str(policy.provenance.get("loss")))
+    is_value = policy.head.gives_q and (loss is None or loss.needs_q)
+    return "value" if is_value else "logit"
 
 
 def _footer(pen: ImageDraw.ImageDraw, wide: int, moment: Moment) -> None:

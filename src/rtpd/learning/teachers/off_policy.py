@@ -127,7 +127,9 @@ class OffPolicyTeacher(LearningTeacher):
         target = update_target(state.target, train.net, updates, self.config.teacher)
         priority = replay.priority
         if priority is not None:
-            priority = ring.updated_priorities(priority, drawn.row, drawn.env, jnp.asarray(td_error))
+            priority = ring.updated_priorities(
+                priority, drawn.row, drawn.env, jnp.asarray(td_error)
+            )
         state = TeacherState(train, target, state.preprocess, next_key, state.best)
         batches = self._batches(state, batch, q, replay, extra_key)
         return TeacherUpdate(state, batches, metrics, priority)
