@@ -99,7 +99,7 @@ class DistillCommand(Command):
 
     teacher: tyro.conf.Positional[Path]
     """run folder, an agent's .safetensors file, or (name its game too) a .zip of Stable-Baselines3
-    (DQN, QR-DQN, PPO, A2C), a .cleanrl_model (DQN, PPO), or an .onnx of any program;
+    (DQN, QR-DQN, PPO, A2C), a .cleanrl_model (DQN, C51, PPO), or an .onnx of any program;
     `rtpd teachers --file FILE` tells what is in it"""
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str | None = None

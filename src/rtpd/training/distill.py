@@ -48,10 +48,10 @@ def distill(
 
     Args:
         teacher: a run folder, an agent's .safetensors file, the .zip of a Stable-Baselines3 DQN,
-            PPO or A2C or an sb3-contrib QR-DQN, the .cleanrl_model of a CleanRL DQN or PPO (read
-            without PyTorch), an .onnx of any program, or a function (`agents.formats.host`): of a
-            batch of observations, u8[N K H W] of images, f32[N K*D] of vectors, to f32[N A] or the
-            actions [N]. All but the first two need `env`, or `settings` that say which game.
+            PPO or A2C or an sb3-contrib QR-DQN, the .cleanrl_model of a CleanRL DQN, C51 or PPO
+            (read without PyTorch), an .onnx of any program, or a function (`agents.formats.host`):
+            of a batch of observations, u8[N K H W] of images, f32[N K*D] of vectors, to f32[N A] or
+            the actions [N]. All but the first two need `env`, or `settings` that say which game.
             Students follow the logits of a policy as they are.
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
             game is played, and with untouched `environment` options as it was played then. With
