@@ -28,6 +28,7 @@ from rtpd.learning import distillation, teachers
 from rtpd.networks import architectures
 from rtpd.storage.run_folder import Run
 from rtpd.training import trackers, validation
+from rtpd.training.asked import usual_of
 from rtpd.types import EnvSpec
 
 ROOT = Path(__file__).parents[1]
@@ -52,8 +53,6 @@ TINY = {
     "--num-envs": "8",
     "--replay.capacity": "800",
     "--replay.warmup-steps": "200",
-    "--rollout.steps": "8",
-    "--rollout.minibatch-size": "16",
     "--evaluation.period-steps": "0",
     "--evaluation.final-episodes": "1",
 }
@@ -75,7 +74,8 @@ def check_command(words):
         config = getattr(command, "config", None)
         if config is not None and not getattr(command, "resume", None) and config.env:
             try:
-                validation.validate(config)
+                preset = command.preset or ("distill" if words[1] == "distill" else None)
+                validation.validate(config, usual_of(preset))
             except RtpdError as error:
                 pytest.fail(f"{line}: {error}")
         raise Parsed

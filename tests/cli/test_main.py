@@ -18,7 +18,7 @@ from rtpd.errors import typed
 
 TINY = [
     "gym/CartPole-v1", "--steps", "400", "--students", "mlp8:kl", "--log-steps", "200",
-    "--num-envs", "8", "--rollout.steps", "8", "--rollout.minibatch-size", "16",
+    "--num-envs", "8",
     "--replay.capacity", "800", "--replay.warmup-steps", "200",
     "--evaluation.period-steps", "0", "--evaluation.episodes", "2",
     "--evaluation.final-episodes", "2",
@@ -86,7 +86,7 @@ BAD = [
     (["train", "pong", "--students", "none", "net4"], ["none"]),
     (["train", "pong", "--students", "net4:kl:temprature=1"],
      ["net4:kl:temprature=1", "student.temperature"]),
-    (["train", "pong", "--students", "net4:kl:temperature=hot"], ["net4", "temperature", "float"]),
+    (["train", "pong", "--students", "net4:kl:temperature=hot"], ["net4", "temperature", "a number"]),
     (["train", "pong", "--students", "net4:kl:temperature=0"], ["net4", "temperature 0", "1e-09"]),
     (["train", "pong", "--students", "net4:kl:follow=first"], ["net4", "first"]),
     (["train", "pong", "--students", "net4:kl:follow=ema"], ["net4", "--teacher.ema-decay"]),
