@@ -86,7 +86,7 @@ BAD = [
     (["train", "pong", "--students", "none", "net4"], ["none"]),
     (["train", "pong", "--students", "net4:kl:temprature=1"],
      ["net4:kl:temprature=1", "student.temperature"]),
-    (["train", "pong", "--students", "net4:kl:temperature=hot"], ["net4", "temperature", "a number"]),
+    (["train", "pong", "--students", "net4:kl:temperature=hot"], ["net4", "temperature", "number"]),
     (["train", "pong", "--students", "net4:kl:temperature=0"], ["net4", "temperature 0", "1e-09"]),
     (["train", "pong", "--students", "net4:kl:follow=first"], ["net4", "first"]),
     (["train", "pong", "--students", "net4:kl:follow=ema"], ["net4", "--teacher.ema-decay"]),
