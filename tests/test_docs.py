@@ -28,6 +28,7 @@ from rtpd.learning import distillation, teachers
 from rtpd.networks import architectures
 from rtpd.storage.run_folder import Run
 from rtpd.training import trackers, validation
+from rtpd.training.asked import usual_of
 from rtpd.types import EnvSpec
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,7 @@ def check_command(words):
         config = getattr(command, "config", None)
         if config is not None and not getattr(command, "resume", None) and config.env:
             try:
-                validation.validate(config)
+                validation.validate(config, usual_of(getattr(command, "preset", None)))
             except RtpdError as error:
                 pytest.fail(f"{line}: {error}")
         raise Parsed
