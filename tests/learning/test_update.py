@@ -88,8 +88,16 @@ def learn(config, spec, replay, updates, seed=0, preprocess=None):
     return learn_games(config, {GAME: spec}, {GAME: replay}, updates, seed, {GAME: preprocess})
 
 
+def played_by_chance(replay, spec):
+    """With no answers of a teacher, as after a warm-up."""
+    none = jnp.full((*replay.action.shape, spec.num_actions), jnp.nan)
+    return replay if replay.q is not None else replay._replace(q=none)
+
+
 def learn_games(config, specs, replays, updates, seed=0, preprocess=None):
     """The state after some updates, of any number of games."""
+    if config.teacher.algorithm == "ppo":  # which needs to know by which policy it played
+        replays = {game: played_by_chance(replay, specs[game]) for game, replay in replays.items()}
     learner, plan, update, run = programs(config, tuple(specs.items()), jax.jit)
     preprocess = copied(preprocess or statistics(replays))
     state, totals = learner.init(jr.key(seed), preprocess), learner.zero_metrics()

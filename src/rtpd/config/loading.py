@@ -59,7 +59,12 @@ def from_dict(data: Mapping[str, Any], source: str = "settings") -> Config:
         raise ConfigError(f"{source}: it is nested too deeply") from None
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_KINDS = {
+    int: "a whole number (int)",
+    float: "a number (float)",
+    bool: "true or false",
+    str: "a text",
+}
 
 
 def _mismatch(error: str, data: Mapping[str, Any]) -> str | None:

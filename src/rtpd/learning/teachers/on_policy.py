@@ -134,9 +134,9 @@ class OnPolicyTeacher(LearningTeacher):
         def evaluated() -> Float[Array, "R E"]:
             return jax.lax.map(evaluate, rows)
 
-        if not self.head.gives_q:
+        if replay.q is None or not self.head.gives_q:
             return evaluated()
-        played = jnp.max(jnp.asarray(replay.q)[rows], axis=-1)
+        played = jnp.max(replay.q[rows], axis=-1)
         return jax.lax.cond(jnp.all(jnp.isfinite(played)), lambda: played, evaluated)
 
     def _log_probs(self, replay: ring.Replay, rows: Int[Array, " T"]) -> Float[Array, "T E"]:
