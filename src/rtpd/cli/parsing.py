@@ -34,14 +34,15 @@ def _whole(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
 
 
 @_registry.primitive_rule
-def _fraction(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float | None] | None:
+def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float | None] | None:
     """Numbers, and numbers that may be left out, told of in words of ours."""
     if kind.type not in (float, float | None, int | None):
         return None
-    parsed = _int if kind.type == (int | None) else _float
+    whole = kind.type == (int | None)
+    parsed = _int if whole else _float
     return PrimitiveConstructorSpec(
         nargs=1,
-        metavar="FLOAT",
+        metavar="INT" if whole else "FLOAT",
         instance_from_str=lambda words: parsed(words[0]),
         is_instance=lambda value: value is None or isinstance(value, int | float),
         str_from_instance=lambda value: [str(value)],
