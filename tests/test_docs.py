@@ -28,7 +28,7 @@ from rtpd.learning import distillation, teachers
 from rtpd.networks import architectures
 from rtpd.storage.run_folder import Run
 from rtpd.training import trackers, validation
-from rtpd.training.asked import usual_of
+from rtpd.training.unused import usual_of
 from rtpd.types import EnvSpec
 
 ROOT = Path(__file__).parents[1]

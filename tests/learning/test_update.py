@@ -28,6 +28,7 @@ from rtpd.learning import students
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.replay_shape import ReplayShape
 from rtpd.learning.student_spec import parse_students
+from rtpd.learning.students import Students
 from rtpd.learning.teachers import TEACHERS, algorithm_of, make_teacher, schedule_of
 from rtpd.learning.teachers.state import BestNet
 from rtpd.learning.train_state import copied, named_key, optimizer
@@ -784,15 +785,24 @@ def test_the_loss_of_a_shared_student_is_the_mean_over_its_games(two_games):
 
 
 @pytest.mark.parametrize("head", [Scalar(), Logits()])
-def test_a_frozen_teacher_of_logits_gives_no_q_values(head):
+def test_a_frozen_teacher_of_logits_gives_no_q_values_and_is_followed_at_its_temperature(head):
     replay, spec = filled_replay("probe/swap")
     net = architectures.build("mlp8", spec, spec.num_actions, key=jr.key(0))
     policy = Policy(net, statistics({GAME: replay})[GAME], spec, {}, head)
-    learner = Learner(config("frozen", students=("mlp4:kl",)), {GAME: spec}, {GAME: policy})
+    temperatures = {"temperature": 0.5, "policy_temperature": 2.0}
+    setting = config("frozen", students=("mlp4:kl",), student=temperatures)
+    learner = Learner(setting, {GAME: spec}, {GAME: policy})
     state = learner.init(jr.key(1), statistics({GAME: replay}))
     teacher = learner.teachers[GAME]
     _, targets = teacher.diagnostic_batch(state.teachers[GAME], replay, jr.key(2), 8)
     assert (targets["latest"].q is None) == isinstance(head, Logits)
     found = teacher.update(state.teachers[GAME], state.updates, replay)
     assert set(found.metrics) == set(teacher.metrics) == ({"q"} if head.gives_q else set())
-    assert (found.batches[0]["fresh"].target["latest"].q is None) != head.gives_q
+    batch = found.batches[0]["fresh"]
+    assert (batch.target["latest"].q is None) != head.gives_q
+    students = Students(setting, {GAME: spec}, learner.students, learner.schedule)
+    _, losses = students.update(state.students, {GAME: batch}, state.updates)
+    temperature = 0.5 if head.gives_q else 2.0  # of Q-values, or of the policy
+    outputs, answers = state.students["mlp4"].net(batch.batch.x), batch.target["latest"].logits
+    expected = jnp.mean(jax.vmap(LOSSES["kl"].loss, (0, 0, None))(outputs, answers, temperature))
+    assert float(losses["mlp4/loss"]) == pytest.approx(float(expected), rel=1e-5)

@@ -504,6 +504,29 @@ replay.capacity = 9_000
         assert config.students == ("mlp16:kl",)  # as the manifest will have it
 
 
+OF_PPO = """
+games = ["probe/chain"]
+preset = "ppo-gym"
+[variants.a]
+[variants.b]
+distill = "a"
+"""
+
+
+def test_a_second_stage_of_a_policy_has_a_policy_s_temperature(tmp_path):
+    file = write(tmp_path / "s.toml", OF_PPO)
+    _, second = experiments(file, read(file))
+    assert second.config.student.policy_temperature == 1
+    assert {"student.temperature", "student.temperature_unit"} <= second.unused
+    for line, said in {
+        "student.temperature = 0.5": "--student.temperature 0.5: students follow the logits",
+        "students = ['mlp8:mse']": "mse follows Q-values, and teacher 'ppo' has a policy alone",
+    }.items():
+        file = write(tmp_path / "s.toml", OF_PPO + line)
+        with pytest.raises(RequestError, match=said):
+            experiments(file, read(file))
+
+
 @pytest.mark.parametrize("preset", presets())
 def test_settings_survive_their_file(preset, tmp_path):
     config = load_config(preset)

@@ -1,5 +1,6 @@
 """Two-stage distillation: the teacher stays as it is, its students follow, runs go on."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +21,16 @@ from rtpd.config.settings import (
     StudentConfig,
     TeacherConfig,
 )
-from rtpd.errors import CheckpointError, RequestError
+from rtpd.errors import CheckpointError, ConfigError, RequestError
 from rtpd.networks.heads import Logits
 from rtpd.storage.run_folder import Run
-from rtpd.training import train as train_module
 from rtpd.training.distill import distill
 from rtpd.training.train import resume, train
 
 pytestmark = pytest.mark.xdist_group("distilling")  # its runs are made once, by one worker
 DATA = Path(__file__).parents[1] / "data"
 PPO = DATA / "sb3-cartpole-ppo.zip"
+DQN = DATA / "sb3-cartpole-dqn.zip"
 FAST = OptimizerConfig(learning_rate=5e-3)
 TRAIN = replace(
     load_config(),
@@ -120,13 +121,12 @@ def last_record(run):
 
 
 def test_a_student_of_a_policy_without_q_values_plays_as_it_does(of_a_policy):
-    """The logits of the PPO are followed at temperature 1, and both hold the pole to the end."""
+    """The logits of the PPO are followed as they are, and both hold the pole to the end."""
     summary, run = of_a_policy
     means = {name: row["mean"] for name, row in summary["agents"].items()}
     assert means == {"teacher": 500, "mlp16": 500}
     assert last_record(run)["students"]["mlp16"]["agreement"] > 0.9
     assert set(last_record(run)["teacher"]) == {"return"}, "it has no Q-values"
-    assert Run.open(run).manifest["config"]["student"]["temperature"] == 1
 
 
 def test_a_policy_without_q_values_is_known_as_one_when_its_run_goes_on(of_a_policy, tmp_path):
@@ -139,22 +139,19 @@ def test_a_policy_without_q_values_is_known_as_one_when_its_run_goes_on(of_a_pol
 
 
 @pytest.mark.parametrize(
-    ("path", "student", "followed_at"),
+    ("path", "student", "students", "said"),
     [
-        (PPO, {}, 1),
-        (PPO, {"temperature": 0.5}, 0.5),
-        (PPO, {"temperature_unit": "gap"}, 0.01),
-        (DATA / "sb3-cartpole-dqn.zip", {}, 0.01),
+        (PPO, {"temperature": 0.5}, (), "--student.temperature 0.5: students follow the logits"),
+        (PPO, {"temperature_unit": "gap"}, (), "--student.temperature-unit gap: students follow"),
+        (PPO, {}, ("mlp16:kl:temperature=0.5",), "has a policy alone: allowed: policy_temperature"),
+        (DQN, {"policy_temperature": 0.5}, (), "--student.policy-temperature 0.5: students follow"),
+        (DQN, {}, ("mlp16:kl:policy_temperature=2",), "has Q-values: allowed: temperature"),
     ],
 )
-def test_logits_are_followed_at_1_unless_another_temperature_is_set(
-    path, student, followed_at, monkeypatch
-):
-    begun = []
-    monkeypatch.setattr(train_module, "begin", lambda settings, *_, **__: begun.append(settings))
+def test_temperatures_are_those_of_what_the_teacher_has(path, student, students, said):
     setting = replace(DISTILL, env="gym/CartPole-v1", student=replace(DISTILL.student, **student))
-    distill(path, setting)
-    assert begun[0].student.temperature == followed_at
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        distill(path, replace(setting, students=students or setting.students))
 
 
 def test_a_resumed_distillation_equals_one_that_was_never_stopped(source, tmp_path):

@@ -22,7 +22,7 @@ from rtpd.config.settings import (
 from rtpd.errors import ConfigError, EnvError
 from rtpd.learning.student_spec import parse_students
 from rtpd.ranges import Range
-from rtpd.training.asked import check_used, flag, unused
+from rtpd.training.unused import check_used, flag, unused
 from rtpd.training.validation import resolve, validate
 
 TEXTS = {
@@ -147,6 +147,18 @@ TOGETHER = {
     "--teacher.no-clip-rewards: a frozen teacher": {
         "teacher": replace(FROZEN, clip_rewards=False),
     },
+    "--student.temperature 0.5: students follow the logits of a policy at --student.policy-temp": {
+        "teacher": PPO, "student": StudentConfig(temperature=0.5),
+    },
+    "--student.policy-temperature 0.5: students follow Q-values at --student.temperature": {
+        "teacher": PQN, "student": StudentConfig(policy_temperature=0.5),
+    },
+    "student 'mlp8:kl:temperature=0.5': temperature=0.5: teacher 'ppo' has a policy alone": {
+        "teacher": PPO, "students": ("mlp8:kl:temperature=0.5",),
+    },
+    "student 'mlp8:kl:policy_temperature=2': policy_temperature=2: teacher 'pqn' has Q-values": {
+        "teacher": PQN, "students": ("mlp8:kl:policy_temperature=2",),
+    },
     "--teacher.dueling: teacher 'ppo'": {"teacher": replace(PPO, dueling=True)},
     "--teacher.noisy: teacher 'ppo'": {"teacher": replace(PPO, noisy=True)},
     "--actors teacher=6,mlp8=2: teacher 'ppo'": {"teacher": PPO, "actors": "teacher=6,mlp8=2"},
@@ -213,7 +225,7 @@ def test_the_user_s_own_settings_are_refused_where_they_mean_nothing_and_a_prese
     for key in found:
         odd = "mse" if key == "teacher.loss" else ODD.get(type(table[key]))
         odd = not table[key] if isinstance(table[key], bool) else odd
-        odd = "radam" if key.endswith("optimizer.name") else odd
+        odd = {"optimizer.name": "radam", "temperature_unit": "gap"}.get(key.partition(".")[2], odd)
         asked = changed(plain, key.split("."), odd)
         with pytest.raises(ConfigError, match=f"^{flag(key.rpartition('.')[0])}"):
             check_used(asked, plain)
@@ -226,30 +238,9 @@ def test_no_preset_sets_what_its_own_teacher_does_not_use(preset):
     check_used(load_config(preset))
 
 
-@pytest.mark.parametrize(
-    ("preset", "temperature", "asked", "followed_at"),
-    [
-        ("cpu", 0.1, (), 1.0),
-        ("cpu", 0.1, ("student.temperature",), 0.1),
-        ("cpu", 0.01, ("student.temperature",), 0.01),
-        ("cpu", 0.5, (), 0.5),
-        (None, 0.1, (), 0.1),
-        ("ppo", 1.0, (), 1.0),
-    ],
-)
-def test_logits_are_followed_at_1_unless_the_user_has_asked_for_another_temperature(
-    preset, temperature, asked, followed_at
-):
-    settings = Config(teacher=PPO, student=StudentConfig(temperature=temperature))
-    found = resolve(settings, is_image=True, preset=preset, asked=asked)
-    assert found.student.temperature == followed_at
-
-
-@pytest.mark.parametrize(("asked", "followed_at"), [({}, 1.0), ({"temperature": 0.5}, 0.5)])
-def test_a_teacher_that_learns_a_policy_samples_it_and_is_followed_at_1(asked, followed_at):
-    settings = Config(teacher=PPO, student=StudentConfig(**asked))
+def test_a_teacher_that_learns_a_policy_samples_it():
+    settings = Config(teacher=PPO)
     found = resolve(settings, is_image=True)
-    assert found.student.temperature == followed_at
     assert found.exploration == ExplorationConfig(0.0, 0.0, 0)
     assert resolve(found, is_image=True) == found
     other = resolve(replace(settings, teacher=PQN), is_image=True)

@@ -9,7 +9,7 @@ import tyro
 
 from rtpd.cli import tables
 from rtpd.cli.command import Command
-from rtpd.cli.words import asked, asks_help, before_flags, check_resume_flags, value_of
+from rtpd.cli.words import asks_help, before_flags, check_resume_flags, value_of
 from rtpd.config.loading import load_config
 from rtpd.config.settings import Config
 from rtpd.storage.files import finite, write_json
@@ -78,9 +78,8 @@ class TrainCommand(_OfSettings):
             summary = resume(self.resume, **given, monitor=monitor, track=self.track)
         else:
             summary = train(
-                self.config, out=self.out, preset=self.preset, asked=asked(self.words),
-                monitor=monitor, track=self.track,
-            )  # fmt: skip
+                self.config, out=self.out, preset=self.preset, monitor=monitor, track=self.track
+            )
         return 0 if summary["status"] == "finished" else 130
 
 
@@ -120,8 +119,6 @@ class DistillCommand(Command):
     track: tuple[str, ...] = ()
     """tell these the metrics too: tensorboard, wandb, trackio. Each must be installed and writes
     into the run folder; wandb is offline unless WANDB_MODE says otherwise"""
-    words: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """as they were typed, since what was said counts even where it is the preset's"""
 
     @classmethod
     @override
@@ -129,7 +126,7 @@ class DistillCommand(Command):
         file = value_of(words, "--config")
         preset = value_of(words, "--preset") or "distill"
         settings = load_config(preset, Path(file) if file else None)
-        return cls(tyro.MISSING, replace(settings, env=""), words=tuple(words))
+        return cls(tyro.MISSING, replace(settings, env=""))
 
     @override
     def execute(self) -> int:
@@ -146,7 +143,6 @@ class DistillCommand(Command):
             teacher_normalize=self.teacher_normalize,
             out=self.out,
             preset=self.preset or "distill",
-            asked=asked(self.words),
             monitor=monitor,
             track=self.track,
         )

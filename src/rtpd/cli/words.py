@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtpd.config.loading import flat, load_config, read_toml
+from rtpd.config.loading import load_config, read_toml
 from rtpd.config.settings import Config
 from rtpd.envs import FAMILIES
 from rtpd.errors import ConfigError
@@ -46,16 +46,6 @@ def check_resume_flags(words: Sequence[str]) -> None:
             raise ConfigError(f"{name} does not go with --resume: allowed: {', '.join(allowed)}")
     if words and not words[0].startswith("-"):
         raise ConfigError(f"'{words[0]}' does not go with --resume: the run knows its environment")
-
-
-def asked(words: Sequence[str]) -> frozenset[str]:
-    """The settings, by their dotted keys, that flags or the TOML file name."""
-    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
-    file = value_of(words, "--config")
-    return frozenset(
-        {name.removeprefix("--").replace("-", "_") for name in flags}
-        | (flat(read_toml(Path(file))).keys() if file else set())
-    )
 
 
 def value_of(words: Sequence[str], name: str) -> str | None:

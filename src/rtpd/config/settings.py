@@ -101,10 +101,11 @@ class StudentConfig:
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, eps=1e-8)
     temperature: Annotated[float, Range(1e-9, 1e9)] = 0.01
-    """of the softmax over the teacher's Q (losses kl, reverse-kl, kl-td); of a teacher without
-    Q-values over its logits, at 1 unless another one is set"""
+    """of the softmax over the teacher's Q (losses kl, reverse-kl, kl-td)"""
     temperature_unit: Literal["q", "gap"] = "q"
     """q: the temperature itself; gap: times the teacher's mean action gap in the minibatch"""
+    policy_temperature: Annotated[float, Range(1e-9, 1e9)] = 1.0
+    """the same over the logits of a teacher that has a policy and no Q; 1 is the policy itself"""
     updates: Annotated[int, Range(1, 100)] = 1
     """student updates per teacher update, each of replay.batch_size: of the teacher's own
     minibatch as far as it goes, then of fresh ones from the replay"""

@@ -22,6 +22,7 @@ from rtpd.learning.teachers.off_policy import batch_losses
 from rtpd.learning.train_state import (
     DistillationBatch,
     Metrics,
+    Target,
     TrainState,
     copied,
     descend,
@@ -139,7 +140,7 @@ class Students:
         kind, settings = LOSSES[student.loss], student.settings
         answers = batch.target[settings.follow]
         target = jnp.asarray(answers.q) if kind.needs_q else answers.logits
-        temperature = _temperature(settings, target)
+        temperature = _temperature(settings, answers)
         loss_of = partial(kind.loss, **dict(student.options))
         each = jax.vmap(loss_of, (0, 0, None))(outputs, target, temperature)
         known = jnp.broadcast_to(batch.known, each.shape)
@@ -183,10 +184,13 @@ def _exact_and_rounded(
     }
 
 
-def _temperature(settings: StudentConfig, target: Float[Array, "B A"]) -> Float[Array, ""]:
+def _temperature(settings: StudentConfig, answers: Target) -> Float[Array, ""]:
+    """Of the softmax over what the teacher answers, Q-values or the logits of a policy."""
+    if answers.q is None:
+        return jnp.float32(settings.policy_temperature)
     if settings.temperature_unit == "q":
         return jnp.float32(settings.temperature)
-    gap = jnp.mean(jax.vmap(action_gap)(target))
+    gap = jnp.mean(jax.vmap(action_gap)(answers.q))
     return jnp.maximum(settings.temperature * gap, 1e-6)
 
 

@@ -47,8 +47,7 @@ class Minibatch(NamedTuple):
 class Target(NamedTuple):
     """What a teacher answers on B states: the logits that students follow.
 
-    `q`: its Q-values, None where it has a policy alone. Of a teacher of Q-values both are the same,
-    and the students' temperature is in units of Q.
+    `q`: its Q-values, None where it has a policy alone. Of a teacher of Q-values both are the same.
     """
 
     logits: Float[Array, "B A"]

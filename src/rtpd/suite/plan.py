@@ -183,34 +183,35 @@ def _experiment(suite: Suite, game: str, variant: str, source: Experiment | None
 
     `source` is the experiment whose teachers it distils.
     """
+    from rtpd.learning.teachers import gives_q
     from rtpd.learning.update import Learner
-    from rtpd.training import distill, snapshots
-    from rtpd.training.asked import check_used, unused
+    from rtpd.training import distill, snapshots, validation
     from rtpd.training.collector import emulators
-    from rtpd.training.validation import check_alike, default_preset, resolve, validate
+    from rtpd.training.unused import check_used, unused
 
     table = suite.variants[variant]
     tables = (suite.settings, suite.game_settings.get(game, {}), _settings_of(table))
     preset = table.get("preset", distill.PRESET if source else suite.preset)
     if preset is None:
         chosen = [table.get("teacher", {}).get("algorithm") for table in tables]
-        preset = default_preset(next(filter(None, reversed(chosen)), None), game)
+        preset = validation.default_preset(next(filter(None, reversed(chosen)), None), game)
     config = given = replace(layered(preset, *tables), env=game)
+    has_q = gives_q((source.config if source else config).teacher.algorithm)
     if source:
         learnt = source.config
         config = distill.adapted(config, learnt.env, learnt.environment, learnt.teacher.net)
-    validate(config, None)
+        validation.check_followed(config, f"teacher '{learnt.teacher.algorithm}'", has_q=has_q)
+    validation.validate(config, None)
     # What is set for all variants is for those that use it.
-    check_used(given, layered(preset, *tables[:2]))
+    check_used(given, layered(preset, *tables[:2]), has_q=has_q)
     with emulators(replace(config, num_envs=1)) as emulated:
         specs = {game: env.spec for game, env in emulated.items()}
-    check_alike(specs)
-    asked = set().union(*(flat(table) for table in tables))
-    is_image = next(iter(specs.values())).is_image
-    config = resolve(config, is_image=is_image, preset=preset, asked=asked)
+    validation.check_alike(specs)
+    config = validation.resolve(config, is_image=next(iter(specs.values())).is_image)
     snapshots.describe(Learner(config, specs))  # every net can be built
     teacher = source.variant if source else None
-    return Experiment(config.env, variant, preset, config, teacher, unused(config))
+    ignored = unused(config, has_q=has_q)
+    return Experiment(config.env, variant, preset, config, teacher, ignored)
 
 
 def as_toml(config: Config, unused: Collection[str] = ()) -> str:

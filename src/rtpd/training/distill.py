@@ -1,6 +1,6 @@
 """Two-stage distillation: students of a pretrained teacher."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.run_folder import Run
 from rtpd.system.process import settled
 from rtpd.training import train, validation
-from rtpd.training.asked import check_used, followed_at_1, usual_of
 from rtpd.training.monitor import Monitor
+from rtpd.training.unused import check_used, usual_of
 
 PRESET = "distill"
 
@@ -37,7 +37,6 @@ def distill(
     teacher_normalize: str | Path | None = None,
     out: str | Path | None = None,
     preset: str | None = None,
-    asked: Collection[str] = (),
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -54,8 +53,7 @@ def distill(
             the actions [N]. All but the first two need `env`, or `settings` that say which game.
             Students follow the logits of a policy as they are.
         settings: what to do; None takes the preset `distill`. Without an `env` the teacher's own
-            game is played, and with untouched `environment` options as it was played then. With
-            a temperature that nobody has asked for logits are followed at 1.
+            game is played, and with untouched `environment` options as it was played then.
         env: the game, in the place of that of the settings.
         teacher_output: what an ONNX file or a function answers, where nothing else tells: q,
             logits, or actions.
@@ -64,7 +62,6 @@ def distill(
             `var` of vectors, where the teacher was trained on normalised ones.
         out: as for `train`, like all that follow.
         preset: name of the preset that `settings` came from.
-        asked: as for `train`.
         monitor: told of the progress.
         track: other tools that are told the metrics.
 
@@ -91,10 +88,10 @@ def distill(
     else:
         policies, source = teachers_of(Path(teacher), settings, how), str(Path(teacher))
     given, settings = settings, _of_its_game(settings, source, policies)
-    check_used(given, usual_of(preset), Config(teacher=TeacherConfig(net=settings.teacher.net)))
-    if not all(policy.head.gives_q for policy in policies.values()):
-        validation.check_losses(settings, f"the teacher of '{source}'")
-        settings = followed_at_1(settings, preset, asked)
+    has_q = all(policy.head.gives_q for policy in policies.values())
+    net = Config(teacher=TeacherConfig(net=settings.teacher.net))
+    check_used(given, usual_of(preset), net, has_q=has_q)
+    validation.check_followed(settings, f"the teacher of '{source}'", has_q=has_q)
     if any(isinstance(policy, HostPolicy) for policy in policies.values()):
         settings = _asked_once(settings)
     validation.validate(settings, None)

@@ -1,7 +1,7 @@
 """Start a training, or go on with one: everything is checked before anything is written."""
 
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +27,12 @@ from rtpd.storage.run_folder import STARTING, Run, check_free, claim, locked, ne
 from rtpd.system import cpu, memory
 from rtpd.system.process import settled
 from rtpd.training import snapshots, validation
-from rtpd.training.asked import usual_of
 from rtpd.training.collector import emulators, replay_of
 from rtpd.training.divergence import MOST_ROLLBACKS
 from rtpd.training.monitor import Monitor
 from rtpd.training.trackers import trackers
 from rtpd.training.trainer import Trainer
+from rtpd.training.unused import usual_of
 from rtpd.training.validation import default_preset
 from rtpd.types import EnvSpec, VectorEnv
 
@@ -43,7 +43,6 @@ def train(
     *,
     out: str | Path | None = None,
     preset: str | None = None,
-    asked: Collection[str] = (),
     monitor: Monitor | None = None,
     track: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -54,8 +53,6 @@ def train(
         out: a new or empty folder for the run; None makes runs/NAME-N.
         preset: name of the preset that `settings` came from, for the manifest. What differs from it
             counts as asked for, so that it is refused where the teacher does not use it.
-        asked: settings by their dotted names, as in "student.temperature", that were asked for
-            even if they are those of the preset.
         monitor: told of the progress; None is silent.
         track: names of other tools that are told the metrics too (`training.trackers.TRACKERS`).
 
@@ -72,7 +69,7 @@ def train(
     if settings.teacher.is_frozen:
         raise ConfigError("--teacher frozen: rtpd distill TEACHER has students of a given teacher")
     validation.validate(settings, usual_of(preset))
-    return begin(settings, out=out, preset=preset, asked=asked, monitor=monitor, track=track)
+    return begin(settings, out=out, preset=preset, monitor=monitor, track=track)
 
 
 def begin(
@@ -82,7 +79,6 @@ def begin(
     *,
     out: str | Path | None,
     preset: str | None,
-    asked: Collection[str] = (),
     monitor: Monitor | None,
     track: tuple[str, ...],
 ) -> dict[str, Any]:
@@ -98,7 +94,7 @@ def begin(
         specs = {game: env.spec for game, env in emulated.items()}
         validation.check_alike(specs)
         is_image = next(iter(specs.values())).is_image
-        settings = validation.resolve(settings, is_image=is_image, preset=preset, asked=asked)
+        settings = validation.resolve(settings, is_image=is_image)
         check_memory(settings, specs)
         for game, teacher in policies.items():
             validation.check_same(f"the teacher of '{game}'", teacher.spec, "the game", specs[game])

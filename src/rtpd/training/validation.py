@@ -1,7 +1,7 @@
 """Whether a run can be as it is asked for, and what its texts mean."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rtpd import envs
@@ -9,12 +9,12 @@ from rtpd.config.settings import Config, StudentConfig
 from rtpd.errors import ConfigError, told, unknown
 from rtpd.learning.distillation import LOSSES
 from rtpd.learning.student_spec import parse_actors, parse_students
-from rtpd.learning.teachers import TEACHERS, gives_q, is_on_policy
+from rtpd.learning.teachers import OF_POLICY, OF_Q, TEACHERS, gives_q, is_on_policy
 from rtpd.ranges import outside
 from rtpd.system import compute
 from rtpd.system.formatting import count
 from rtpd.system.process import backend
-from rtpd.training.asked import check_used, flag, followed_at_1, sampling
+from rtpd.training.unused import check_used, flag, sampling
 from rtpd.types import EnvSpec
 
 MOST_GAMES = 128
@@ -34,8 +34,11 @@ def validate(config: Config, usual: Config | None = DEFAULTS) -> None:
     actors = parse_actors(config)
     if usual is not None:
         check_used(config, usual)
-    if not gives_q(config.teacher.algorithm):
-        _check_policy(config, actors)
+    if not config.teacher.is_frozen:
+        has_q, name = gives_q(config.teacher.algorithm), f"teacher '{config.teacher.algorithm}'"
+        check_followed(config, name, has_q=has_q)
+        if not has_q:
+            _check_policy(config, actors, name)
     parse_centre(config.centre)
     parse_scale(config.scale)
     replay, batch, least = config.replay, config.replay.batch_size, least_replay(config)
@@ -69,10 +72,8 @@ def validate(config: Config, usual: Config | None = DEFAULTS) -> None:
         )
 
 
-def _check_policy(config: Config, actors: Mapping[str, slice]) -> None:
+def _check_policy(config: Config, actors: Mapping[str, slice], teacher: str) -> None:
     """A teacher that learns a policy alone has what it needs."""
-    teacher = f"teacher '{config.teacher.algorithm}'"
-    check_losses(config, teacher)
     if config.teacher.dueling:
         raise ConfigError(f"--teacher.dueling: {teacher} has no Q-values to part in two streams")
     if config.teacher.noisy:
@@ -81,14 +82,21 @@ def _check_policy(config: Config, actors: Mapping[str, slice]) -> None:
         raise ConfigError(f"--actors {config.actors}: {teacher} learns from its own play alone")
 
 
-def check_losses(config: Config, teacher: str) -> None:
-    """ConfigError where a student follows Q-values of a teacher, described so, that has none."""
-    allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
+def check_followed(config: Config, teacher: str, *, has_q: bool) -> None:
+    """ConfigError where a student follows what its teacher, described so, does not have."""
+    has = "Q-values" if has_q else "a policy alone"
+    losses = ", ".join(name for name, loss in LOSSES.items() if not loss.needs_q)
     for student in parse_students(config):
-        if LOSSES[student.loss].needs_q:
+        own = {part.partition("=")[0]: part for part in student.overrides}
+        whose = f"student '{student.text}'"
+        odd = own.keys() & {key.removeprefix("student.") for key in (OF_POLICY if has_q else OF_Q)}
+        if odd:
+            allowed = "temperature" if has_q else "policy_temperature"
+            raise ConfigError(f"{whose}: {own[min(odd)]}: {teacher} has {has}: allowed: {allowed}")
+        if LOSSES[student.loss].needs_q and not has_q:
             raise ConfigError(
-                f"student '{student.text}': {student.loss} follows Q-values, and {teacher} has a "
-                f"policy alone: allowed: {allowed}"
+                f"{whose}: {student.loss} follows Q-values, and {teacher} has {has}: "
+                f"allowed: {losses}"
             )
 
 
@@ -184,13 +192,10 @@ def parse_scale(text: str) -> float | None:
     return value
 
 
-def resolve(
-    config: Config, *, is_image: bool, preset: str | None = None, asked: Collection[str] = ()
-) -> Config:
+def resolve(config: Config, *, is_image: bool) -> Config:
     """Fill in `auto` for the kind of observations, so that the manifest says what ran.
 
-    And what a teacher that samples its policy does in the place of epsilon-greedy play; at which
-    temperature it is followed depends on what the user has `asked` for (`followed_at_1`).
+    And what a teacher that samples its policy does in the place of epsilon-greedy play.
     """
     net, student = ("nature", "net1.7") if is_image else ("mlp64-64", "mlp16")
     students = tuple(
@@ -202,8 +207,7 @@ def resolve(
     teacher = replace(teacher, net=net) if teacher.net == "auto" else teacher
     env = "+".join(envs.canonical(name) for name in config.games.values())
     found = compute.resolve(config.compute) if is_image else "float32"
-    if not gives_q(teacher.algorithm):
-        config = sampling(followed_at_1(config, preset, asked))
+    config = sampling(config)
     return replace(config, env=env, students=students or ("none",), teacher=teacher, compute=found)
 
 

@@ -41,6 +41,9 @@ _NO_LEARNING = (
     "teacher.clip_rewards", "teacher.target_period_updates", "teacher.target_rate", "teacher.ppo",
 )  # fmt: skip
 _OWN_LOSS = ("teacher.loss",)
+OF_Q = frozenset({"student.temperature", "student.temperature_unit"})
+OF_POLICY = frozenset({"student.policy_temperature"})
+"""How Q-values are followed, and how the logits of a teacher that has a policy alone."""
 TEACHERS = {
     "dqn": TeacherEntry("rtpd.learning.teachers.dqn:DQN", "Mnih et al. 2015"),
     "double-dqn": TeacherEntry("rtpd.learning.teachers.dqn:DoubleDQN", "van Hasselt et al. 2016"),
@@ -76,17 +79,20 @@ def gives_q(name: str) -> bool:
     return name not in TEACHERS or TEACHERS[name].gives_q
 
 
-def unused_by(name: str) -> tuple[str, ...]:
+def unused_by(name: str, *, has_q: bool) -> tuple[str, ...]:
     """Settings, and whole tables of them, that the teacher of this name ignores.
 
-    Of those of a TD error students with one of their own may still make use.
+    Of those of a TD error students with one of their own may still make use. `has_q`: whether it
+    has Q-values, which the name "frozen" does not tell.
     """
+    followed = OF_POLICY if has_q else OF_Q
     if name == "frozen":
-        return _NO_LEARNING
+        return (*_NO_LEARNING, *followed)
     entry = TEACHERS[name]
     kind = _NO_REPLAY if entry.on_policy else ("rollout",)
-    policy = () if entry.gives_q else ("exploration",)
-    return (*kind, *policy, *(() if name == "ppo" else ("teacher.ppo",)), *entry.unused)
+    plays = () if has_q else ("exploration",)
+    ppo = () if name == "ppo" else ("teacher.ppo",)
+    return (*kind, *plays, *ppo, *entry.unused, *followed)
 
 
 def algorithm_of(name: str) -> "Algorithm":
