@@ -1,5 +1,6 @@
 """Teachers outside of JAX: asked once a frame, followed, resumed, and refused in one line."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,6 +226,14 @@ def test_an_answer_that_is_none_ends_a_run_in_one_line(tmp_path):
         distill(fails, SETTINGS, teacher_output="q", out=tmp_path / "run")
     about = Run.open(tmp_path / "run").about
     assert about.status == "failed" and "not finite" in about.failure
+
+
+def test_a_function_that_is_refused_leaves_a_finished_run_finished(of_function, tmp_path):
+    shutil.copytree(of_function[1], tmp_path / "run")
+    before = Run.open(tmp_path / "run").manifest
+    with pytest.raises(RequestError, match="has 2 actions"):
+        resume(tmp_path / "run", steps=9_000, teacher=lambda obs: np.zeros((len(obs), 3)))
+    assert Run.open(tmp_path / "run").manifest == before
 
 
 def test_env_is_a_setting_too(monkeypatch):

@@ -28,6 +28,12 @@ class _OfSettings(Command):
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file with any of the settings, over the preset"""
 
+    @classmethod
+    @override
+    def defaults(cls, words: list[str]) -> Self:
+        preset, settings = before_flags(words)
+        return cls(settings, preset=None if asks_help(words) else preset)
+
 
 @dataclass(frozen=True)
 class TrainCommand(_OfSettings):
@@ -58,8 +64,7 @@ class TrainCommand(_OfSettings):
     @classmethod
     @override
     def defaults(cls, words: list[str]) -> Self:
-        preset, settings = before_flags(words)
-        return cls(settings, preset=None if asks_help(words) else preset, words=tuple(words))
+        return replace(super().defaults(words), words=tuple(words))
 
     @override
     def execute(self) -> int:
@@ -222,11 +227,6 @@ class BenchCommand(_OfSettings):
     out: Path | None = None
     """also write the JSON to this file"""
 
-    @classmethod
-    @override
-    def defaults(cls, words: list[str]) -> Self:
-        return cls(before_flags(words)[1])
-
     @override
     def execute(self) -> int:
         from rtpd.system.compile_cache import keep_compiled
@@ -235,6 +235,7 @@ class BenchCommand(_OfSettings):
         keep_compiled()
         result = bench(
             self.config,
+            preset=self.preset,
             rounds=self.rounds,
             seconds=self.seconds,
             tell=tables.tell,

@@ -23,6 +23,7 @@ from rtpd.storage.provenance import provenance
 from rtpd.system.process import settled
 from rtpd.training import validation
 from rtpd.training.timing import TimedLoop, emulator_rate, matmul_gflops
+from rtpd.training.unused import usual_of
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -37,6 +38,7 @@ SETTLING_SECONDS = 1.0  # of a loop before it is measured
 def bench(
     settings: Config,
     *,
+    preset: str | None = None,
     rounds: int = 5,
     seconds: float = 10.0,
     tell: Callable[[str], None] = lambda text: None,
@@ -46,6 +48,7 @@ def bench(
     Args:
         settings: what would be trained. Its students are the family; `auto` stands for `FAMILIES`
             on an Atari game.
+        preset: what they came from, as for `train`.
         rounds: turns of every loop.
         seconds: wall time of a turn.
         tell: told what is being measured.
@@ -62,7 +65,9 @@ def bench(
     """
     if rounds < 1 or not 0 < seconds < math.inf:
         raise ConfigError(f"--rounds {rounds} --seconds {seconds}: both must be above 0")
-    validation.validate(settings, None)
+    if settings.teacher.is_frozen:
+        raise ConfigError("--teacher frozen: allowed: a teacher that learns")
+    validation.validate(settings, usual_of(preset))
     if len(settings.games) > 1:
         raise ConfigError(f"'{settings.env}': one game at a time is measured")
     tell("matrix products")

@@ -12,6 +12,7 @@ import numpy as np
 
 from rtpd import envs
 from rtpd.agents import store
+from rtpd.agents.formats.pretrained import beginning
 from rtpd.config.loading import from_dict, load_config, to_dict
 from rtpd.config.settings import Config, StudentConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, DivergedError, RunError
@@ -242,7 +243,9 @@ def _own_teachers(
         return {}
     if function is not None:
         (game,) = settings.games
-        return {game: store.function_of(run.agent_path(TEACHER), function)}
+        found = store.function_of(run.agent_path(TEACHER), function)
+        found.q_values(beginning(settings.env, settings.environment)[1])  # refused before it plays
+        return {game: found}
     found = frozen_teachers(run)
     if len(found) < len(settings.games):
         starting = run.about.status == STARTING

@@ -33,7 +33,7 @@ from rtpd.training import checkpointing, divergence, snapshots
 from rtpd.training.checkpointing import Progress
 from rtpd.training.collector import Collector
 from rtpd.training.compiled import CompiledLearner
-from rtpd.training.logger import RunLogger
+from rtpd.training.logger import Rows, RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.types import VectorEnv
 
@@ -286,6 +286,21 @@ class Trainer:
                 best[name] = rows[name]["mean"]
                 self.compiled.follow_best(game, net)
 
+    def _evaluate_finally(self) -> Rows:
+        """The last evaluation of all agents; nothing if it is interrupted."""
+        episodes = self.config.evaluation.final_episodes
+        self.logger.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
+        try:
+            with self.stop.others():
+                return self.logger.evaluation(
+                    self._policies(), episodes, self.progress.step, self.progress.seconds,
+                    stop=lambda: self.stop.asked, tell=True,
+                )  # fmt: skip
+        except (KeyboardInterrupt, StuckError):
+            if not self.stop.asked:
+                raise
+            return {}
+
     def _save(self) -> None:
         """Write a checkpoint and the agents. Whoever goes on from it restarts the envs."""
         # A line of metrics first, so that means never reach over a checkpoint: the sums they come
@@ -355,18 +370,11 @@ class Trainer:
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate unless interrupted, and sum up."""
-        progress, rows = self.progress, {}
+        progress = self.progress
         self._save()
         begun = time.monotonic()
-        status = "interrupted" if self.stop.asked else "finished"
-        if status == "finished":
-            episodes = self.config.evaluation.final_episodes
-            self.logger.phase(f"final evaluation: {count(episodes, 'episode')} an agent")
-            with self.stop.others():
-                rows = self.logger.evaluation(
-                    self._policies(), episodes, progress.step, progress.seconds,
-                    stop=lambda: self.stop.asked, tell=True,
-                )  # fmt: skip
+        rows = {} if self.stop.asked else self._evaluate_finally()
+        status = "finished" if rows else "interrupted"
         played = time.monotonic() - begun if rows else 0.0
         seconds, peak = round(progress.seconds, 1), memory.peak_bytes()
         self.folder.note(status=status, ended=now(), seconds=seconds, peak_bytes=peak)
