@@ -53,15 +53,15 @@ def test_families_are_compared_with_none_in_every_round(tmp_path, capsys):
         assert piece in table
 
 
-def test_timing_the_parts_leaves_no_update_owing_or_in_hand(tmp_path):
+def test_timing_the_parts_leaves_no_update_owing_or_in_hand():
     """Else the loop measured next would rest until its updates are due again."""
     settings = replace(load_config("double-dqn"), env="probe/chain", students=STUDENTS)
     memory = replace(settings.replay, warmup_steps=200, capacity=400)
     settings = replace(settings, replay=memory)
-    loop = timing.TimedLoop(settings, tmp_path / "run")
-    before = loop.trainer.progress.updates
+    loop = timing.TimedLoop(settings)
+    before = loop.loop.progress.updates
     loop.parts(100.0)
-    assert loop.trainer.progress.updates == before
+    assert loop.loop.progress.updates == before
     loop.env.close()
 
 

@@ -31,6 +31,7 @@ from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import Run
 from rtpd.system import cpu, memory
 from rtpd.training.checkpointing import Progress
+from rtpd.training.host_loop import HostLoop
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
 from rtpd.training.trainer import Trainer
@@ -297,12 +298,17 @@ def test_the_end_of_a_run_comes_by_minutes_too(seconds, resting, late):
     compiled = SimpleNamespace(
         plan=lambda replays: None, update=lambda replays, *made: asked.append(made)
     )
-    collectors, replays = {}, {}
-    trainer = SimpleNamespace(
-        learner=learner, compiled=compiled, logger=SimpleNamespace(seconds=seconds),
-        progress=Progress(learn_from=0), collectors=collectors, replays=replays,
+    progress = Progress(learn_from=0)
+    loop = SimpleNamespace(
+        learner=learner, compiled=compiled, progress=progress, collectors={}, replays={},
+        learns_next=False, step=lambda gone: HostLoop.update(loop, gone) or [],
     )  # fmt: skip
-    Trainer.update(trainer)
+    trainer = SimpleNamespace(
+        loop=loop, learner=learner, progress=progress, config=settings, collectors={},
+        logger=SimpleNamespace(seconds=seconds),
+        _may_consolidate=lambda seconds: False, _due=lambda period, step: False,
+    )  # fmt: skip
+    Trainer.step(trainer)
     (made,) = asked
     assert bool(learner.after(*made).late) == late
 
@@ -334,7 +340,8 @@ def test_a_teacher_that_learns_again_does_so_from_a_rollout_of_its_own_play(tmp_
 
     def restored(trainer):
         restore(trainer)
-        ((rollout,), (replay,)) = trainer.compiled.rollout.values(), trainer.replays.values()
+        loop = trainer.loop
+        ((rollout,), (replay,)) = loop.compiled.rollout.values(), loop.replays.values()
         found.append((rollout.rows.tolist(), ring.newest(replay, 9).tolist()))
 
     monkeypatch.setattr(Trainer, "restore", restored)

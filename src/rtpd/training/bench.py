@@ -8,8 +8,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -78,23 +76,22 @@ def bench(
         "matmul_gflops": round(matmul_gflops(), 1),
         **provenance(jax.devices()[0].device_kind),
     }
-    with TemporaryDirectory() as folder:
-        loops = {}
+    loops = {}
+    try:
         for name, students in _families(settings).items():
             tell(f"compiling: {name}")
-            loops[name] = TimedLoop(replace(settings, students=students), Path(folder) / name)
-        try:
-            tell("the emulator alone")
-            result["emulator_steps_per_second"] = round(emulator_rate(loops["none"].env), 1)
-            result["cadence"] = loops["none"].trainer.learner.schedule.cadence
-            result["families"] = {}
-            for name, loop in loops.items():
-                tell(f"parts of the loop: {name}")
-                result["families"][name] = loop.parts(result["matmul_gflops"])
-            _take_turns(loops, rounds, seconds, result["families"], tell)
-        finally:
-            for loop in loops.values():
-                loop.env.close()
+            loops[name] = TimedLoop(replace(settings, students=students))
+        tell("the emulator alone")
+        result["emulator_steps_per_second"] = round(emulator_rate(loops["none"].env), 1)
+        result["cadence"] = loops["none"].loop.learner.schedule.cadence
+        result["families"] = {}
+        for name, loop in loops.items():
+            tell(f"parts of the loop: {name}")
+            result["families"][name] = loop.parts(result["matmul_gflops"])
+        _take_turns(loops, rounds, seconds, result["families"], tell)
+    finally:
+        for loop in loops.values():
+            loop.env.close()
     result["rss_bytes"] = psutil.Process().memory_info().rss
     return result
 
@@ -130,14 +127,13 @@ def teachers(
 
 
 def _speed(settings: Config, seconds: float) -> dict[str, Any]:
-    with TemporaryDirectory() as folder:
-        loop = TimedLoop(settings, Path(folder) / "run")
-        try:
-            loop.rate(SETTLING_SECONDS)
-            rate = loop.rate(seconds)
-            return {"update_ms": loop.update_ms(), "loop_steps_per_second": rate}
-        finally:
-            loop.env.close()
+    loop = TimedLoop(settings)
+    try:
+        loop.rate(SETTLING_SECONDS)
+        rate = loop.rate(seconds)
+        return {"update_ms": loop.update_ms(), "loop_steps_per_second": rate}
+    finally:
+        loop.env.close()
 
 
 def _families(settings: Config) -> dict[str, tuple[str, ...]]:

@@ -4,21 +4,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import msgspec
 import numpy as np
 
 from rtpd import envs
 from rtpd.config.settings import Config
-from rtpd.learning.update import Learner
-from rtpd.storage.run_folder import Run
-from rtpd.training import snapshots, validation
-from rtpd.training.monitor import Monitor
-from rtpd.training.trainer import Trainer
+from rtpd.training import validation
+from rtpd.training.host_loop import HostLoop
 from rtpd.types import VectorEnv
 
 CAPACITY = 20_000  # transitions of replay a loop, since several may be alive at once
@@ -46,9 +41,9 @@ def emulator_rate(env: VectorEnv, seconds: float = PART_SECONDS) -> float:
 
 
 class TimedLoop:
-    """A trainer that goes on for as long as it is asked to, and saves nothing."""
+    """A host loop that goes on for as long as it is asked to."""
 
-    def __init__(self, settings: Config, folder: Path) -> None:
+    def __init__(self, settings: Config) -> None:
         """Play the warm-up and compile everything."""
         warmup = min(settings.replay.warmup_steps, 1_000)
         capacity = min(settings.replay.capacity, CAPACITY)
@@ -56,54 +51,51 @@ class TimedLoop:
         memory = replace(
             settings.replay, warmup_steps=max(warmup, least), capacity=max(capacity, least)
         )
-        settings = replace(settings, replay=memory, log_steps=10**9, checkpoint_steps=0)
-        settings = replace(settings, evaluation=replace(settings.evaluation, period_steps=0))
+        settings = replace(settings, replay=memory)
         self.env = envs.make(settings.env, settings.num_envs, settings.environment)
         settings = validation.resolve(settings, is_image=self.env.spec.is_image)
         (game,) = settings.games
-        about = msgspec.to_builtins(snapshots.describe(Learner(settings, {game: self.env.spec})))
-        run = Run.create(folder, {"config": {}, "agents": about})
-        self.trainer = Trainer(run, settings, {game: self.env}, [Monitor()])
-        self.collector = self.trainer.collectors[game]
-        self.trainer.restart_envs()
-        while self.trainer.progress.updates < 2:
-            self.trainer.step()
+        self.loop = HostLoop(settings, {game: self.env})
+        self.collector = self.loop.collectors[game]
+        self.loop.restart_envs()
+        while self.loop.progress.updates < 2:
+            self.loop.step()
         self._settle()
 
     def _settle(self) -> None:
         """Wait for all that has been dispatched."""
         jax.block_until_ready(
-            (self.trainer.compiled.state, self.collector.replay, self.collector.action)
+            (self.loop.compiled.state, self.collector.replay, self.collector.action)
         )
 
     def rate(self, seconds: float) -> float:
         """Agent steps/s of the loop as it is."""
-        start, before = time.perf_counter(), self.trainer.progress.step
+        start, before = time.perf_counter(), self.loop.progress.step
         while time.perf_counter() - start < seconds:
-            self.trainer.step()
+            self.loop.step()
         self._settle()
-        return (self.trainer.progress.step - before) / (time.perf_counter() - start)
+        return (self.loop.progress.step - before) / (time.perf_counter() - start)
 
     def update_ms(self) -> float:
         """What an update takes by itself."""
-        return self._median(self.trainer.update)
+        return self._median(self.loop.update)
 
     def parts(self, peak_gflops: float) -> dict[str, Any]:
         """What each part of an iteration takes by itself, with nothing beside it."""
-        trainer, due = self.trainer, self.trainer.progress.updates
+        loop, due = self.loop, self.loop.progress.updates
         update = self.update_ms()
-        updates = trainer.config.num_envs / trainer.learner.schedule.steps_per_update
+        updates = loop.config.num_envs / loop.learner.schedule.steps_per_update
         step_ms = {
             "emulating": self._median(self._emulate),
             "updating": update * updates,
-            "acting": self._median(trainer.choose),
+            "acting": self._median(loop.choose),
             "copying": self._median(self.collector.store),
         }
-        trainer.progress.updates = due  # or the loop would rest until these were due
-        trainer.restart_envs()  # `_emulate` left the replay behind
-        gflop = trainer.compiled.update_gflop(trainer.replays)
+        loop.progress.updates = due  # or the loop would rest until these were due
+        loop.restart_envs()  # `_emulate` left the replay behind
+        gflop = loop.compiled.update_gflop(loop.replays)
         return {
-            "students": list(trainer.config.students),
+            "students": list(loop.config.students),
             "update_ms": update,
             "update_gflop": gflop,
             "update_gflops": 1e3 * gflop / update,

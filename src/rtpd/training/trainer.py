@@ -1,7 +1,4 @@
-"""The host loop: the only place where envs, replay, learner and actor meet.
-
-One iteration steps E envs of every game once: send the actions, dispatch the updates that are due
-while the emulators run, receive, store the finished row, choose the next actions.
+"""A run in progress: the host loop from its start to its end, evaluated, logged and saved.
 
 A checkpoint is a boundary: the emulators' state cannot be saved, so the replay is sealed and the
 envs start anew from a seed of (seed, step), in a run that goes on as in one that is resumed.
@@ -14,13 +11,11 @@ from typing import Any
 
 import jax
 
-from rtpd.agents import acting, store
+from rtpd.agents import store
 from rtpd.agents.evaluate import random_scores
 from rtpd.config.loading import to_dict
 from rtpd.config.settings import Config
 from rtpd.envs.baselines import has_baseline
-from rtpd.learning import replay as ring
-from rtpd.learning.update import Learner
 from rtpd.networks import qnet
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import AgentId
@@ -28,11 +23,10 @@ from rtpd.storage.provenance import now
 from rtpd.storage.run_folder import Run
 from rtpd.system import memory
 from rtpd.system.formatting import count
-from rtpd.system.interrupt import PATIENCE_SECONDS, Interruption, StuckError
+from rtpd.system.interrupt import PATIENCE_SECONDS, StuckError
 from rtpd.training import checkpointing, divergence, snapshots
 from rtpd.training.checkpointing import Progress
-from rtpd.training.collector import Collector
-from rtpd.training.compiled import CompiledLearner
+from rtpd.training.host_loop import HostLoop
 from rtpd.training.logger import Rows, RunLogger
 from rtpd.training.monitor import Monitor
 from rtpd.types import VectorEnv
@@ -50,34 +44,22 @@ class Trainer:
         `policies` are those of frozen teachers.
         """
         self.folder, self.config = run, settings
-        specs = {game: env.spec for game, env in envs.items()}
-        self.learner = Learner(settings, specs, policies or {})
-        teachers, slices = self.learner.teachers, self.learner.action_slices
-        self.collectors = {
-            game: Collector(settings, env, teachers[game], slices[game])
-            for game, env in envs.items()
-        }
-        frames = next(iter(specs.values())).frames_per_step
-        self.logger = RunLogger(run, settings, frames, self._players(), monitors)
-        self.progress = Progress(learn_from=settings.replay.warmup_steps)
-        self.compiled = CompiledLearner(self.learner, self.replays)
-        self.saved_step, self.stop, self.epsilon = -1, Interruption(), 1.0
+        self.loop = HostLoop(settings, envs, policies)
+        self.learner, self.compiled = self.loop.learner, self.loop.compiled
+        self.collectors, self.stop = self.loop.collectors, self.loop.stop
+        frames = next(iter(self.learner.specs.values())).frames_per_step
+        self.logger = RunLogger(run, settings, frames, self.loop.players(), monitors)
+        self.saved_step = -1
         self._evaluated: dict[str, qnet.QNet] = {}  # each game's teacher, where the best counts
 
-    def _players(self) -> list[str]:
-        """Every agent that drives some envs, by the name it has in the run."""
-        return [
-            self.learner.agent(game, n) for game, c in self.collectors.items() for n in c.actors
-        ]
-
     @property
-    def replays(self) -> dict[str, ring.Replay]:
-        """What each game's teacher and students learn from."""
-        return {game: collector.replay for game, collector in self.collectors.items()}
+    def progress(self) -> Progress:
+        """What has been done so far."""
+        return self.loop.progress
 
     def run(self) -> dict[str, Any]:
         """Run to the end, or until interrupted; saves either way."""
-        replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.replays))
+        replay_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.loop.replays))
         try:
             with self.stop.listening(self._interrupt):
                 self.logger.announce(
@@ -99,7 +81,7 @@ class Trainer:
         """Step by step until it is over."""
         try:
             self._play_randomly()
-            self.restart_envs()
+            self._restart_envs()
             if not self.progress.warmed_up:
                 plays = "the teacher's" if self.learner.policies else "uniformly random"
                 self.logger.phase(f"warm-up: {plays} play")
@@ -108,6 +90,13 @@ class Trainer:
         except StuckError:  # the step in progress is dropped, as at every boundary
             late = f"has not answered for {PATIENCE_SECONDS:g} s"
             self.logger.warn(f"{self.config.env} {late}: saving what it has played before")
+
+    def _restart_envs(self) -> None:
+        """The boundary; what their envs say of it is told once."""
+        self.loop.restart_envs()
+        for collector in self.collectors.values():
+            for text in getattr(collector.env, "warnings", ()):
+                self.logger.health.warn_once(f"{collector.spec.name} {text}")
 
     def _play_randomly(self) -> None:
         """Measure what random play scores, once, where the literature does not tell."""
@@ -124,31 +113,25 @@ class Trainer:
         self.folder.note(random_scores=found)
 
     def step(self) -> None:
-        """Step every env of every game once and learn what is due."""
-        before, after = self.progress.step, self.progress.step + self.config.num_envs
+        """An iteration of the loop, and what falls due before it and after it."""
+        progress, before = self.progress, self.progress.step
         # Here rather than at the end, so that a resumed run evaluates what the first one would.
-        if not self.progress.consolidating and self._may_consolidate(self.logger.seconds):
+        if not progress.consolidating and self._may_consolidate(self.logger.seconds):
             self._begin_consolidation()
-        elif self.progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
+        elif progress.warmed_up and self._due(self.config.evaluation.period_steps, before):
             self._begin_evaluation(self._policies(), self.config.evaluation.episodes)
-        with self.stop.others():
-            for collector in self.collectors.values():
-                collector.send()
-        self._learn(after)
-        for game, collector in self.collectors.items():
-            with self.stop.others():
-                ended = collector.receive()
-            for name, total in ended:
-                self.logger.book(self.learner.agent(game, name), total)
+        if not progress.warmed_up and self.loop.learns_next:
+            self.logger.phase("compiling the update")
+        for agent, total in self.loop.step(self.learner.schedule.gone(self.logger.seconds)):
+            self.logger.book(agent, total)
+        for collector in self.collectors.values():
             self.logger.health.check_rewards(collector.spec.name, collector.timestep.reward)
-            collector.store()
-        self.progress.step = after
-        self.choose()
+        after = progress.step
         if self._due(self.config.log_steps, after):
             self._log()
         if self._due(self.config.checkpoint_steps, after) and after < self.config.steps:
             self._save()
-            self.restart_envs()
+            self._restart_envs()
             self.logger.phase("training")
 
     def _begin_evaluation(self, policies: dict[str, Policy | HostPolicy], episodes: int) -> None:
@@ -184,62 +167,6 @@ class Trainer:
         """Whether the iteration that led to `step` passed a multiple of `period`; never for 0."""
         return bool(period) and (step - self.config.num_envs) // period < step // period
 
-    def _learn(self, step: int) -> None:
-        """Dispatch the updates that are due at `step`; they run while the emulators do."""
-        progress = self.progress
-        if step < progress.learn_from:
-            return
-        if not progress.warmed_up:
-            self._end_warmup()
-        due = self.learner.schedule.updates_due(step - progress.learn_from)
-        for _ in range(progress.updates_before + due - progress.updates):
-            self.update()
-
-    def update(self) -> None:
-        """Dispatch one update of every teacher and every student; of students while those rest."""
-        progress = self.progress
-        if progress.consolidating:
-            self.compiled.consolidate(self.replays)
-        else:
-            made = progress.updates - progress.updates_before
-            if made % self.learner.schedule.updates_per_rollout == 0:
-                self.compiled.plan(self.replays)
-            gone = self.learner.schedule.gone(self.logger.seconds)
-            priorities = self.compiled.update(self.replays, progress.updates, gone)
-            for game, collector in self.collectors.items():
-                collector.replay = collector.replay._replace(priority=priorities[game])
-        progress.updates += 1
-
-    def _end_warmup(self) -> None:
-        """Freeze what frames are centred on and scaled by, and compile the update."""
-        self.compiled.set_preprocess({game: c.preprocess() for game, c in self.collectors.items()})
-        self.progress.warmed_up = True
-        self.logger.phase("compiling the update")
-
-    def choose(self) -> None:
-        """Choose the next actions: uniformly random in the warm-up, then as the teacher explores.
-
-        A pretrained teacher plays from the start.
-        """
-        explore, step = self.config.exploration, self.progress.step
-        self.epsilon = 1.0
-        if self.progress.warmed_up or self.learner.policies:
-            self.epsilon = acting.linear_epsilon(
-                step, start=explore.start, end=explore.end, decay_steps=explore.decay_steps
-            )
-        state = self.compiled.state
-        for game, collector in self.collectors.items():
-            collector.choose(state.teachers[game], state.students, step, self.epsilon)
-
-    def restart_envs(self) -> None:
-        """Start every env anew: the boundary."""
-        with self.stop.others():
-            for collector in self.collectors.values():
-                collector.restart(self.progress.step)
-                for text in getattr(collector.env, "warnings", ()):
-                    self.logger.health.warn_once(f"{collector.spec.name} {text}")
-        self.choose()
-
     def _over(self) -> bool:
         late = self.learner.schedule.gone(self.logger.seconds) >= 1
         return self.stop.asked or late or self.progress.step >= self.config.steps
@@ -252,10 +179,10 @@ class Trainer:
         progress, means = self.progress, self.compiled.means()
         self.compiled.clear_sums(consolidating=progress.consolidating)
         if means and self.compiled.state.students:
-            for name, row in self.compiled.following(self.replays, progress.step).items():
+            for name, row in self.compiled.following(self.loop.replays, progress.step).items():
                 means.setdefault(name, {}).update(row)
         self.logger.training(
-            progress.step, self.epsilon, progress.updates, means,
+            progress.step, self.loop.epsilon, progress.updates, means,
             consolidating=progress.consolidating,
         )  # fmt: skip
         divergence.check_losses(progress.step, means)
@@ -329,7 +256,7 @@ class Trainer:
     def _saved(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
         learning = {"state": self.compiled.state, "rollout": self.compiled.rollout}
-        return learning | ({"replay": self.replays} if self.config.replay.save else {})
+        return learning | ({"replay": self.loop.replays} if self.config.replay.save else {})
 
     def restore(self) -> None:
         """Take up the newest checkpoint that is whole and of this run; others are named and left.
@@ -341,7 +268,7 @@ class Trainer:
         if found is None:
             self.folder.cut(lambda record: False)
             return
-        tree, self.progress = found
+        tree, self.loop.progress = found
         self.compiled.state, self.compiled.rollout = tree["state"], tree["rollout"]
         # One that goes on for longer than it was to has its teacher learn again.
         rested = self.progress.consolidating
@@ -357,7 +284,7 @@ class Trainer:
                 collector.replay = tree["replay"][game]
             if rested and not self.progress.consolidating:
                 # The rollout of before the rest has been written over.
-                self.compiled.plan(self.replays)
+                self.compiled.plan(self.loop.replays)
         else:  # the agent's own play refills it before learning goes on
             self.progress.learn_from = reached + self.config.replay.warmup_steps
             self.progress.updates_before = self.progress.updates
