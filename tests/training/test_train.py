@@ -195,6 +195,23 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
     assert same[f"{name}.safetensors"] != whole[f"{name}.safetensors"]
 
 
+def test_of_the_teachers_evaluated_the_best_is_followed_and_of_equals_the_first():
+    means, followed = [-21.0, -21.5, 5.0, None, 5.0, 4.0], []  # None: it was given up
+    trainer = SimpleNamespace(
+        stop=SimpleNamespace(asked=False),
+        progress=Progress(learn_from=0),
+        learner=SimpleNamespace(agent=lambda game, name: f"{game}/{name}"),
+        compiled=SimpleNamespace(follow_best=lambda game, net: followed.append((game, net))),
+        logger=SimpleNamespace(),
+    )
+    for i, mean in enumerate(means):
+        rows = None if mean is None else {"pong/teacher": {"mean": mean}}
+        trainer.logger.end_evaluation, trainer._evaluated = lambda hurry, r=rows: r, {"pong": i}
+        Trainer._end_evaluation(trainer)
+    assert followed == [("pong", 0), ("pong", 2)]
+    assert trainer.progress.best == {"pong/teacher": 5.0}
+
+
 class Watch(Monitor):
     """What is there when an evaluation ends: programs compiled so far, steps of saved agents."""
 
