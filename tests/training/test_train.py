@@ -31,6 +31,7 @@ from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import Run
 from rtpd.system import cpu, memory
 from rtpd.training.checkpointing import Progress
+from rtpd.training.compiled import CompiledLearner
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
 from rtpd.training.trainer import Trainer
@@ -210,6 +211,25 @@ def test_of_the_teachers_evaluated_the_best_is_followed_and_of_equals_the_first(
         Trainer._end_evaluation(trainer)
     assert followed == [("pong", 0), ("pong", 2)]
     assert trainer.progress.best == {"pong/teacher": 5.0}
+
+
+def test_means_are_over_the_updates_since_they_were_last_begun_anew():
+    compiled = object.__new__(CompiledLearner)  # without its nets and programs
+    compiled.state = compiled.rollout = None
+    zero = {"pong/teacher/loss": 0.0, "mlp8/loss": 0.0}
+    compiled.learner = SimpleNamespace(zero_metrics=lambda consolidating: zero)
+
+    def of_loss(size, gone):
+        added = {"pong/teacher/loss": size, "mlp8/loss": 2 * size}
+        return lambda state, totals, *_: (state, {k: v + added[k] for k, v in totals.items()}, {})
+
+    compiled._update_after = of_loss
+    for sizes, mean in ([1, 2, 6], 3.0), ([], None), ([5], 5.0):
+        compiled.clear_sums(consolidating=False)
+        for size in sizes:
+            compiled.update({}, size)
+        expected = {"pong/teacher": {"loss": mean}, "mlp8": {"loss": 2 * mean}} if sizes else {}
+        assert compiled.means() == expected
 
 
 class Watch(Monitor):
