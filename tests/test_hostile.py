@@ -359,6 +359,18 @@ def test_names_cannot_leave_their_folder(tmp_path, name):
     refused_or_valid(read_all, tmp_path)
 
 
+def test_links_lead_as_far_as_their_folder_and_no_further(tmp_path):
+    folder, beside = tmp_path / "run", tmp_path / "run2"
+    folder.mkdir()
+    beside.mkdir()
+    for name, target in (("out", beside), ("file", beside / "x"), ("self", "self"), ("in", folder)):
+        os.symlink(target, folder / name)
+    for name in ("out", "out/x", "file", "self"):
+        with pytest.raises(CheckpointError, match=r"^[^\n]* is a link that leads out of '[^\n]*'$"):
+            inside(folder, name)
+    assert inside(folder, "in/x") == folder / "in" / "x"
+
+
 @pytest.mark.parametrize("name", ["teacher", "pong/net1.7", "CartPole-v1/mlp16-kl"])
 def test_names_of_agents_are_inside(tmp_path, name):
     assert inside(tmp_path, name) == tmp_path / name

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from ale_py.vector_env import AtariVectorEnv
 
 from rtpd import envs
 from rtpd.agents import runner as runners
@@ -50,6 +51,19 @@ def test_random_play_of_pong_scores_as_the_literature_says():
     result = play({"a": policy()}, options, episodes=8, epsilon=1.0, seed=0)["a"]
     assert result.mean == pytest.approx(baselines()["pong"].random, abs=0.8)
     assert all(-21 <= r <= -18 for r in result.returns)
+
+
+def test_an_episode_is_cut_off_by_the_time_limit_whatever_lives_are_lost_then(monkeypatch):
+    recv = AtariVectorEnv.recv
+
+    def scripted(self):
+        *answer, cut, info = recv(self)
+        return *answer, cut, info | {"lives": np.where(cut, 2, 3)}
+
+    monkeypatch.setattr(AtariVectorEnv, "recv", scripted)
+    options = EnvOptions(max_episode_frames=12, episodic_life=True)  # switched off by play
+    result = play({"a": policy()}, options, episodes=2, epsilon=1.0, seed=0)["a"]
+    assert result.cut_off == 2
 
 
 def test_the_same_seed_gives_the_same_episodes():

@@ -30,8 +30,10 @@ from rtpd.learning.replay_shape import ReplayShape
 from rtpd.learning.student_spec import parse_students
 from rtpd.learning.students import Students
 from rtpd.learning.teachers import TEACHERS, algorithm_of, make_teacher, schedule_of
+from rtpd.learning.teachers.dqn import DQN
+from rtpd.learning.teachers.off_policy import batch_losses
 from rtpd.learning.teachers.state import BestNet
-from rtpd.learning.train_state import copied, named_key, optimizer
+from rtpd.learning.train_state import Minibatch, copied, named_key, optimizer
 from rtpd.learning.update import Learner, LearnerState
 from rtpd.networks import architectures, qnet
 from rtpd.networks.heads import Logits, Scalar
@@ -421,8 +423,8 @@ def test_stored_answers_are_of_the_newest_steps(pixels):
     teacher = teacher_in(replace(setting, num_envs=8), spec)
     state = teacher.init(jr.key(0), Preprocess(*ring.frame_statistics(replay)))
     old = answered(replay, spec, q.astype(jnp.float32))
-    stored = jax.jit(teacher._stored, static_argnums=3)
-    batches = [stored(state, old, jr.key(i), 80) for i in range(8)]
+    replayed = jax.jit(partial(teacher._replayed, ("stored",)))
+    batches = [replayed(state, old, jr.key(i))["stored"] for i in range(8)]
     ages = np.concatenate([batch.target["latest"].logits[:, 0] for batch in batches])
     # 80 steps of 8 envs are 10 rows; the newest has no successor yet.
     assert set(ages.astype(int).tolist()) == set(range(1, 10))
@@ -585,6 +587,32 @@ def test_students_send_no_gradient_into_the_teacher(vectors):
     assert all(np.any(g) for g in weights(into_students["mlp8"].net))
 
 
+class Naive(DQN):
+    """It does not stop the gradient into what it bootstraps from."""
+
+    double, needs_current = True, True
+
+    def loss(self, outputs, bootstrap, transition, kind):
+        found = sum(jnp.sum(values) for values in bootstrap)
+        return found, found
+
+
+def test_no_gradient_flows_into_what_a_target_is_made_of():
+    _, spec = filled_replay("probe/match", rows=60)
+    net, x = (
+        architectures.build("mlp4", spec, spec.num_actions, key=jr.key(0)),
+        jnp.ones((2, WIDTH)),
+    )
+    batch = Minibatch(x, x, jnp.zeros(2, int), jnp.zeros(2), jnp.ones(2))
+
+    def loss(online, target):
+        return jnp.sum(batch_losses(Naive(), net(x), batch, online, target, "mse")[0])
+
+    value, gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(net, net)
+    assert value != 0
+    assert not any(np.any(g) for g in weights(gradient))
+
+
 def test_the_update_is_traced_once(vectors):
     replay, spec = vectors
     learner = Learner(config(students=("mlp8:kl", "mlp8:mse"), noisy=True), {GAME: spec})
@@ -639,6 +667,16 @@ def test_an_annealed_learning_rate_falls_linearly_to_zero_at_the_last_step(share
     for expected in [*rates, 0]:
         step, state = rule.update(gradient, state)
         assert float(step) == pytest.approx(-1e-3 * expected, rel=1e-4, abs=1e-12)
+
+
+@pytest.mark.parametrize(("most", "size"), [(2.0, 2.0), (10.0, 5.0), (0.0, 5.0)])
+def test_a_gradient_is_clipped_to_the_norm_of_all_its_parts(most, size):
+    """With a large eps Adam's first step is as long as the gradient; a limit of 0 is none."""
+    eps = 1e6
+    rule = optimizer(OptimizerConfig(learning_rate=eps, eps=eps, max_grad_norm=most), updates=1)
+    gradient = (jnp.float32(3.0), jnp.float32(4.0))
+    step, _ = rule.update(gradient, rule.init(gradient))
+    np.testing.assert_allclose(step, np.multiply((-3 / 5, -4 / 5), size), rtol=1e-4)
 
 
 def test_the_run_of_a_learning_rate_is_that_of_its_updates():

@@ -28,7 +28,10 @@ MIXED = Config(
 
 
 def test_each_agent_drives_its_own_envs():
-    """Nets that always prefer one action each: the envs show who chose."""
+    """Nets that always prefer one action each: the envs show who chose.
+
+    What is kept of their answers are the teacher's alone.
+    """
     env = envs.make("probe/swap", 8, EnvOptions())
     learner = Learner(MIXED, {"swap": env.spec})
     unseen = Preprocess(jnp.zeros(env.spec.frame_shape), jnp.ones(()))
@@ -48,6 +51,7 @@ def test_each_agent_drives_its_own_envs():
     lane.choose(teacher, students, 0, 0.0)
     assert list(state.students) == ["mlp8", "mlp4"]
     assert np.asarray(lane.action).tolist() == [2, 2, 2, 2, 0, 0, 0, 1]
+    assert np.isfinite(lane.q).all(axis=1).tolist() == [True] * 4 + [False] * 4
     lane.send()
     played = lane.receive()  # every episode of this probe has one step
     assert [name for name, _ in played] == ["teacher"] * 4 + ["mlp8"] * 3 + ["mlp4"]

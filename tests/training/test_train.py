@@ -31,6 +31,7 @@ from rtpd.learning.update import Learner
 from rtpd.storage.run_folder import Run
 from rtpd.system import cpu, memory
 from rtpd.training.checkpointing import Progress
+from rtpd.training.compiled import CompiledLearner
 from rtpd.training.host_loop import HostLoop
 from rtpd.training.monitor import Monitor
 from rtpd.training.train import resume, train
@@ -194,6 +195,42 @@ def test_a_run_that_follows_the_best_teacher_keeps_it_over_a_resume(tmp_path):
     (same, whole), name = (agent_bytes(tmp_path / n) for n in ("latest", "whole")), "mlp8"
     assert same["teacher.safetensors"] == whole["teacher.safetensors"]
     assert same[f"{name}.safetensors"] != whole[f"{name}.safetensors"]
+
+
+def test_of_the_teachers_evaluated_the_best_is_followed_and_of_equals_the_first():
+    means, followed = [-21.0, -21.5, 5.0, None, 5.0, 4.0], []  # None: it was given up
+    trainer = SimpleNamespace(
+        stop=SimpleNamespace(asked=False),
+        progress=Progress(learn_from=0),
+        learner=SimpleNamespace(agent=lambda game, name: f"{game}/{name}"),
+        compiled=SimpleNamespace(follow_best=lambda game, net: followed.append((game, net))),
+        logger=SimpleNamespace(),
+    )
+    for i, mean in enumerate(means):
+        rows = None if mean is None else {"pong/teacher": {"mean": mean}}
+        trainer.logger.end_evaluation, trainer._evaluated = lambda hurry, r=rows: r, {"pong": i}
+        Trainer._end_evaluation(trainer)
+    assert followed == [("pong", 0), ("pong", 2)]
+    assert trainer.progress.best == {"pong/teacher": 5.0}
+
+
+def test_means_are_over_the_updates_since_they_were_last_begun_anew():
+    compiled = object.__new__(CompiledLearner)  # without its nets and programs
+    compiled.state = compiled.rollout = None
+    zero = {"pong/teacher/loss": 0.0, "mlp8/loss": 0.0}
+    compiled.learner = SimpleNamespace(zero_metrics=lambda consolidating: zero)
+
+    def of_loss(size, gone):
+        added = {"pong/teacher/loss": size, "mlp8/loss": 2 * size}
+        return lambda state, totals, *_: (state, {k: v + added[k] for k, v in totals.items()}, {})
+
+    compiled._update_after = of_loss
+    for sizes, mean in ([1, 2, 6], 3.0), ([], None), ([5], 5.0):
+        compiled.clear_sums(consolidating=False)
+        for size in sizes:
+            compiled.update({}, size)
+        expected = {"pong/teacher": {"loss": mean}, "mlp8": {"loss": 2 * mean}} if sizes else {}
+        assert compiled.means() == expected
 
 
 class Watch(Monitor):
