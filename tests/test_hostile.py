@@ -50,7 +50,7 @@ from rtpd.storage.files import (
 )
 from rtpd.storage.listing import runs
 from rtpd.storage.run_folder import Run
-from rtpd.suite.plan import read as read_suite
+from rtpd.suite.suite_file import read as read_suite
 from rtpd.training.train import train
 from rtpd.training.validation import validate
 from rtpd.types import EnvSpec, Preprocess
