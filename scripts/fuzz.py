@@ -111,7 +111,7 @@ def targets(folder: Path) -> dict[str, Any]:
     from rtpd.storage.archive import Archive
     from rtpd.storage.files import discard, sha256
     from rtpd.storage.run_folder import Run, is_running, locked
-    from rtpd.suite.plan import read as read_suite
+    from rtpd.suite.suite_file import read as read_suite
     from rtpd.training import identity
     from rtpd.training.validation import validate
     from rtpd.types import EnvSpec, Preprocess

@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["rtpd", "tomllib"]):
     from rtpd.agents.formats.torch_file import state_dict
     from rtpd.config.loading import load_config
     from rtpd.errors import RtpdError
-    from rtpd.suite.plan import read as read_suite
+    from rtpd.suite.suite_file import read as read_suite
 
 Readers = dict[str, tuple[bytes, Callable[[bytes], object]]]
 

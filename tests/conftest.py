@@ -32,7 +32,7 @@ import pytest  # noqa: E402
 ROOMS = (
     "types", "envs.common", "envs.emulator", "envs.probe", "networks", "learning", "agents.acting",
     "agents.play.game", "export.quantise", "export.verify", "training.collector",
-    "training.compiled", "training.snapshots", "report.stats",
+    "training.compiled", "training.snapshots", "report.stats", "report.arrival",
 )  # fmt: skip
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 jaxtyping.install_import_hook([f"rtpd.{room}" for room in ROOMS], CHECKER)

@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from rtpd.agents import store
 from rtpd.agents.formats import onnx_file, onnx_graph
 from rtpd.agents.sources import options_of
-from rtpd.cli import tables
 from rtpd.cli.main import main
+from rtpd.cli.run_table import print_runs
 from rtpd.config.loading import from_dict, load_config, to_dict
 from rtpd.config.settings import Config, EvaluationConfig, ReplayConfig, TeacherConfig
 from rtpd.errors import CheckpointError, ConfigError, RequestError, RtpdError
@@ -50,7 +50,7 @@ from rtpd.storage.files import (
 )
 from rtpd.storage.listing import runs
 from rtpd.storage.run_folder import Run
-from rtpd.suite.plan import read as read_suite
+from rtpd.suite.suite_file import read as read_suite
 from rtpd.training.train import train
 from rtpd.training.validation import validate
 from rtpd.types import EnvSpec, Preprocess
@@ -322,7 +322,7 @@ def run_folder(folder, manifest, lines):
 
 
 def read_all(folder):
-    tables.print_runs(runs(folder))  # never refused: a run that is damaged is listed as such
+    print_runs(runs(folder))  # never refused: a run that is damaged is listed as such
     run = Run.open(folder)
     run.records()
     assert all(folder in run.agent_path(name).parents for name in run.agents)

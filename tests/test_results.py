@@ -8,7 +8,7 @@ import pytest
 from rtpd.config.loading import flat, to_dict
 from rtpd.report.gather import ASIDE
 from rtpd.storage.run_folder import MANIFEST, Run
-from rtpd.suite import plan
+from rtpd.suite import plan, suite_file
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -41,7 +41,7 @@ def test_the_readme_tells_of_every_experiment_and_measurement():
 def test_every_run_is_one_that_its_suite_file_plans(name):
     """With its settings, but for those of an earlier version; students may have been added."""
     file = ROOT / "experiments" / f"{name}.toml"
-    suite = plan.read(file)
+    suite = suite_file.read(file)
     planned = {(e.game, e.variant): e for e in plan.experiments(file, suite)}
     runs = sorted((RESULTS / name).rglob(MANIFEST))
     assert runs

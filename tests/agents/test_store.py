@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rtpd.agents import store
+from rtpd.agents.agent_files import FORMAT
 from rtpd.config.settings import Config, TeacherConfig
 from rtpd.errors import CheckpointError, RequestError, RunError
 from rtpd.learning.teachers import TEACHERS, algorithm_of
@@ -131,7 +132,7 @@ def test_a_description_that_is_no_json_is_refused(saved, content):
     assert_refused(saved, "net0.1")
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "1", f'{{"format": {store.FORMAT}}}'])
+@pytest.mark.parametrize("content", ["[]", "null", "1", f'{{"format": {FORMAT}}}'])
 def test_a_description_that_is_none_is_refused(saved, content):
     saved.with_suffix(".json").write_text(content)
     assert_refused(saved, "net0.1")
@@ -140,7 +141,7 @@ def test_a_description_that_is_none_is_refused(saved, content):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 99}, f"agent format 99, this rtpd reads {store.FORMAT}"),
+        ({"format": 99}, f"agent format 99, this rtpd reads {FORMAT}"),
         ({"num_outputs": 5}, "damaged"),
         ({"net": "net0.5"}, "damaged"),
         ({"net": "net99"}, "damaged"),

@@ -8,7 +8,8 @@ import pytest
 
 import rtpd
 from rtpd.agents import zoo
-from rtpd.agents.evaluate import check_card, evaluate
+from rtpd.agents.evaluate import evaluate
+from rtpd.agents.zoo.check import check_card
 from rtpd.cli.main import main
 from rtpd.errors import RequestError
 from rtpd.storage.files import read_json

@@ -10,6 +10,7 @@ from ale_py.vector_env import AtariVectorEnv
 from rtpd import envs
 from rtpd.envs import EnvOptions
 from rtpd.envs.common import env_seeds
+from rtpd.learning import priorities
 from rtpd.learning import replay as ring
 from rtpd.learning.replay_shape import ReplayShape
 
@@ -19,7 +20,7 @@ add = jax.jit(ring.add, donate_argnums=0)
 seal = jax.jit(ring.seal, donate_argnums=0)
 SAMPLED = ("batch_size", "stack", "n_step", "gamma", "clip_reward")
 sample = jax.jit(ring.sample, static_argnames=SAMPLED)
-draw_prioritised = jax.jit(ring.draw_prioritised, static_argnums=(2, 3, 4, 5))
+draw_prioritised = jax.jit(priorities.draw_prioritised, static_argnums=(2, 3, 4, 5))
 
 
 class Oracle:
@@ -396,10 +397,12 @@ def test_a_new_row_has_the_highest_priority_and_what_was_learnt_its_surprise():
     frame = jnp.zeros((2, 1))
     replay = ring.add(replay, frame, noop, zero, no, no, no)
     assert replay.priority.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
-    found = ring.updated_priorities(
+    found = priorities.updated_priorities(
         replay.priority, jnp.array([0]), jnp.array([1]), jnp.array([5.0])
     )
     replay = ring.add(replay._replace(priority=found), frame, noop, zero, no, no, no)
     np.testing.assert_allclose(replay.priority, [[1, 5], [5, 5], [0, 0], [0, 0]], rtol=1e-5)
-    still_seen = ring.updated_priorities(found, jnp.array([0]), jnp.array([0]), jnp.array([0.0]))
+    still_seen = priorities.updated_priorities(
+        found, jnp.array([0]), jnp.array([0]), jnp.array([0.0])
+    )
     assert still_seen[0, 0] > 0

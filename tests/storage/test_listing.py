@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from rtpd.cli.main import main
-from rtpd.storage.listing import runs
+from rtpd.storage.listing import find, runs
 from rtpd.storage.run_folder import Run, locked
 
 FLAGS = """--preset double-dqn --num-envs 4 --steps 400 --log-steps 100 --checkpoint-steps 0
@@ -57,3 +57,11 @@ def test_the_command_line_lists_them(folder, capsys):
     assert json.loads(capsys.readouterr().out) == runs(folder)
     assert main(["ls", str(folder / "none")]) == 2
     assert "none" in capsys.readouterr().err
+
+
+def test_what_is_inside_of_a_run_is_not_another_run(tmp_path):
+    for name in ("a", "a/b", "c/d"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "manifest.json").touch()
+    assert sorted(find(tmp_path)) == [tmp_path / "a", tmp_path / "c/d"]
+    assert find(tmp_path / "a") == [tmp_path / "a"]

@@ -26,8 +26,9 @@ from rtpd.storage.run_folder import Run
 from rtpd.suite import run_suite
 from rtpd.suite.attempt import find
 from rtpd.suite.board import Panel
-from rtpd.suite.plan import as_toml, experiments, jobs_of, read
+from rtpd.suite.plan import as_toml, experiments, jobs_of
 from rtpd.suite.rows import TrackedRun, results, seconds_left
+from rtpd.suite.suite_file import read
 from rtpd.training.train import train
 
 pytestmark = pytest.mark.xdist_group("suite")  # its runs are made once, by one worker

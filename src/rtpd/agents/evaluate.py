@@ -13,6 +13,7 @@ from rtpd.agents import zoo
 from rtpd.agents.episodes import Episodes
 from rtpd.agents.runner import EpisodeRunner
 from rtpd.agents.sources import agents_of, check_numbers
+from rtpd.agents.zoo.check import check_card
 from rtpd.envs.baselines import has_baseline, human_normalised, percent_of_teacher
 from rtpd.networks.policy import HostPolicy, Policy
 from rtpd.storage.agent_id import AgentId
@@ -153,7 +154,7 @@ def evaluate(
     (episodes that the longest allowed has ended), "human_normalised", "percent_of_teacher",
     "percent_interval", and of a student with settings of its own "short" (name) and "settings"}}},
     of a run whose teacher was given "distilled_from" (a file, a run, a function), and for a student
-    of the zoo "card" (see `check_card`). Errors are RequestErrors.
+    of the zoo "card" (see `zoo.check`). Errors are RequestErrors.
     """
     check_numbers(episodes, epsilon, seed)
     found = agents_of(run, agents)
@@ -178,25 +179,6 @@ def evaluate(
         (played,) = results.values()
         result["card"] = check_card(zoo.card(run), played)
     return result
-
-
-def check_card(card: Mapping[str, Any], played: EvalResult) -> dict[str, Any]:
-    """Whether a mean return agrees with that of a student's card.
-
-    {"mean", "standard_error", "episodes", "difference", "allowed", "holds"}: two samples of one
-    distribution differ in their means by more than `allowed` in 5 % of cases; its deviation is
-    that of the card's episodes, since a few episodes tell little of it. `holds` is None where
-    another share of random actions makes it another distribution.
-    """
-    deviation = float(np.std(card["returns"], ddof=1))
-    allowed = 1.96 * deviation * (1 / card["episodes"] + 1 / len(played.returns)) ** 0.5
-    difference, same = played.mean - card["mean"], played.epsilon == card["epsilon"]
-    return {
-        **{key: card[key] for key in ("mean", "standard_error", "episodes", "epsilon")},
-        "difference": difference,
-        "allowed": allowed,
-        "holds": abs(difference) <= allowed if same else None,
-    }
 
 
 def untaught_of(policies: Mapping[str, Policy | HostPolicy]) -> set[str]:

@@ -8,6 +8,7 @@ import tyro
 
 from rtpd.cli import tables
 from rtpd.cli.command import Command
+from rtpd.cli.run_table import print_runs
 from rtpd.errors import RequestError
 
 
@@ -45,7 +46,7 @@ class LsCommand(Command):
     def execute(self) -> int:
         from rtpd.storage.listing import runs
 
-        tables.print_result(runs(self.folder), tables.print_runs, as_json=self.json)
+        tables.print_result(runs(self.folder), print_runs, as_json=self.json)
         return 0
 
 

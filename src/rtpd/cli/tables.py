@@ -3,19 +3,18 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.columns import Columns
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from rtpd.errors import clean
-from rtpd.storage.agent_id import AgentId
 from rtpd.storage.files import finite
 from rtpd.system.formatting import (
-    WIDE,
     Row,
+    add_row,
     count,
     percent,
     plain_table,
@@ -25,7 +24,7 @@ from rtpd.system.formatting import (
     terminal,
 )
 from rtpd.system.streams import json_stream
-from rtpd.training.progress import evaluation_table, progress, settings_notes, short
+from rtpd.training.progress import evaluation_table, settings_notes, short
 
 
 def print_result[T](result: T, print_it: Callable[[T], object], *, as_json: bool) -> None:
@@ -39,6 +38,11 @@ def print_result[T](result: T, print_it: Callable[[T], object], *, as_json: bool
 def tell(text: str) -> None:
     """What is being done, beside the result."""
     print(f"... {text}", file=sys.stderr)
+
+
+def _print(*parts: RenderableType, note: str, console: Console | None) -> None:
+    """Print a result with what is to be known of it below."""
+    (console or terminal(sys.stdout)).print(Group(*parts, Text(note, "dim")))
 
 
 def print_evaluation(result: Row, *, console: Console | None = None) -> None:
@@ -55,8 +59,7 @@ def print_evaluation(result: Row, *, console: Console | None = None) -> None:
         note += f"\nteacher: {clean(result['distilled_from'])}"
     if card := result.get("card"):
         note = f"\n{_card_line(card)}{note}"
-    out = console or terminal(sys.stdout)
-    out.print(Group(evaluation_table(result["agents"], title=title), Text(note, "dim")))
+    _print(evaluation_table(result["agents"], title=title), note=note, console=console)
 
 
 def _card_line(card: Row) -> str:
@@ -74,7 +77,7 @@ def print_play(result: Row, *, console: Console | None = None) -> None:
     who = result["agent"] + (f" (asked: {result['versus']})" if result["versus"] else "")
     table = plain_table(["episode", "return", "steps"], f"{result['env']}  {who}")
     for i, (total, steps) in enumerate(zip(result["returns"], result["lengths"], strict=True), 1):
-        table.add_row(str(i), show(total, ",g"), show(steps))
+        add_row(table, (i, show(total, ",g"), show(steps)))
     lines = []
     if len(result["returns"]) > 1:
         lines.append(f"mean return {score(result)}")
@@ -86,63 +89,8 @@ def print_play(result: Row, *, console: Console | None = None) -> None:
     if result["file"]:
         lines.append(f"wrote {clean(result['file'])}")
     lines.append(f"epsilon {result['epsilon']:g}, returns unclipped")
-    out = console or terminal(sys.stdout)
-    out.print(Group(*([table] if result["returns"] else []), Text("\n".join(["", *lines]), "dim")))
-
-
-# Columns of `rtpd ls`; those that come first need the most room.
-_RUN_COLUMNS = (
-    ("run", "game", "state", "steps", "done", "teacher", "students"),
-    ("run", "game", "state", "done", "teacher", "students"),
-    ("run", "game", "state", "done", "teacher", "best student"),
-    ("run", "state", "done", "teacher", "best student"),
-    ("run", "state", "teacher", "best student"),
-)
-
-
-def print_runs(runs: Iterable[Row], *, console: Console | None = None) -> None:
-    """Every run in a line: its state, how far it is, the returns of its last evaluation."""
-    rows = [_run_cells(run) for run in runs]
-    out = console or terminal(sys.stdout)
-    unbounded = out.options.update(max_width=WIDE)
-    for heads in _RUN_COLUMNS:
-        table = plain_table(heads)
-        for row in rows:
-            table.add_row(*(Text(clean(row[head])) for head in heads))
-        if out.measure(table, options=unbounded).maximum <= out.width:
-            break
-    stopped = any(row["state"] in ("killed", "interrupted") for row in rows)
-    hint = "rtpd train --resume RUN goes on with one; " if stopped else ""
-    note = f"\n{hint}returns are those of the last evaluation; rtpd report RUN... tells more"
-    out.print(Group(table, Text(note, "dim")))
-
-
-def _run_cells(run: Row) -> dict[str, str]:
-    """What is told of a run, by the head of the column."""
-    done, _ = progress(run, run) if run["state"] != "finished" else (1.0, 0.0)
-    return {
-        "run": run["run"],
-        "game": str(run["env"] or "-").removeprefix("ale/"),
-        "state": run["state"],
-        "steps": show(run["step"]),
-        "done": percent(done),
-        "teacher": show(run["teacher"], ",.1f"),
-        **_best_student(run),
-    }
-
-
-def _best_student(run: Row) -> dict[str, str]:
-    """The best of a run's students; of several games, whose returns do not compare, how many."""
-    means = {name: mean for name, mean in run["students"].items() if mean is not None}
-    games = {AgentId.parse(name).game for name in means}
-    if len(games) > 1:
-        return {"students": f"{len(means)} in {len(games)} games", "best student": "-"}
-    if not means:
-        return {"students": "-", "best student": "-"}
-    name = max(means, key=lambda name: means[name])
-    best, short = show(means[name], ",.1f"), run.get("short", {}).get(name, name)
-    of_all = f" (best of {len(means)})" if len(means) > 1 else ""
-    return {"students": f"{short} {best}{of_all}", "best student": best}
+    note = "\n".join(["", *lines])
+    _print(*([table] if result["returns"] else []), note=note, console=console)
 
 
 def print_zoo(cards: Mapping[str, Row], *, console: Console | None = None) -> None:
@@ -154,10 +102,9 @@ def print_zoo(cards: Mapping[str, Row], *, console: Console | None = None) -> No
         row = [score(card), score(card["teacher"]), percent(card["human_normalised"]),
                show(card["parameters"]), share(card["parameters"] / card["teacher"]["parameters"]),
                show(card["bytes"])]  # fmt: skip
-        table.add_row(*(Text(clean(cell)) for cell in (name, *row)))
+        add_row(table, (name, *row))
     note = "\nrtpd play zoo:GAME/NAME; human score: 0 % random play, 100 % people"
-    out = console or terminal(sys.stdout)
-    out.print(Group(table, Text(note, "dim")))
+    _print(table, note=note, console=console)
 
 
 def print_export(result: Row, *, console: Console | None = None) -> None:
@@ -177,14 +124,13 @@ def print_export(result: Row, *, console: Console | None = None) -> None:
     rows.append(("largest difference of an output", "", show(result["max_difference"], ".2g")))
     rows.append(("mean return ± s.e.", score(result["original"]), score(result["exported"])))
     for row in rows:
-        table.add_row(*(Text(clean(cell)) for cell in row))
+        add_row(table, row)
     note = (
         f"\n{show(result['frames'])} frames of its own play, "
         f"{count(result['episodes'], 'episode')}, epsilon {result['epsilon']:g}; "
         f"wrote {clean(result['file'])}"
     )
-    out = console or terminal(sys.stdout)
-    out.print(Group(table, Text(note, "dim")))
+    _print(table, note=note, console=console)
 
 
 def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -> None:
@@ -194,7 +140,7 @@ def print_report(tables: Mapping[str, Any], *, console: Console | None = None) -
         # A word a line, but "95 %" stays together: fits 80 columns.
         table = plain_table([re.sub(r"(?<!\d) ", "\n", head) for head in part.head[1:]], setting)
         for row in part.rows:
-            table.add_row(*(Text(clean(cell)) for cell in row[1:]))
+            add_row(table, row[1:])
         out.print(table, "", sep="\n")
 
 
@@ -218,7 +164,7 @@ def print_teachers(teachers: Mapping[str, Row], *, console: Console | None = Non
         if measured:
             cells.append(show(row.get("update_ms"), ".1f", " ms"))
             cells.append(show(row.get("loop_steps_per_second"), unit=" steps/s"))
-        table.add_row(Text(clean(name)), *(Text(clean(cell)) for cell in cells))
+        add_row(table, (name, *cells))
     (console or terminal(sys.stdout)).print(table)
 
 
@@ -250,20 +196,19 @@ def print_bench(result: Row, *, console: Console | None = None) -> None:
     for name, row in families.items():
         low, high = min(row["ratios"]), max(row["ratios"])
         ratio = f"{percent(row['ratio'])} ({show(100 * low)} to {show(100 * high)})"
-        speed.add_row(
-            Text(clean(name)),
+        cells = [
             f"{show(row['update_ms'], '.1f')} ms",
             f"{percent(row['share_of_matmul'])} ({show(row['update_gflops'])} GFLOP/s)",
             show(row["loop_steps_per_second"], unit=" steps/s"),
             ratio if name != "none" else "-",
-        )
+        ]
+        add_row(speed, (name, *cells))
         times = row["milliseconds_per_iteration"]
         loop = 1e3 * result["num_envs"] / row["loop_steps_per_second"]
-        cells = [*times.values(), sum(times.values()), loop]
-        spent.add_row(Text(clean(name)), *(show(cell, ".2f") for cell in cells))
+        spent_on = [*times.values(), sum(times.values()), loop]
+        add_row(spent, (name, *(show(each, ".2f") for each in spent_on)))
     note = (
         f"\nmatrix product {show(result['matmul_gflops'])} GFLOP/s (f32), "
         f"emulator alone {show(result['emulator_steps_per_second'])} agent steps/s"
     )
-    out = console or terminal(sys.stdout)
-    out.print(Group(speed, Text(), spent, Text(note, "dim")))
+    _print(speed, Text(), spent, note=note, console=console)

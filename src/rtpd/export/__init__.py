@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -57,12 +58,8 @@ def export(
         RtpdError: if the exported form is not the original; nothing was written.
     """
     check_numbers(episodes, epsilon, seed)
-    if to not in TARGETS:
-        raise RequestError(unknown("target", to, TARGETS))
-    target: ExportTarget = resolve_name(TARGETS[to])()
-    name, policy = one_of(source, agent)
-    if not isinstance(policy, Policy):
-        raise RequestError(f"'{source}' plays, but holds no weights that can be exported")
+    target = _target(to)
+    name, policy = _policy(source, agent)
     int8 = int8 or (target.images_are_int8 and policy.spec.is_image)
     target.check(policy, int8=int8)
     if int8:
@@ -70,17 +67,15 @@ def export(
     path = _file(target, policy, name, int8, out)
     options = options_of(policy)
     tell("playing for frames to compare on" + (" and to calibrate with" if int8 else ""))
-    frames = stacks(policy, options, count=FRAMES, epsilon=epsilon, seed=seed)
-    model = None
-    if int8:  # ... on other games than those it is judged on
-        others = stacks(policy, options, count=FRAMES, epsilon=epsilon, seed=seed + 1)
-        model = quantise.quantise(policy, others)
+    seen = partial(stacks, policy, options, count=FRAMES, epsilon=epsilon)
+    frames = seen(seed=seed)
+    # Calibrated on other games than those it is judged on.
+    model = quantise.quantise(policy, seen(seed=seed + 1)) if int8 else None
     with tempfile.TemporaryDirectory(prefix=".rtpd-export-", dir=path.parent) as folder:
         made = Path(folder) / path.name
         target.write(policy, made, model)
         exported = target.load(made, policy, model)
-        values = verify.original_values(policy, frames)
-        found = verify.compare(values, exported.q_values(frames))
+        found = verify.compare(verify.original_values(policy, frames), exported.q_values(frames))
         verify.demand(found, exact=not int8)
         tell(f"playing {episodes} episodes")
         played = verify.returns(
@@ -91,7 +86,7 @@ def export(
             "env": policy.spec.name,
             "agent": name,
             "format": f"{to} {'int8' if int8 else 'float32'}",
-            "bytes": sum(f.stat().st_size for f in (made, *made.rglob("*")) if f.is_file()),
+            "bytes": _size(made),
             **target.facts(policy, model),
             **verify.latency(exported, frames),
             **found,
@@ -104,6 +99,25 @@ def export(
         _publish(made, path)
     sync_folder(path.parent)
     return result
+
+
+def _target(to: str) -> ExportTarget:
+    if to not in TARGETS:
+        raise RequestError(unknown("target", to, TARGETS))
+    return resolve_name(TARGETS[to])()
+
+
+def _policy(source: str | Path, agent: str | None) -> tuple[str, Policy]:
+    """The name of the agent asked for, and what it is; RequestError if it has no weights."""
+    name, policy = one_of(source, agent)
+    if not isinstance(policy, Policy):
+        raise RequestError(f"'{source}' plays, but holds no weights that can be exported")
+    return name, policy
+
+
+def _size(made: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(f.stat().st_size for f in (made, *made.rglob("*")) if f.is_file())
 
 
 def _publish(made: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rtpd.agents import store as agents
+from rtpd.agents.agent_files import HUB_CONFIG, HUB_WEIGHTS
 from rtpd.envs.baselines import human_normalised
 from rtpd.errors import RequestError
 from rtpd.export.about import harmless
@@ -37,14 +38,14 @@ class HubTarget(ExportTarget):
         """Weights and config; the card follows with `finish`."""
         del quantised
         path.mkdir()
-        weights = path / agents.HUB_WEIGHTS
+        weights = path / HUB_WEIGHTS
         agents.save(weights, policy)
-        weights.with_suffix(".json").rename(path / agents.HUB_CONFIG)
+        weights.with_suffix(".json").rename(path / HUB_CONFIG)
 
     def load(self, path: Path, policy: Policy, quantised: Quantised | None) -> HostPolicy:
         """What the folder holds, computed by JAX."""
         del policy, quantised
-        found = agents.load(path / agents.HUB_WEIGHTS)
+        found = agents.load(path / HUB_WEIGHTS)
         values = eqx.filter_jit(found.q_values)
         return HostPolicy(
             lambda obs: np.asarray(values(jnp.asarray(obs))), found.spec, found.provenance
@@ -57,40 +58,10 @@ class HubTarget(ExportTarget):
 
 def card(policy: Policy, result: dict[str, Any]) -> str:
     """The model card: Markdown under the YAML that the Hub reads."""
-    about, game = policy.provenance, harmless(policy.spec.name)
-    agent, played = harmless(result["agent"]), result["exported"]
-    human = human_normalised(policy.spec.name, played["mean"])
-    teacher, step = harmless(about.get("teacher", "?")), about.get("step")
-    front = {
-        "library_name": "rtpd",
-        "pipeline_tag": "reinforcement-learning",
-        "tags": ["reinforcement-learning", "policy-distillation", "atari", game],
-        "model-index": [
-            {
-                "name": agent,
-                "results": [
-                    {
-                        "task": {"type": "reinforcement-learning"},
-                        "dataset": {"name": game, "type": game},
-                        "metrics": [{"type": "mean_reward", "value": score(played)}],
-                    }
-                ],
-            }
-        ],
-    }
-    size = show(num_parameters(policy.net))
-    rows = [
-        ("game", game),
-        ("mean return", f"{score(played)} over {result['episodes']} whole, unclipped episodes, "
-                        f"epsilon {result['epsilon']:g}, seed {result['seed']}"),
-        ("human-normalised", percent(human)),
-        ("net", f"{harmless(about.get('net', '?'))}, {size} parameters"),
-        ("learnt from", f"a {teacher} teacher, loss {harmless(about.get('loss', '-'))}, "
-                        f"seed {harmless(about.get('seed', '-'))}, {show(step)} agent steps"),
-        ("commit of rtpd", harmless(about.get("commit") or "unknown")),
-    ]  # fmt: skip
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    agent, game = harmless(result["agent"]), harmless(policy.spec.name)
+    front = _metadata(agent, game, score(result["exported"]))
     yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())  # JSON is YAML
+    table = "\n".join(f"| {name} | {value} |" for name, value in _facts(policy, result))
     shape = "x".join(map(str, policy.spec.frame_shape))
     return f"""---
 {yaml}
@@ -119,3 +90,42 @@ An observation is the newest {policy.spec.stack} raw frames ({shape}, {policy.sp
 oldest first; `config.json` has the actions' meanings and how the game was played. The weights are
 float32 (`model.safetensors`); nothing is executed when they are loaded.
 """
+
+
+def _metadata(agent: str, game: str, mean: str) -> dict[str, Any]:
+    """What the Hub reads: what the model is for, and its mean return."""
+    return {
+        "library_name": "rtpd",
+        "pipeline_tag": "reinforcement-learning",
+        "tags": ["reinforcement-learning", "policy-distillation", "atari", game],
+        "model-index": [
+            {
+                "name": agent,
+                "results": [
+                    {
+                        "task": {"type": "reinforcement-learning"},
+                        "dataset": {"name": game, "type": game},
+                        "metrics": [{"type": "mean_reward", "value": mean}],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _facts(policy: Policy, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the agent is and how well it has played, a row of the card each."""
+    about, played = policy.provenance, result["exported"]
+    human = human_normalised(policy.spec.name, played["mean"])
+    teacher, step = harmless(about.get("teacher", "?")), about.get("step")
+    size = show(num_parameters(policy.net))
+    return [
+        ("game", harmless(policy.spec.name)),
+        ("mean return", f"{score(played)} over {result['episodes']} whole, unclipped episodes, "
+                        f"epsilon {result['epsilon']:g}, seed {result['seed']}"),
+        ("human-normalised", percent(human)),
+        ("net", f"{harmless(about.get('net', '?'))}, {size} parameters"),
+        ("learnt from", f"a {teacher} teacher, loss {harmless(about.get('loss', '-'))}, "
+                        f"seed {harmless(about.get('seed', '-'))}, {show(step)} agent steps"),
+        ("commit of rtpd", harmless(about.get("commit") or "unknown")),
+    ]  # fmt: skip

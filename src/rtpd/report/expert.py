@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtpd.report import figures, stats
+from rtpd.report import figures
 from rtpd.report.answer import picture
+from rtpd.report.arrival import Arrival, time_to_expert
 from rtpd.report.blocks import Block, Heading, Table, Text
 from rtpd.report.cells import EXPERT, SCRATCH, TWO_STAGES, Cell
 from rtpd.report.naming import Agent
@@ -93,14 +94,14 @@ def reached(cell: Cell, agent: Agent, study: Study) -> Reached | None:
                    [at.seconds + t for at, _, t in whole])  # fmt: skip
 
 
-def arrival(trial: Trial, cell: Cell, agent: Agent) -> stats.Arrival | None:
+def arrival(trial: Trial, cell: Cell, agent: Agent) -> Arrival | None:
     """When one seed's evaluations first stay at 95 % of its teacher, or of the best one."""
     if cell.procedure != SCRATCH:
         return trial.arrival(agent)
     if cell.best is None:
         return None
     curve = trial.curve(cell.within(agent))
-    return stats.time_to_expert(*curve, cell.best.mean, trial.random_score, percent=EXPERT)
+    return time_to_expert(*curve, cell.best.mean, trial.random_score, percent=EXPERT)
 
 
 def _evaluated_twice(cell: Cell, agent: Agent) -> bool:

@@ -11,9 +11,10 @@ from rtpd.config.settings import Config
 from rtpd.errors import CheckpointError, RequestError, RtpdError, RunError
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.files import inside, read_json
+from rtpd.storage.listing import find
 from rtpd.storage.manifest import SIZE_UNKNOWN, Manifest
 from rtpd.storage.records import METRICS, EvalRecord, TrainRecord, read_records
-from rtpd.storage.run_folder import MANIFEST, Run, find
+from rtpd.storage.run_folder import MANIFEST, Run
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtpd.report import stats
+from rtpd.report.arrival import Arrival
 from rtpd.report.blocks import Block, Heading, Table, Text
 from rtpd.report.cells import EXPERT, REAL_TIME, TWO_STAGES
 from rtpd.report.naming import TAUGHT_BY, Agent
@@ -37,8 +38,8 @@ class Pair(NamedTuple):
     agent: Agent
     teacher_steps: int
     teacher_seconds: float | None
-    real: stats.Arrival | None
-    second: stats.Arrival | None  # counted from the start of the second stage
+    real: Arrival | None
+    second: Arrival | None  # counted from the start of the second stage
 
     @property
     def both(self) -> bool:

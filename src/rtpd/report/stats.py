@@ -5,8 +5,8 @@ performance profile and the stratified bootstrap; where games have equally many 
 are those of their library, rliable, and where not, games still weigh the same. Scores come in the
 caller's unit, usually as a share of the teacher's, which is what a gap to 1 is meant for.
 
-What cannot be known is None: an interval where a game has a single run, the time of a student that
-never got there. Scores that are no numbers raise RequestError, one line that names the game.
+What cannot be known is None: an interval where a game has a single run. Scores that are no numbers
+raise RequestError, one line that names the game.
 """
 
 import math
@@ -46,7 +46,7 @@ class Runs:
         if not scores:
             raise RequestError("no games: scores of at least one are needed")
         games = tuple(sorted(scores))
-        values = [np.sort(_finite(game, scores[game])) for game in games]
+        values = [np.sort(finite_numbers(game, scores[game])) for game in games]
         return cls(games, np.array([v.size for v in values]), np.concatenate(values))
 
     @property
@@ -73,7 +73,8 @@ class Runs:
         return replace(self, values=self.values[rows])
 
 
-def _finite(what: str, numbers: ArrayLike) -> Float[np.ndarray, " N"]:
+def finite_numbers(what: str, numbers: ArrayLike) -> Float[np.ndarray, " N"]:
+    """Scores as an array; RequestError, which says `what` they are of, if one is no number."""
     values = np.asarray(numbers, np.float64)
     if values.ndim != 1 or not values.size:
         raise RequestError(f"{what}: scores of shape {values.shape}: one number per run is needed")
@@ -208,50 +209,3 @@ def _interval(draws: Float[np.ndarray, " samples"]) -> tuple[float, float] | Non
         return None
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
-
-
-class Arrival(NamedTuple):
-    """When an agent got there for good: agent steps, wall time, whether later evaluations agree."""
-
-    steps: int
-    seconds: float
-    confirmed: bool
-
-
-def time_to_expert(
-    steps: Sequence[int] | Int[np.ndarray, " T"],
-    seconds: Sequence[float] | Float[np.ndarray, " T"],
-    scores: Sequence[float] | Float[np.ndarray, " T"],
-    teacher: float,
-    base: float = 0.0,
-    *,
-    percent: float = 95.0,
-) -> Arrival | None:
-    """The first evaluation from which on a run's scores stay at `percent` of the final teacher.
-
-    This one and all later ones must reach it; nothing is interpolated. It may be the very last,
-    which nothing confirms. None where there is none, or the teacher is no better than the base.
-
-    Args:
-        steps: agent steps of the run's evaluations, rising.
-        seconds: wall time of training at each.
-        scores: mean return at each.
-        teacher: the final teacher's score.
-        base: what counts as 0 %, the score of random play (`envs.baselines.percent_of_teacher`).
-        percent: of the way from base to teacher.
-    """
-    if not len(steps) == len(seconds) == len(scores):
-        counts = f"{len(steps)} steps, {len(seconds)} times, {len(scores)} scores"
-        raise RequestError(f"evaluations with {counts}: equally many are needed")
-    _finite("evaluations", [*steps, *seconds, *scores, teacher, base])
-    if (falls := np.flatnonzero(np.diff(steps) <= 0)).size:
-        at = falls[0]
-        raise RequestError(f"evaluations: step {steps[at + 1]} after {steps[at]}; they must rise")
-    if teacher <= base:
-        return None
-    percents = 100 * (np.asarray(scores) - base) / (teacher - base)
-    missed = np.flatnonzero(percents < percent)
-    first = missed[-1] + 1 if missed.size else 0
-    if first == len(percents):
-        return None
-    return Arrival(int(steps[first]), float(seconds[first]), bool(first < len(percents) - 1))

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtpd import envs
 from rtpd.envs.baselines import random_score
-from rtpd.report import stats
+from rtpd.report.arrival import Arrival, time_to_expert
 from rtpd.report.gather import RunHistory
 from rtpd.report.naming import TAUGHT_BY, Agent, agent_of
 from rtpd.storage.agent_id import TEACHER, AgentId
@@ -93,12 +93,12 @@ class Trial:
         rows = ((step, seconds, metric(row)) for step, seconds, row in found if row)
         return Curve.of((step, seconds, y) for step, seconds, y in rows if y is not None)
 
-    def arrival(self, agent: Agent) -> stats.Arrival | None:
+    def arrival(self, agent: Agent) -> Arrival | None:
         """When this agent's evaluations first stay at 95 % of the final teacher's."""
         curve, teacher = self.curve(agent), self.final(TAUGHT_BY)
         if teacher is None or not above_chance(self.random_score, [teacher]):
             return None
-        return stats.time_to_expert(*curve, teacher.mean, self.random_score, percent=EXPERT)
+        return time_to_expert(*curve, teacher.mean, self.random_score, percent=EXPERT)
 
 
 class Curve(NamedTuple):

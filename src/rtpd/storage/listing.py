@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rtpd.errors import RtpdError, clean, shortened
+from rtpd.errors import RtpdError, RunError, clean, shortened
 from rtpd.storage.agent_id import AgentId
 from rtpd.storage.records import METRICS, EvalRecord, RollbackRecord, Score, read_records
-from rtpd.storage.run_folder import STARTING, Run, find, is_running
+from rtpd.storage.run_folder import MANIFEST, STARTING, Run, is_running
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
@@ -25,6 +25,20 @@ def runs(folder: Path) -> list[dict[str, Any]]:
     """
     rows = [_row(path) | {"run": str(path.relative_to(folder))} for path in find(folder)]
     return sorted(rows, key=lambda row: (row["started"] or "", row["run"]), reverse=True)
+
+
+def find(folder: Path) -> list[Path]:
+    """The run folders in a folder, or itself if it is one."""
+    if not folder.is_dir():
+        raise RunError(f"'{folder}' is not a folder")
+    found = []
+    for path, below, files in folder.walk():
+        if MANIFEST in files:
+            found.append(path)
+            below.clear()
+    if not found:
+        raise RunError(f"'{folder}' holds no run folder: there is no manifest.json in it")
+    return found
 
 
 def _row(path: Path) -> dict[str, Any]:

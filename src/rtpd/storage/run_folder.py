@@ -186,20 +186,6 @@ class Run:
         return kept
 
 
-def find(folder: Path) -> list[Path]:
-    """The run folders in a folder, or itself if it is one."""
-    if not folder.is_dir():
-        raise RunError(f"'{folder}' is not a folder")
-    found = []
-    for path, below, files in folder.walk():
-        if MANIFEST in files:
-            found.append(path)
-            below.clear()
-    if not found:
-        raise RunError(f"'{folder}' holds no run folder: there is no manifest.json in it")
-    return found
-
-
 @contextmanager
 def locked(path: Path) -> Generator[None]:
     """Keep a run folder, made if need be, to this process.

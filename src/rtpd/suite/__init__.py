@@ -44,8 +44,9 @@ from rtpd.suite.attempt import find, lock
 from rtpd.suite.board import board, print_result
 from rtpd.suite.conduct import Conductor, Workers
 from rtpd.suite.local import Local, available_cores
-from rtpd.suite.plan import jobs_of, read
+from rtpd.suite.plan import jobs_of
 from rtpd.suite.rows import TrackedRun, described, results
+from rtpd.suite.suite_file import read
 
 MOST = 10_000  # jobs, cores, retries
 
@@ -93,15 +94,9 @@ def run_suite(
     if not mark.exists():
         check_free(folder)
     planned = jobs_of(file, suite, folder)
-    flags = {"--out": out, "--jobs": jobs if jobs != 1 else None, "--cores": cores,
-             "--retries": retries if retries != 2 else None, "--ray": ray}  # fmt: skip
-    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-    again = typed("rtpd", "suite", file, *given)
     if dry_run:
-        return _result(
-            suite.name, folder, "planned", [TrackedRun(job, find(job)) for job in planned], []
-        )
-    cores = cores or max(1, len(available_cores()) // jobs)
+        rows = [TrackedRun(job, find(job)) for job in planned]
+        return _result(suite.name, folder, "planned", rows, [])
     workers = _workers(ray, jobs, cores, retries)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +109,23 @@ def run_suite(
         workers.close()
     if all(row.state == "finished" for row in rows):
         return _result(suite.name, folder, "finished", rows, [typed("rtpd", "report", folder)])
-    return _result(suite.name, folder, "interrupted" if interrupted else "failed", rows, [again])
+    status = "interrupted" if interrupted else "failed"
+    again = _again(file, out, jobs, cores, retries, ray)
+    return _result(suite.name, folder, status, rows, [again])
 
 
-def _workers(ray: str | None, jobs: int, cores: int, retries: int) -> Workers:
+def _again(
+    file: Path, out: Path | None, jobs: int, cores: int | None, retries: int, ray: str | None
+) -> str:
+    """The command that goes on with a suite."""
+    flags = {"--out": out, "--jobs": jobs if jobs != 1 else None, "--cores": cores,
+             "--retries": retries if retries != 2 else None, "--ray": ray}  # fmt: skip
+    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    return typed("rtpd", "suite", file, *given)
+
+
+def _workers(ray: str | None, jobs: int, cores: int | None, retries: int) -> Workers:
+    cores = cores or max(1, len(available_cores()) // jobs)
     if ray is None:
         return Local(jobs, cores)
     from rtpd.suite.cluster import Cluster

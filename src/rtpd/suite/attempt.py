@@ -18,7 +18,7 @@ from rtpd.errors import RtpdError, RunError, typed
 from rtpd.storage.files import contents, discard, is_temporary, write_atomic
 from rtpd.storage.locks import lock
 from rtpd.storage.provenance import now
-from rtpd.storage.run_folder import LOCK, Run
+from rtpd.storage.run_folder import LOCK, MANIFEST, PARTS, Run
 from rtpd.suite.plan import Job, as_toml
 
 REFUSED, STOPPED = 2, 130  # exit codes of `rtpd train` after which a run is not tried again
@@ -37,7 +37,7 @@ def find(job: Job) -> Found:
     folder = job.folder
     if not folder.exists():
         return Found("new")
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
         _check_ours(job)
         return Found("new")
     run = Run.open(folder)
@@ -122,8 +122,8 @@ def _check_ours(job: Job) -> None:
     """RunError unless the folder holds what this suite's own start of the run has left, if that."""
     if job.folder.is_dir():
         names = {path.name for path in job.folder.iterdir()}
-        begun = all(n in ("agents", "checkpoints", LOCK) or is_temporary(n) for n in names)
-        if not names or (job.settings.is_file() and (begun or "manifest.json" in names)):
+        begun = all(n in (*PARTS, LOCK) or is_temporary(n) for n in names)
+        if not names or (job.settings.is_file() and (begun or MANIFEST in names)):
             return
     raise RunError(f"'{job.folder}' is there and is no run of this suite: choose another --out")
 

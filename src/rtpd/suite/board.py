@@ -10,8 +10,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rtpd.errors import clean
 from rtpd.suite.rows import OVER, TrackedRun, described, seconds_left
-from rtpd.system.formatting import Row, clean, eta_text, percent, plain_table, score, show, terminal
+from rtpd.system.formatting import (
+    Row,
+    add_row,
+    eta_text,
+    percent,
+    plain_table,
+    score,
+    show,
+    terminal,
+)
 
 STYLES = {"running": "bold", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
 FRAME_LINES = 5  # of the live table beside its rows
@@ -85,7 +95,7 @@ def table(runs: Iterable[Row]) -> Table:
     for column in made.columns[:-1]:
         column.no_wrap = True
     for row, style in zip(rows, styles, strict=True):
-        made.add_row(*(Text(clean(row[i])) for i in told), style=style)
+        add_row(made, (row[i] for i in told), style)
     return made
 
 
@@ -106,7 +116,7 @@ def print_result(result: Row, *, console: Console | None = None) -> None:
         made = plain_table(["game", "variant", "agent", "seeds", "mean return\n± s.e. over seeds"])
         for row in result["results"]:
             cells = (row["game"], row["variant"], row["agent"], show(row["seeds"]), score(row))
-            made.add_row(*(Text(clean(cell)) for cell in cells))
+            add_row(made, cells)
         out.print(Group(made, Text()))
     for run in result["runs"]:
         if run["state"] in ("failed", "interrupted"):

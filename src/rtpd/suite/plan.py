@@ -1,47 +1,21 @@
-"""What a suite file asks for: a grid of runs, each with its complete settings."""
+"""The grid of runs that a suite file asks for, each with its complete settings."""
 
 import json
 import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
-
-from rtpd.config.loading import flat, from_dict, layered, presets, read_toml, to_dict
+from rtpd.config.loading import flat, layered, to_dict
 from rtpd.config.settings import Config
-from rtpd.errors import ConfigError, RtpdError, unknown
-
-Table = dict[str, Any]
-Seeds = Annotated[
-    list[Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]], msgspec.Meta(min_length=1)
-]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
-ELSEWHERE = {
-    "env": "games",
-    "seed": "seeds",
-    "preset": "preset, at the top or of a variant",
-}
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A suite file; `rtpd.suite` explains the keys."""
-
-    games: Annotated[list[str], msgspec.Meta(min_length=1)]
-    seeds: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | Seeds = 1
-    name: str = ""
-    preset: str | None = None
-    settings: Table = field(default_factory=dict)
-    game_settings: dict[str, Table] = field(default_factory=dict)
-    variants: dict[str, Table] = field(default_factory=dict)
+from rtpd.errors import RtpdError
+from rtpd.suite.suite_file import Suite, check_once
 
 
 @dataclass(frozen=True)
@@ -82,40 +56,6 @@ class Job:
     def settings(self) -> Path:
         """Its settings, written before it starts: the mark of a folder that the suite made."""
         return self.folder.with_name(f"{self.folder.name}.toml")
-
-
-def read(file: Path) -> Suite:
-    """A suite file whose own keys and texts are right; ConfigError names the file and the key.
-
-    Whether there is such a game, and whether a value is in its range, is for `experiments` to see.
-    """
-    data = read_toml(file)
-    known = [f.name for f in fields(Suite)]
-    for key in data:
-        if key not in known:
-            raise ConfigError(f"{file}: {unknown('key', key, known)}")
-    try:
-        suite = msgspec.convert(data, Suite)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {error}") from None
-    seeds = list(range(suite.seeds)) if isinstance(suite.seeds, int) else suite.seeds
-    name = suite.name or file.stem
-    _check_once(f"{file}: seeds", seeds)
-    _check_name(f"{file}: name", name)
-    _check_preset(f"{file}: preset", suite.preset)
-    _check_table(f"{file}: settings", suite.settings)
-    games = set(suite.games)
-    for game, table in suite.game_settings.items():
-        if game not in games:
-            raise ConfigError(f"{file}: game_settings: {unknown('game', game, suite.games)}")
-        _check_table(f"{file}: game_settings.{game}", table)
-    trained = {name: None for name, table in suite.variants.items() if "distill" not in table}
-    for variant, table in suite.variants.items():
-        _check_name(f"{file}: variants", variant)
-        _check_preset(f"{file}: variants.{variant}.preset", table.get("preset"))
-        _check_table(f"{file}: variants.{variant}", _settings_of(table))
-        _check_teacher(f"{file}: variants.{variant}.distill", table, trained)
-    return replace(suite, name=name, seeds=seeds, variants=suite.variants or {"default": {}})
 
 
 def jobs_of(file: Path, suite: Suite, out: Path) -> list[Job]:
@@ -174,7 +114,7 @@ def experiments(file: Path, suite: Suite) -> list[Experiment]:
         except RtpdError as error:
             raise type(error)(f"{file}: {game}, variant '{variant}': {error}") from None
     grid = [found[key] for key in order]
-    _check_once(f"{file}: games", [experiment.game for experiment in grid[:: len(suite.variants)]])
+    check_once(f"{file}: games", [experiment.game for experiment in grid[:: len(suite.variants)]])
     return grid
 
 
@@ -190,7 +130,7 @@ def _experiment(suite: Suite, game: str, variant: str, source: Experiment | None
     from rtpd.training.unused import check_used, unused
 
     table = suite.variants[variant]
-    tables = (suite.settings, suite.game_settings.get(game, {}), _settings_of(table))
+    tables = suite.tables(game, variant)
     preset = table.get("preset", distill.PRESET if source else suite.preset)
     if preset is None:
         chosen = [table.get("teacher", {}).get("algorithm") for table in tables]
@@ -220,45 +160,6 @@ def as_toml(config: Config, unused: Collection[str] = ()) -> str:
     return "".join(
         f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in pairs.items()
     )
-
-
-def _settings_of(variant: Table) -> Table:
-    return {key: value for key, value in variant.items() if key not in ("preset", "distill")}
-
-
-def _check_teacher(where: str, variant: Table, trained: Mapping[str, None]) -> None:
-    """ConfigError unless the variant that is to be distilled, if any, trains teachers."""
-    name = variant.get("distill")
-    if name is not None and not (isinstance(name, str) and name in trained):
-        raise ConfigError(f"{where}: {unknown('variant with teachers of its own', name, trained)}")
-
-
-def _check_table(where: str, table: Table) -> None:
-    for key in ELSEWHERE:
-        if key in table:
-            raise ConfigError(f"{where}: '{key}' is not set here but in {ELSEWHERE[key]}")
-    from_dict(table, where)
-
-
-def _check_preset(where: str, preset: object) -> None:
-    if preset is not None and preset not in presets():
-        raise ConfigError(f"{where}: {unknown('preset', preset, presets())}")
-
-
-def _check_name(where: str, text: str) -> None:
-    if not NAME.fullmatch(text):
-        raise ConfigError(
-            f"{where}: '{text}' names a folder: allowed: letters, digits and . _ + = -, "
-            "beginning with a letter or digit"
-        )
-
-
-def _check_once(where: str, values: list[Any]) -> None:
-    seen = set()
-    for value in values:
-        if value in seen:
-            raise ConfigError(f"{where}: '{value}' is listed twice")
-        seen.add(value)
 
 
 def _run(out: Path, experiment: Experiment, variant: str, seed: int) -> Path:

@@ -73,6 +73,11 @@ def plain_table(headers: Iterable[str], title: str | None = None) -> Table:
     return table
 
 
+def add_row(table: Table, cells: Iterable[object], style: str = "") -> None:
+    """Add cells of foreign text."""
+    table.add_row(*(Text(clean(cell)) for cell in cells), style=style)
+
+
 def terminal(stream: TextIO) -> Console:
     """A console that writes to `stream`, and "?" for what its encoding lacks."""
     if isinstance(stream, io.TextIOWrapper):

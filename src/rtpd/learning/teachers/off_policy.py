@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from rtpd.config.settings import Config
 from rtpd.learning import replay as ring
+from rtpd.learning.priorities import draw_prioritised, updated_priorities
 from rtpd.learning.student_spec import StudentSpec
 from rtpd.learning.teachers.base import Algorithm, Teacher
 from rtpd.learning.teachers.learning_teacher import LearningTeacher, TeacherLoss
@@ -127,9 +128,7 @@ class OffPolicyTeacher(LearningTeacher):
         target = update_target(state.target, train.net, updates, self.config.teacher)
         priority = replay.priority
         if priority is not None:
-            priority = ring.updated_priorities(
-                priority, drawn.row, drawn.env, jnp.asarray(td_error)
-            )
+            priority = updated_priorities(priority, drawn.row, drawn.env, jnp.asarray(td_error))
         state = TeacherState(train, target, state.preprocess, next_key, state.best)
         batches = self._batches(state, batch, q, replay, extra_key)
         return TeacherUpdate(state, batches, metrics, priority)
@@ -143,7 +142,7 @@ class OffPolicyTeacher(LearningTeacher):
         window = (settings.batch_size, self.spec.stack, self.n_step)
         if replay.priority is None:
             return SampledIndices(*ring.draw(replay, key, *window), 1.0)
-        row, env, likelier = ring.draw_prioritised(replay, key, *window, settings.priority)
+        row, env, likelier = draw_prioritised(replay, key, *window, settings.priority)
         done = jnp.minimum(updates / self.schedule.updates, 1.0)
         weight = likelier ** -(settings.importance + done * (1 - settings.importance))
         return SampledIndices(row, env, weight / jnp.max(weight))
