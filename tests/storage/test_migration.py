@@ -31,6 +31,14 @@ def test_old_settings_are_those_of_today_under_other_names():
     assert found.students == ("net1.7:kl:ema_decay=0.9", "net4:kl:ema-decay=0.5")
 
 
+@pytest.mark.parametrize(("teacher", "followed_at"), [("ppo", (0.01, 0.5)), ("pqn", (0.5, 1.0))])
+def test_the_logits_of_ppo_had_the_temperature_of_q_values(teacher, followed_at):
+    old = {"teacher": {"algorithm": teacher}, "student": {"temperature": 0.5}}
+    found = from_dict(migrated(old)).student
+    assert (found.temperature, found.policy_temperature) == followed_at
+    assert migrated(migrated(old)) == migrated(old)
+
+
 def test_todays_settings_stay_as_they_are():
     today = to_dict(Config(students=("net1.7:kl:ema_decay=0.9",)))
     assert migrated(today) == today

@@ -29,10 +29,21 @@ def migrated(settings: Any) -> Any:  # noqa: ANN401
         value = _get(settings, place)
         if value is not None and isinstance(value, dict) == whole:
             settings = _put(_without(settings, place), new.removesuffix(".*").split("."), value)
+    settings = _policy_temperature(settings)
     students = _get(settings, ["students"])
     if isinstance(students, list | tuple):
         settings = {**settings, "students": type(students)(map(_student, students))}
     return settings
+
+
+def _policy_temperature(settings: Any) -> Any:  # noqa: ANN401
+    """That of PPO's logits, which were followed at the temperature of Q-values."""
+    place, new = ["student", "temperature"], ["student", "policy_temperature"]
+    value = _get(settings, place)
+    is_policy = _get(settings, ["teacher", "algorithm"]) == "ppo"
+    if not is_policy or value is None or _get(settings, new) is not None:
+        return settings
+    return _put(_without(settings, place), new, value)
 
 
 def _student(text: Any) -> Any:  # noqa: ANN401
