@@ -1,6 +1,8 @@
 """Every command: its place in the list, its help, its errors, what a shell completes of it."""
 
 import dataclasses
+import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -22,6 +24,28 @@ def test_a_command_is_complete(name):
     assert entry.usage.split()[0] == name and entry.kind.__doc__
     assert f"rtpd {name}" in entry.examples
     assert f"\n  rtpd {entry.usage}" in usage()
+
+
+BEHIND = {  # the functions that commands call, to which they hand their flags by name
+    "bench": "training.bench.bench",
+    "evaluate": "agents.evaluate.evaluate",
+    "export": "export.export",
+    "play": "agents.play.play",
+    "report": "report.report",
+    "suite": "suite.run_suite",
+    "train": "training.train.train",
+    "watch": "watch.watch",
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_a_flag_s_default_is_that_of_the_function_behind(name):
+    signature = inspect.signature(pkgutil.resolve_name(f"rtpd.{BEHIND[name]}"))
+    flags = {field.name: field.default for field in dataclasses.fields(COMMANDS[name].kind)}
+    shared = flags.keys() & signature.parameters.keys()
+    here = {flag: flags[flag] for flag in shared if flags[flag] is not dataclasses.MISSING}
+    assert here
+    assert here == {flag: signature.parameters[flag].default for flag in here}
 
 
 HEAVY = ("jax", "equinox", "optax", "gymnasium", "ale_py", "matplotlib", "torch", "ray", "onnx")

@@ -346,6 +346,42 @@ def test_runs_that_fail_are_named_and_the_others_are_done(tmp_path):
     assert "±" not in row  # one seed
 
 
+class Fails:
+    """Workers, and every attempt on them, that come to nothing at once."""
+
+    def __init__(self):
+        self.started = []
+
+    def start(self, job):
+        self.started.append(job.label)
+        return self
+
+    def room(self):
+        return True
+
+    def begun(self):
+        return True
+
+    def code(self):
+        return 1
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("flags", "tries"), [([], 3), (["--retries", "0"], 1)])
+def test_a_run_that_keeps_failing_is_gone_on_with_twice(
+    flags, tries, tmp_path, monkeypatch, capsys
+):
+    workers = Fails()
+    monkeypatch.setattr("rtpd.suite._workers", lambda *_: workers)
+    file = write(tmp_path / "cart.toml", CART.format(steps=1_000, seeds=1))
+    assert main(["suite", str(file), "--out", str(tmp_path / "out"), *flags]) == 1
+    assert len(workers.started) == tries
+    goes_on = capsys.readouterr().out.splitlines()[-1]
+    assert goes_on.endswith(" ".join(["--out", str(tmp_path / "out"), *flags]))
+
+
 @pytest.mark.slow
 def test_more_steps_go_on_with_a_finished_run(suite, tmp_path):
     file, out, _, _ = suite

@@ -68,16 +68,21 @@ def front_of(found: Iterable[Point]) -> list[Point]:
 
 
 def sizes(
-    title: str, found: Sequence[Point], y: str, theirs: Sequence[Point] = ()
+    title: str, found: Sequence[Point], y: str, theirs: Sequence[Point] = (),
+    games: Sequence[tuple[float, float]] = (),
 ) -> Drawing | None:
-    """Size against score with the Pareto front; `theirs` are of the literature.
+    """Size against score with the Pareto front.
 
-    None where there is no agent beside a teacher, or a single dot.
+    `theirs` are of the literature, `games` the sizes and scores that `found` are means of. None
+    where there is no agent beside a teacher, or a single dot.
     """
     if len(found) < 2 or all(point.procedure is None for point in found):
         return None
     with drawing(title, "parameters, % of the teacher's", y) as panel:
         axes, front = panel.axes, front_of(found)
+        if games:
+            axes.plot(*zip(*games, strict=True), color=FAINT, marker="o", ls="none", ms=3.5,
+                      alpha=0.6, mew=0, label="one game", zorder=2)  # fmt: skip
         for procedure in (None, *PROCEDURES):
             rows = [point for point in found if point.procedure == procedure]
             if rows:

@@ -95,7 +95,7 @@ def section(study: Study, palette: Palette, anchor: str) -> list[Block]:
     theirs = rusu2015_means()
     rows = [
         (f"{net} (Rusu et al. 2015)", show(theirs[net], ",.1f"), "", "", "10", f"{size:g} %",
-         "two stages, ten games of their own")
+         "two stages, their ten games")
         for net, size in NETS.items()
     ]  # fmt: skip
     table = Table(HEAD, (*map(_line, found), *rows), 1, "Over games", words=1)
@@ -113,20 +113,21 @@ def _line(o: Overall) -> tuple[str, ...]:
 
 
 def _sizes(found: list[Overall], theirs: dict[str, float]) -> list[Block]:
-    """Geometric means against size, with those of the literature."""
-    points = []
+    """Geometric means against size, the games behind them, and the means of the literature."""
+    points, games = [], []
     for o in found:
         mean = o.estimate(stats.geometric_mean)
         if mean is not None and o.size:
             points.append(figures.Point(o.agent.label, o.procedure, 100 * o.size, *mean, o.learnt))
+            games += [(100 * o.size, sum(row) / len(row)) for row in o.shares.values()]
     rusu = [figures.Point(n, None, NETS[n], theirs[n], None, True) for n in NETS]
     title = "Over games: size against score"
-    panel = figures.sizes(title, points, "geometric mean, % of teacher", rusu)
+    panel = figures.sizes(title, points, "geometric mean, % of teacher", rusu, games)
     if panel is None:
         return []
     caption = (
-        "Geometric mean over games of each agent's % of its teacher. Rusu et al.: ten other games "
-        "and another protocol. Line: the Pareto front of what was run here."
+        "Geometric mean over games of each agent's % of its teacher; grey: each game. Rusu et al.: "
+        "their ten games and another protocol. Line: the Pareto front of what was run here."
     )
     said = "; ".join(f"{p.name}, {p.procedure}: {p.score:.0f} %" for p in points)
     return [picture(panel, "over games size", caption, f"{said}.")]

@@ -49,6 +49,7 @@ from rtpd.suite.rows import TrackedRun, described, results
 from rtpd.suite.suite_file import read
 
 MOST = 10_000  # jobs, cores, retries
+RETRIES = 2
 
 __all__ = ["print_result", "run_suite"]
 
@@ -59,7 +60,7 @@ def run_suite(
     out: Path | None = None,
     jobs: int = 1,
     cores: int | None = None,
-    retries: int = 2,
+    retries: int = RETRIES,
     ray: str | None = None,
     dry_run: bool = False,
     stream: TextIO | None = None,
@@ -119,7 +120,7 @@ def _again(
 ) -> str:
     """The command that goes on with a suite."""
     flags = {"--out": out, "--jobs": jobs if jobs != 1 else None, "--cores": cores,
-             "--retries": retries if retries != 2 else None, "--ray": ray}  # fmt: skip
+             "--retries": retries if retries != RETRIES else None, "--ray": ray}  # fmt: skip
     given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
     return typed("rtpd", "suite", file, *given)
 
