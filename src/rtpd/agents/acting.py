@@ -7,9 +7,6 @@ import jax.random as jr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-Choice = Callable[[Float[Array, "E A"], PRNGKeyArray, ArrayLike], Int[Array, " E"]]
-"""Actions of what is said of them, a key, and the share of random ones."""
-
 
 def linear_epsilon(step: int, *, start: float, end: float, decay_steps: int) -> float:
     """Exploration rate at an agent step: linear from `start` to `end`, then `end`."""
@@ -50,22 +47,20 @@ def act(
     first: ArrayLike,
     key: PRNGKeyArray,
     epsilon: ArrayLike,
-    choose: Choice = epsilon_greedy,
 ) -> tuple[Array, Int[Array, " E"], Float[Array, "E A"]]:
-    """One acting step, the same in training, evaluation and play.
+    """One epsilon-greedy step, the same in evaluation and play.
 
     Args:
-        q_values: from raw stacks [E K *F] to what actions are chosen by [E A].
+        q_values: from raw stacks [E K *F] to Q-values or logits [E A].
         stack: the newest K frames of each env before this step, [E K *F].
         frame: the newest frames, [E *F].
         first: whether they begin an episode, [E].
         key: of this step alone.
         epsilon: share of random actions, 0 to 1.
-        choose: `epsilon_greedy`, or `sample` where `q_values` are the logits of a policy.
 
     Returns:
         The new stacks, the actions, and `q_values` of the stacks.
     """
     stack = push(stack, frame, first)
     q = q_values(stack)
-    return stack, choose(q, key, epsilon), q
+    return stack, epsilon_greedy(q, key, epsilon), q

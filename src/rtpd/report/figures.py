@@ -68,7 +68,10 @@ def front_of(found: Iterable[Point]) -> list[Point]:
 
 
 def sizes(
-    title: str, found: Sequence[Point], y: str, theirs: Sequence[Point] = (),
+    title: str,
+    found: Sequence[Point],
+    y: str,
+    theirs: Sequence[Point] = (),
     games: Sequence[tuple[float, float]] = (),
 ) -> Drawing | None:
     """Size against score with the Pareto front.

@@ -132,32 +132,28 @@ def _act(
     preprocess: Mapping[str, Preprocess], stack: Array, frame: ArrayLike, first: ArrayLike,
     key: PRNGKeyArray, step: ArrayLike, epsilon: ArrayLike, asked: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Actions of whoever drives each env, the random key derived from the step; see `acting.act`.
+    """Actions of whoever drives each env, the random key derived from the step.
 
-    Also the stacks, and the teacher's Q-values or logits [E A]: NaN where a student drives, or
-    chance alone. `asked`: the answers of a teacher outside of JAX, which is asked in every env,
-    whoever drives.
+    Also the stacks, and the teacher's Q-values or logits of all of them [E A], NaN while chance
+    alone plays. `asked`: those of a teacher outside of JAX, which are kept then too.
     A noisy teacher draws its weights once per step, for all its envs.
     """
     noise_key, key = jr.split(jr.fold_in(key, step))
 
-    def q_values(stack: Array) -> Float[Array, "E A"]:
-        found = []
-        for name, part in actors.items():
-            if name == "teacher" and asked is not None:
-                found.append(jnp.asarray(asked)[part])
-                continue
-            x = teacher.preprocessed(preprocess[name], stack[part])
-            outputs = with_noise(nets[name], noise_key)(x)
-            is_teacher = name == "teacher"
-            found.append(jax.vmap(teacher.head)(outputs) if is_teacher else outputs[:, actions])
-        return jnp.concatenate(found)
+    def outputs(name: str, stack: Array) -> Float[Array, "N Q"]:
+        x = teacher.preprocessed(preprocess[name], stack)
+        return with_noise(nets[name], noise_key)(x)
 
+    stack = acting.push(stack, frame, first)
+    answers = (
+        jax.vmap(teacher.head)(outputs("teacher", stack)) if asked is None else jnp.asarray(asked)
+    )
+    preferences = [
+        answers[part] if name == "teacher" else outputs(name, stack[part])[:, actions]
+        for name, part in actors.items()
+    ]
     choose = acting.sample if teacher.samples else acting.epsilon_greedy
-    stack, action, q = acting.act(q_values, stack, frame, first, key, epsilon, choose)
-    if asked is not None:
-        return stack, action, jnp.asarray(asked)
-    drives = np.zeros(len(q), bool)
-    drives[actors["teacher"]] = True
-    answered = drives[:, None] & jnp.less(epsilon, 1)
-    return stack, action, jnp.where(answered, q, jnp.nan)
+    action = choose(jnp.concatenate(preferences), key, epsilon)
+    if asked is None:
+        answers = jnp.where(jnp.less(epsilon, 1), answers, jnp.nan)
+    return stack, action, answers

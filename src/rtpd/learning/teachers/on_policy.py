@@ -121,8 +121,8 @@ class OnPolicyTeacher(LearningTeacher):
     ) -> Float[Array, "R E"]:
         """What each state of a rollout is worth.
 
-        By the Q-values that it was played by. Where there are none, or some are missing, as after
-        the warm-up or where students drive, the latest net evaluates it all.
+        By the Q-values that the teacher answered while it was played. Where there are none, or some
+        are missing, as after the warm-up, the latest net evaluates it all.
         """
         every = jnp.arange(self.config.num_envs)
 
