@@ -12,8 +12,10 @@ from pathlib import Path
 
 from rtpd.agents.evaluate import evaluate
 from rtpd.agents.zoo import FOLDER
+from rtpd.config.loading import from_dict
 from rtpd.envs import short
 from rtpd.storage.files import read_json, write_json
+from rtpd.storage.migration import migrated
 from rtpd.storage.run_folder import Run
 from rtpd.system.compile_cache import keep_compiled
 
@@ -64,7 +66,7 @@ def main() -> None:
             "seed": SEED,
             "returns": row["returns"],
             "teacher": {
-                "kind": manifest["config"]["teacher"]["algorithm"],
+                "kind": from_dict(migrated(manifest["config"])).teacher.algorithm,
                 "parameters": about["teacher"]["parameters"],
                 **{key: teacher[key] for key in ("mean", "standard_error", "episodes")},
             },

@@ -370,7 +370,7 @@ class Fails:
 
 
 @pytest.mark.parametrize(("flags", "tries"), [([], 3), (["--retries", "0"], 1)])
-def test_a_run_that_keeps_failing_is_gone_on_with_twice(
+def test_a_run_that_keeps_failing_is_gone_on_with_twice_or_as_asked(
     flags, tries, tmp_path, monkeypatch, capsys
 ):
     workers = Fails()

@@ -95,23 +95,13 @@ def print_play(result: Row, *, console: Console | None = None) -> None:
 
 def print_zoo(cards: Mapping[str, Row], *, console: Console | None = None) -> None:
     """Every student of the zoo: its score, its teacher's, its size."""
-    heads = [
-        "student",
-        "mean return\n± s.e.",
-        "teacher's",
-        "human\nscore",
-        "parameters",
-        "of\nteacher",
-    ]
+    heads = ["student", "mean return\n± s.e.", "teacher's", "human\nscore", "parameters",
+             "of\nteacher"]  # fmt: skip
     table = plain_table(heads)
     for name, card in cards.items():
-        row = [
-            score(card),
-            score(card["teacher"]),
-            percent(card["human_normalised"]),
-            show(card["parameters"]),
-            share(card["parameters"] / card["teacher"]["parameters"]),
-        ]
+        of_teacher = share(card["parameters"] / card["teacher"]["parameters"])
+        row = [score(card), score(card["teacher"]), percent(card["human_normalised"]),
+               show(card["parameters"]), of_teacher]  # fmt: skip
         add_row(table, (name, *row))
     note = "\nrtpd play zoo:GAME/NAME; human score: 0 % random play, 100 % people"
     _print(table, note=note, console=console)

@@ -45,10 +45,14 @@ class Overall(NamedTuple):
         """Procedure and setting."""
         return ", ".join(filter(None, (self.procedure, self.setting)))
 
+    @property
+    def means(self) -> list[float]:
+        """The mean share over seeds in each game."""
+        return [sum(row) / len(row) for row in self.shares.values()]
+
     def estimate(self, aggregate: stats.Aggregate) -> stats.Estimate | None:
         """An aggregate of the shares; None where it is not defined."""
-        means = [sum(row) / len(row) for row in self.shares.values()]
-        if len(means) < 2 or (aggregate is stats.geometric_mean and min(means) <= 0):
+        if len(self.shares) < 2 or (aggregate is stats.geometric_mean and min(self.means) <= 0):
             return None
         return stats.estimate(aggregate, self.shares)
 
@@ -119,7 +123,7 @@ def _sizes(found: list[Overall], theirs: dict[str, float]) -> list[Block]:
         mean = o.estimate(stats.geometric_mean)
         if mean is not None and o.size:
             points.append(figures.Point(o.agent.label, o.procedure, 100 * o.size, *mean, o.learnt))
-            games += [(100 * o.size, sum(row) / len(row)) for row in o.shares.values()]
+            games += [(100 * o.size, of_game) for of_game in o.means]
     rusu = [figures.Point(n, None, NETS[n], theirs[n], None, True) for n in NETS]
     title = "Over games: size against score"
     panel = figures.sizes(title, points, "geometric mean, % of teacher", rusu, games)

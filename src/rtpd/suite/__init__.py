@@ -49,7 +49,7 @@ from rtpd.suite.rows import TrackedRun, described, results
 from rtpd.suite.suite_file import read
 
 MOST = 10_000  # jobs, cores, retries
-RETRIES = 2
+RETRIES = 2  # unless asked otherwise
 
 __all__ = ["print_result", "run_suite"]
 
